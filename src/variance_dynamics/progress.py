@@ -1,0 +1,14 @@
+"""Progress with rate and time left; quiet enough for a log file."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress(items: Iterable[Any] | None = None, **options: Any) -> "tqdm[Any]":
+    """tqdm on stderr: redrawn each half second on a terminal, one line each 15 s in a log."""
+    options.setdefault("mininterval", 0.5 if sys.stderr.isatty() else 15.0)
+    options.setdefault("dynamic_ncols", sys.stderr.isatty())
+    return tqdm(items, file=sys.stderr, **options)
