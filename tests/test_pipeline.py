@@ -1,0 +1,68 @@
+"""dvc.yaml against the code: deps are import closures, imports run one way, every stage is documented."""
+
+import re
+
+import pytest
+import yaml
+from imports import PACKAGE, ROOT, SOURCE, closure, direct_imports
+
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+STAGES = PIPELINE["stages"]
+
+# A file may import from its own floor (a folder of its own name) and from lower floors only.
+FLOORS = [
+    {"stages", "cli"},
+    {"analysis", "plotting", "training"},
+    {"tracking", "models", "init", "inputs"},
+    {"theory", "params", "rows", "seeding", "roles", "errors", "progress"},
+]
+FORBIDDEN = [("models", "init"), ("training", "theory"), ("training", "analysis"), ("training", "plotting"),
+             ("analysis", "plotting"), ("analysis", "training"), ("plotting", "training")]
+# Params types are read by `validate` and by later stages; they hold no behaviour.
+PARAMS_MODULES = re.compile(r".*(_|/)params\.py$")
+
+
+def room(file):
+    return file.relative_to(SOURCE / PACKAGE).with_suffix("").parts[0]
+
+
+def floor(name):
+    return next(level for level, rooms in enumerate(FLOORS) if name in rooms)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_are_the_stage_s_import_closure(stage):
+    """DVC does not trace imports: a module missing from deps would leave stale results."""
+    file = SOURCE / PACKAGE / "stages" / f"{stage}.py"
+    needed = sorted(str(path.relative_to(ROOT)) for path in closure(file))
+    listed = sorted(dep for dep in STAGES[stage]["deps"] if dep.startswith("src/"))
+    assert listed == needed, f"deps of {stage} should list:\n" + "\n".join(f"      - {path}" for path in needed)
+
+
+def test_imports_run_one_way():
+    wrong = []
+    for file in sorted((SOURCE / PACKAGE).rglob("*.py")):
+        for target in direct_imports(file):
+            here, there = room(file), room(target)
+            if here == there or PARAMS_MODULES.match(str(target)):
+                continue
+            if floor(there) < floor(here) or (here, there) in FORBIDDEN:
+                wrong.append(f"{file.relative_to(SOURCE)} imports {target.relative_to(SOURCE)}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_says_what_it_does_and_runs_its_own_module(stage):
+    assert STAGES[stage]["desc"]
+    assert f"variance_dynamics.stages.{stage}" in STAGES[stage]["cmd"]
+
+
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "validate"])
+def test_nothing_starts_before_params_are_valid(stage):
+    assert "data/validated.json" in STAGES[stage]["deps"]
+
+
+def test_expensive_stages_keep_dvc_s_run_cache():
+    """An output with cache: false would cost a stage its run-cache (a return to an old value would retrain)."""
+    for stage in ("corpus", "classification", "mlp_sweep", "init_comparison", "gpt2_pretrain"):
+        assert all(isinstance(out, str) for out in STAGES[stage]["outs"]), stage
