@@ -1,0 +1,77 @@
+"""The `analyze` section: every threshold of a claim's rule, fixed before looking."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from variance_dynamics.params import Section
+
+
+def _ascending(ends: list[float]) -> list[float]:
+    if not ends[0] < ends[1]:
+        raise ValueError("expected the low end before the high one")
+    return ends
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Band = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+
+
+class E1Rules(Section):
+    """Regimes by the mean train loss of the last `tail_fraction` of steps, in units of ln(classes)."""
+
+    tail_fraction: Share
+    trains_below: Annotated[float, Field(gt=0, lt=1)]
+    exploding_above: Annotated[float, Field(gt=1)]
+    vanishing_within: Positive
+    paper_band: Band
+
+    @field_validator("vanishing_within")
+    @classmethod
+    def _regimes_do_not_overlap(cls, within: float, info: ValidationInfo) -> float:
+        room = min(1 - info.data.get("trains_below", 0), info.data.get("exploding_above", 2) - 1)
+        if within > room:
+            raise ValueError(f"expected at most {room:g}, the way from 1 to trains_below or exploding_above")
+        return within
+
+
+class E2Rules(Section):
+    """Steps until the train loss, a mean of `smoothing_steps`, is below `threshold` ln(classes)."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    smoothing_steps: Annotated[int, Field(ge=1)]
+    censored_share: Share
+    max_cells: Annotated[int, Field(ge=1)]
+
+
+class E3Rules(Section):
+    """Horizons are shares of the run's steps; the bands are those of the claims' rules."""
+
+    shallow_layers: Annotated[int, Field(ge=1)]
+    horizons: Annotated[list[Share], Field(min_length=1)]
+    primary_horizon: Share
+    narrow_slope: Positive
+    narrow_spread: Positive
+    null_band: Band
+    null_from_step: Annotated[int, Field(ge=0)]
+    forecast_fraction: Annotated[float, Field(gt=0, lt=1)]
+
+    @field_validator("primary_horizon")
+    @classmethod
+    def _one_of_the_horizons(cls, primary: float, info: ValidationInfo) -> float:
+        if primary not in info.data.get("horizons", [primary]):
+            raise ValueError(f"expected one of horizons {info.data['horizons']}")
+        return primary
+
+
+class AnalyzeParams(Section):
+    """Section `analyze`: intervals at `confidence`, from `bootstrap` draws of the stream of `seed`."""
+
+    recorded: list[str]
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    bootstrap: Annotated[int, Field(ge=100)]
+    seed: Annotated[int, Field(ge=0)]
+    e1: E1Rules
+    e2: E2Rules
+    e3: E3Rules
