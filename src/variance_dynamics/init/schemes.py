@@ -25,7 +25,8 @@ def scaled_normal(z: "Tensor", std: float) -> "Tensor":
 
 def scaled_uniform(z: "Tensor", std: float) -> "Tensor":
     """U(-b, b) of the given std, b = sqrt(3) std, from standard normal `z`: b (2 Phi(z) - 1)."""
-    return (z / math.sqrt(2)).erf() * (math.sqrt(3) * std)
+    uniform: Tensor = (z / math.sqrt(2)).erf() * (math.sqrt(3) * std)
+    return uniform
 
 
 def scaled_orthogonal(z: "Tensor", std: float) -> "Tensor":
@@ -44,7 +45,7 @@ def scaled_orthogonal(z: "Tensor", std: float) -> "Tensor":
 
 @dataclass(frozen=True)
 class Scheme:
-    """`std(parameter, sigma)` with sigma the run's `std` param; `sample(z, std)` for z [..., fan_in, fan_out].
+    """`std(parameter, sigma)`, sigma being the run's `std` param, and `sample(z, std)`, z [..., fan_in, fan_out].
 
     `std` raises BadInput for a role that the scheme says nothing about.
     """
@@ -142,7 +143,7 @@ def ds_init(p: Parameter) -> float:
 
 
 def mup(p: Parameter) -> float:
-    """Spectral condition: min(1, sqrt(fan_out / fan_in)) / sqrt(fan_in). Yang et al. 2023, arXiv 2310.17813."""
+    """Spectral condition: min(1, sqrt(fan_out / fan_in)) / sqrt(fan_in). Yang et al., arXiv 2310.17813."""
     return min(1.0, math.sqrt(p.fan_out / p.fan_in)) / math.sqrt(p.fan_in)
 
 
