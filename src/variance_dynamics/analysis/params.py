@@ -26,6 +26,9 @@ class E1Rules(Section):
     exploding_above: Annotated[float, Field(gt=1)]
     vanishing_within: Positive
     paper_band: Band
+    regimes_share: Share
+    overlap: Share
+    fan_in: Share
 
     @field_validator("vanishing_within")
     @classmethod
@@ -48,6 +51,8 @@ class E2Rules(Section):
 class E3Rules(Section):
     """Horizons are shares of the run's steps; the bands are those of the claims' rules."""
 
+    arm: str
+    constant_arm: str
     shallow_layers: Annotated[int, Field(ge=1)]
     horizons: Annotated[list[Share], Field(min_length=1)]
     primary_horizon: Share
