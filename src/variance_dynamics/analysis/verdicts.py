@@ -1,0 +1,174 @@
+"""Verdicts: how a claim's rule turns effects into supported, contradicted, inconclusive or not run.
+
+Effects are one table, a row per claim, cell and seed. The unit of replication is the seed: its effect is
+its mean over the claim's primary cells, which are fixed beforehand, and one interval over seeds decides.
+Cells are tested one by one only as a guard (Holm), never as replicates.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.analysis.statistics import Floats, Interval, holm, interval, p_value
+
+SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_RUN = "supported", "contradicted", "inconclusive", "not run"
+COLUMNS = ["claim", "cell", "primary", "seed", "effect", "predicted", "note"]
+AGAINST_NO_CHANGE = "error"
+"""Cell of the null law's claim: |ln error| of the law minus that of "no change"."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell's mean over seeds, its interval, and its Holm-adjusted p value against the threshold."""
+
+    effect: float
+    lo: float
+    hi: float
+    n: int
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rule says: the effect with its interval over n seeds, a note, and the cells it is made of."""
+
+    verdict: str
+    effect: float = float("nan")
+    lo: float = float("nan")
+    hi: float = float("nan")
+    n: int = 0
+    note: str = ""
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+
+Rule = Callable[[pd.DataFrame, AnalyzeParams], Verdict]
+Threshold = Callable[[AnalyzeParams], float]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`rule` is a template over AnalyzeParams' sections, so that text and code share their thresholds."""
+
+    origin: str
+    sentence: str
+    effect: str
+    rule: str
+    decide: Rule
+
+    def rule_text(self, params: AnalyzeParams) -> str:
+        return self.rule.format(e1=params.e1, e2=params.e2, e3=params.e3)
+
+
+def beyond(threshold: Threshold, sign: int, relative: bool = False) -> Rule:
+    """Supported if the interval lies wholly beyond the threshold (above it for sign 1, below for -1) and no
+    cell is on the other side after Holm; contradicted is the mirror image; anything else is inconclusive.
+
+    relative: a seed's effect is divided by what theory predicts for it.
+    """
+
+    def decide(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
+        bar = threshold(params)
+        by_seed = _primary(effects, relative)
+        cells = _cells(by_seed, [p_value(column.dropna() - bar) for _, column in by_seed.items()], params)
+        pooled = by_seed.mean(axis=1).dropna().to_numpy()
+        if len(pooled) < 2:
+            return _not_run(effects, pooled, cells)
+        found = _interval(pooled, params)
+        sides = [np.sign(sign * (c.effect - bar)) for c in cells.values() if c.p_holm < 1 - params.confidence]
+        low, high = sorted((sign * (found.lo - bar), sign * (found.hi - bar)))
+        verdict = (SUPPORTED if low > 0 and -1 not in sides else
+                   CONTRADICTED if high < 0 and 1 not in sides else INCONCLUSIVE)
+        counts = f"of {len(cells)} cells {sides.count(1)} for it and {sides.count(-1)} against it after Holm"
+        return _verdict(verdict, found, cells, counts, *_notes(effects))
+
+    return decide
+
+
+def settled(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
+    """At most 1 under a constant lr; a decaying lr freezes the weights, so it can show nothing."""
+    if effects["primary"].any() or effects.empty:
+        return beyond(lambda _: 1.0, -1)(effects, params)
+    found = beyond(lambda _: 1.0, -1)(effects.assign(primary=True), params)
+    verdict = NOT_RUN if found.verdict == NOT_RUN else INCONCLUSIVE
+    return _verdict(verdict, found, {}, "seen only under a decaying lr", *_notes(effects))
+
+
+def null_law(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
+    """Supported if R's interval lies within the band for every role, and the law's error below no change's.
+
+    All must hold, so support needs no correction; contradicted if after Holm any one is on the other side.
+    The effect told is R of the role furthest from 1.
+    """
+    by_seed = _primary(effects, relative=False)
+    allowed = {name: _allowed(name, params) for name in by_seed}
+    outside = [_p_outside(by_seed[name].dropna().to_numpy(), ends) for name, ends in allowed.items()]
+    cells = _cells(by_seed, outside, params)
+    roles = {name: cell for name, cell in cells.items() if name != AGAINST_NO_CHANGE}
+    if not roles or AGAINST_NO_CHANGE not in cells or min(cell.n for cell in cells.values()) < 2:
+        return _not_run(effects, np.array([]), cells)
+    inside = all(allowed[name][0] <= cell.lo and cell.hi <= allowed[name][1] for name, cell in cells.items())
+    excluded = any(cell.p_holm < 1 - params.confidence for cell in cells.values())
+    verdict = CONTRADICTED if excluded else SUPPORTED if inside else INCONCLUSIVE
+    low, high = params.e3.null_band
+    worst = max(roles, key=lambda name: max((1 - roles[name].effect) / (1 - low),
+                                            (roles[name].effect - 1) / (high - 1)))
+    told = Interval(roles[worst].effect, roles[worst].lo, roles[worst].hi, roles[worst].n)
+    error = cells[AGAINST_NO_CHANGE]
+    closer = f"its |ln std| error minus no change's: {error.effect:.3g} [{error.lo:.3g}, {error.hi:.3g}]"
+    return _verdict(verdict, told, cells, f"R of {worst}, the role furthest from 1", closer, *_notes(effects))
+
+
+def _allowed(cell: str, params: AnalyzeParams) -> tuple[float, float]:
+    if cell == AGAINST_NO_CHANGE:
+        return -np.inf, 0.0
+    low, high = params.e3.null_band
+    return low, high
+
+
+def _p_outside(values: Floats, allowed: tuple[float, float]) -> float:
+    """p value of the mean being outside the allowed range: against its nearer end; 1 while it is inside."""
+    if len(values) < 2:
+        return float("nan")
+    low, high = allowed
+    mean = values.mean()
+    return 1.0 if low <= mean <= high else p_value(values - (low if mean < low else high))
+
+
+def _primary(effects: pd.DataFrame, relative: bool) -> pd.DataFrame:
+    """Seeds x primary cells; cells without any value (left out) are dropped."""
+    primary = effects[effects["primary"].astype(bool)]
+    values = primary["effect"] / primary["predicted"] if relative else primary["effect"]
+    table = primary.assign(value=values.astype(float)).pivot(index="seed", columns="cell", values="value")
+    table.columns = table.columns.astype(str)
+    return table.replace([np.inf, -np.inf], np.nan).dropna(axis=1, how="all")
+
+
+def _interval(values: Floats, params: AnalyzeParams) -> Interval:
+    return interval(values, params.confidence, params.bootstrap, params.seed)
+
+
+def _cells(by_seed: pd.DataFrame, p_values: list[float], params: AnalyzeParams) -> dict[str, Cell]:
+    adjusted = holm(p_values)
+    found = {name: _interval(column.dropna().to_numpy(), params) for name, column in by_seed.items()}
+    return {str(name): Cell(i.mean, i.lo, i.hi, i.n, float(p))
+            for (name, i), p in zip(found.items(), adjusted, strict=True)}
+
+
+def _not_run(effects: pd.DataFrame, pooled: Floats, cells: dict[str, Cell]) -> Verdict:
+    if effects.empty:
+        return Verdict(NOT_RUN, note="no such measurement")
+    effect = float(pooled.mean()) if len(pooled) else float("nan")
+    note = "; ".join(["needs two seeds", *_notes(effects)])
+    return Verdict(NOT_RUN, effect, n=len(pooled), note=note, cells=cells)
+
+
+def _notes(effects: pd.DataFrame) -> list[str]:
+    return sorted({str(note) for note in effects["note"] if note})
+
+
+def _verdict(verdict: str, found: Interval | Verdict, cells: dict[str, Cell], *notes: str) -> Verdict:
+    effect = found.mean if isinstance(found, Interval) else found.effect
+    return Verdict(verdict, float(effect), float(found.lo), float(found.hi), found.n, "; ".join(notes), cells)

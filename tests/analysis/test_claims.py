@@ -1,0 +1,134 @@
+"""Every claim's rule on data whose verdict is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from imports import ROOT
+from variance_dynamics import params
+from variance_dynamics.analysis.claims import CLAIMS, judge
+from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.analysis.verdicts import (
+    AGAINST_NO_CHANGE,
+    COLUMNS,
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_RUN,
+    SUPPORTED,
+)
+
+PARAMS = params.section(params.read(ROOT / "params.yaml"), "analyze", AnalyzeParams)
+# A seed's effect that says the claim, that denies it, and that lies at the threshold (`predicted` is 2).
+SAID = {
+    "e1_regimes": (0.95, 0.05, PARAMS.e1.regimes_share),
+    "e1_stability_band": (0.95, 0.05, PARAMS.e1.overlap),
+    "e1_band_follows_fan_in": (2.1, 0.1, 2 * PARAMS.e1.fan_in),
+    "e2_kaiming_faster": (-1, 1, 0),
+    "e2_kaiming_more_stable": (0.5, -0.5, 0),
+    "e2_gap_grows_with_depth": (-0.1, 0.1, 0),
+    "e3_shallow_expands_first": (0.5, -0.5, 0),
+    "e3_narrow_bands": (0.3, 3, 1),
+    "e3_null_law": (1.0, 0.4, PARAMS.e3.null_band[0]),
+}
+
+
+def effects(claim, means, seeds=5, noise=0.01, primary=True, seed=0):
+    """A row per cell and seed: normal seeds around each cell's mean."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame([(claim, cell, primary, s, mean + noise * rng.normal(), 2.0, "")
+                         for cell, mean in means.items() for s in range(seeds)], columns=COLUMNS)
+
+
+def cells_of(claim, value):
+    if claim != "e3_null_law":
+        return {"a": value, "b": value}
+    return {"q": value, "k": value, "v": value, AGAINST_NO_CHANGE: -0.1}
+
+
+def verdict(claim, means, **how):
+    return judge(effects(claim, means, **how), PARAMS)[claim]
+
+
+def test_the_claims_of_the_study_are_all_there():
+    assert list(CLAIMS) == list(SAID)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_data_that_say_it_support_it_and_data_that_deny_it_contradict_it(claim):
+    said, denied, between = SAID[claim]
+    assert verdict(claim, cells_of(claim, said)).verdict == SUPPORTED
+    assert verdict(claim, cells_of(claim, denied)).verdict == CONTRADICTED
+    assert verdict(claim, cells_of(claim, between), noise=0.1).verdict == INCONCLUSIVE
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_noise_alone_seldom_decides(claim):
+    """At the threshold a verdict is wrong once in twenty times (2.5% on each side)."""
+    cells = cells_of(claim, SAID[claim][2])
+    found = [verdict(claim, cells, noise=0.2, seed=s).verdict for s in range(100)]
+    assert found.count(INCONCLUSIVE) >= 88
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_too_little_data_is_not_run(claim):
+    said = cells_of(claim, SAID[claim][0])
+    assert verdict(claim, {}).verdict == NOT_RUN
+    alone = verdict(claim, said, seeds=1)
+    assert (alone.verdict, np.isnan(alone.lo)) == (NOT_RUN, True)
+    exploratory = verdict(claim, said, primary=False).verdict
+    assert exploratory == (INCONCLUSIVE if claim == "e3_narrow_bands" else NOT_RUN)
+    nothing = effects(claim, said).assign(effect=np.nan)
+    assert judge(nothing, PARAMS)[claim].verdict == NOT_RUN
+
+
+def test_the_interval_is_students_over_the_seeds_means_of_cells():
+    data = effects("e2_kaiming_faster", {"sgd": -1.0, "adamw": -0.2}, noise=0.5)
+    found = judge(data, PARAMS)["e2_kaiming_faster"]
+    means = data.groupby("seed")["effect"].mean()
+    lo, hi = stats.t.interval(0.95, 4, means.mean(), stats.sem(means))
+    assert (found.effect, found.lo, found.hi, found.n) == pytest.approx((means.mean(), lo, hi, 5))
+
+
+def test_a_cell_on_the_other_side_bars_support_after_holm():
+    mixed = verdict("e2_kaiming_faster", {"sgd": -3.0, "momentum": -3.0, "adamw": 0.5})
+    assert mixed.hi < 0 and mixed.verdict == INCONCLUSIVE
+    assert "2 for it and 1 against" in mixed.note
+    p = stats.ttest_1samp(effects("e2_kaiming_faster", {"a": -3.0})["effect"], 0).pvalue
+    assert verdict("e2_kaiming_faster", {"a": -3.0}).cells["a"].p_holm == pytest.approx(p)
+
+
+def test_left_out_cells_do_not_count_and_are_named():
+    data = effects("e2_kaiming_faster", {"sgd": -1.0, "adamw": 5.0})
+    left_out = data["cell"] == "adamw"
+    data.loc[left_out, ["effect", "note"]] = [np.nan, "adamw left out: censored"]
+    found = judge(data, PARAMS)["e2_kaiming_faster"]
+    assert found.verdict == SUPPORTED and list(found.cells) == ["sgd"] and "adamw left out" in found.note
+
+
+def test_seeds_without_a_value_are_not_counted():
+    data = effects("e3_shallow_expands_first", {"qkv": 0.5})
+    data.loc[0, "effect"] = np.inf
+    assert judge(data, PARAMS)["e3_shallow_expands_first"].n == 4
+
+
+@pytest.mark.parametrize("roles, error, expected", [
+    ({"q": 1.0, "k": 1.1, "v": 0.9}, -0.1, SUPPORTED),
+    ({"q": 1.0, "k": 1.1, "v": 0.5}, -0.1, CONTRADICTED),  # one role outside is enough
+    ({"q": 1.0, "k": 1.1, "v": 1.6}, -0.1, CONTRADICTED),
+    ({"q": 1.0, "k": 1.1, "v": 0.9}, 0.1, CONTRADICTED),   # no change is closer
+    ({"q": 1.0, "k": 1.1, "v": 0.8}, -0.1, INCONCLUSIVE),
+    ({"q": 1.0, "k": 1.1, "v": 0.9}, 0.0, INCONCLUSIVE)])
+def test_the_null_law_needs_every_role_and_to_beat_no_change(roles, error, expected):
+    found = verdict("e3_null_law", {**roles, AGAINST_NO_CHANGE: error})
+    furthest = max(roles.values(), key=lambda r: max((1 - r) / 0.2, (r - 1) / 0.25))
+    assert found.verdict == expected
+    assert found.effect == pytest.approx(furthest, abs=0.05)
+
+
+def test_rules_tell_the_thresholds_of_params():
+    assert "10% of steps" in CLAIMS["e1_regimes"].rule_text(PARAMS)
+    changed = PARAMS.model_copy(update={"e3": PARAMS.e3.model_copy(update={"narrow_slope": 0.5})})
+    assert "at most 0.5," in CLAIMS["e3_narrow_bands"].rule_text(changed)
+    for claim in CLAIMS.values():
+        assert "{" not in claim.rule_text(PARAMS)
