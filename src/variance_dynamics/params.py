@@ -22,6 +22,13 @@ class Section(BaseModel):
 S = TypeVar("S", bound=BaseModel)
 
 
+def distinct(entries: list[Any]) -> list[Any]:
+    """A pydantic check: no entry of a list twice."""
+    if len(set(entries)) != len(entries):
+        raise ValueError("expected entries that differ")
+    return entries
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with YAML 1.2 floats (1e-3 is a number), as in DVC's own reader."""
 
