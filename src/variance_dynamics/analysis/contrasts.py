@@ -1,0 +1,98 @@
+"""E2's comparisons: the learning rate of each scheme, and one scheme minus another, paired by seed."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from variance_dynamics.analysis.over_seeds import over_seeds
+from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.analysis.statistics import Floats, deviations, differences, log_ratio
+
+CELL = ["dataset", "optimizer", "depth"]
+SHARED, BEST, GRID = "shared", "best", "grid"
+STEPS = "ln_steps_ratio"
+Contrast = Callable[[Floats, Floats], Floats]
+MEASURES = (STEPS, "test_accuracy", "spread", "share_lr_trains")
+
+
+def learning_rates(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Final validation loss (mean of min(loss, cap)) and share of seeds that train at every lr.
+
+    best: the lr of least validation loss, the smaller one on a tie; at_grid_end: the best one is the
+    grid's last on either side, so that a better one may lie beyond.
+    """
+    keys = [*CELL, "scheme", "lr"]
+    share = outcomes["trains"].astype(float)
+    rows = outcomes.assign(val_loss=capped(outcomes, "val_loss"), share_trains=share)
+    table = over_seeds(rows, keys, ["val_loss", "share_trains"], params)
+    lrs = table.groupby(keys[:-1])["lr"]
+    ends = (table["lr"] == lrs.transform("min")) | (table["lr"] == lrs.transform("max"))
+    least = table.sort_values(["val_loss", "lr"], kind="stable").drop_duplicates(keys[:-1])
+    best = table.index.isin(least.index)
+    shared = outcomes.groupby(keys, as_index=False)["shared"].first()
+    return table.assign(best=best, at_grid_end=best & ends).merge(shared, on=keys)
+
+
+def capped(rows: pd.DataFrame, loss: str) -> "pd.Series[float]":
+    """min(loss, cap); a loss that is not a number is a diverged one."""
+    return rows[loss].astype(float).fillna(np.inf).clip(upper=rows["cap"])
+
+
+def selected(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The runs to compare, with lr_kind: those at the shared lr, and those at their scheme's best lr.
+
+    The best lr is chosen on the mean validation loss over seeds; the smaller one on a tie.
+    """
+    keys = [*CELL, "scheme"]
+    lrs = [outcomes[key] for key in [*keys, "lr"]]
+    means = capped(outcomes, "val_loss").groupby(lrs).mean().reset_index()
+    best = means.sort_values(["val_loss", "lr"], kind="stable").drop_duplicates(keys)[[*keys, "lr"]]
+    return pd.concat([outcomes[outcomes["shared"]].assign(lr_kind=SHARED),
+                      outcomes.merge(best, on=[*keys, "lr"]).assign(lr_kind=BEST)], ignore_index=True)
+
+
+def paired(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParams) -> pd.DataFrame:
+    """`first` minus `second`, a row per dataset, optimizer, depth, lr_kind, measure and seed.
+
+    effect, by measure: ln_steps_ratio (log_ratio's per-seed values: their mean is the ln ratio of the mean
+    of min(steps, budget)), test_accuracy, spread (|accuracy - median|), share_lr_trains (lr_kind "grid").
+    censored: the lesser of the two schemes' numbers of censored seeds. excluded: for ln_steps_ratio, that
+    number is over the share of seeds in params.
+    """
+    keys = [*CELL, "lr_kind"]
+    if not {first, second} <= set(outcomes["scheme"]):
+        return pd.DataFrame(columns=[*keys, "seed", "effect", "measure", "censored", "excluded"])
+    chosen = selected(outcomes)
+    steps, accuracy = (_by_seed(chosen, keys, name, first, second) for name in ("steps", "test_accuracy"))
+    censored = _by_seed(chosen, keys, "censored", first, second)
+    shares = outcomes.groupby([*CELL, "scheme", "seed"], as_index=False)["trains"].mean()
+    trains = _by_seed(shares.assign(lr_kind=GRID), keys, "trains", first, second)
+    parts = [(STEPS, log_ratio, steps), ("test_accuracy", differences, accuracy),
+             ("spread", _spread, accuracy), ("share_lr_trains", differences, trains)]
+    found = pd.concat([_long(*part) for part in parts], ignore_index=True)
+    counts = pd.concat([frame.sum(axis=1) for frame in censored], axis=1)
+    fewer = counts.min(axis=1).reset_index(name="censored")
+    found = found.merge(fewer, on=keys, how="left").fillna({"censored": 0}).astype({"censored": int})
+    most = params.e2.censored_share * outcomes["seed"].nunique()
+    return found.assign(excluded=(found["measure"] == STEPS) & (found["censored"] > most))
+
+
+def _by_seed(rows: pd.DataFrame, keys: list[str], value: str, *schemes: str) -> list[pd.DataFrame]:
+    """A frame for each scheme, cells x seeds, of the same cells."""
+    wide = rows.pivot(index=["scheme", *keys], columns="seed", values=value)
+    first, *others = (pd.DataFrame(wide.loc[name]) for name in schemes)
+    return [first, *(other.reindex(first.index) for other in others)]
+
+
+def _long(measure: str, contrast: Contrast, frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """`contrast` of two frames from `_by_seed`, cell by cell, as rows."""
+    first, second = frames
+    pairs = zip(first.to_numpy(float), second.to_numpy(float), strict=True)
+    found = pd.DataFrame([contrast(a, b) for a, b in pairs], index=first.index, columns=first.columns)
+    long = found.melt(ignore_index=False, var_name="seed", value_name="effect").reset_index()
+    return long.assign(measure=measure)
+
+
+def _spread(first: Floats, second: Floats) -> Floats:
+    return deviations(first) - deviations(second)

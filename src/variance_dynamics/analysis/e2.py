@@ -1,0 +1,132 @@
+"""E2: Kaiming against Xavier and others. Tables for the figures, effects for the claims, headline numbers."""
+
+import numpy as np
+import pandas as pd
+
+from variance_dynamics.analysis import contrasts, effects
+from variance_dynamics.analysis.contrasts import BEST, CELL, GRID, MEASURES, SHARED, STEPS
+from variance_dynamics.analysis.outcomes import smoothed, train_loss
+from variance_dynamics.analysis.over_seeds import over_seeds, p_values, trend
+from variance_dynamics.analysis.params import AnalyzeParams
+
+Tables = dict[str, pd.DataFrame]
+REFERENCE, RIVAL, CONTROL = "kaiming", "xavier", "xavier_sqrt2"
+KEYS = [*CELL, "scheme", "lr", "lr_kind"]
+
+
+def tables(outcomes: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeParams) -> Tables:
+    """The e2_* tables; `outcomes` from outcomes.of."""
+    chosen = contrasts.selected(outcomes)
+    return {"e2_curves": training_curves(chosen, curves, params), "e2_threshold": threshold(chosen, params),
+            "e2_lr": contrasts.learning_rates(outcomes, params),
+            "e2_gap": gap(outcomes, params), "e2_contrasts": against_reference(outcomes, params)}
+
+
+def training_curves(chosen: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Mean curves at the shared and at each scheme's best lr; train_loss is smoothed.
+
+    A loss is min(loss, cap) and a diverged model's accuracy is chance, so that one seed leaves a mean.
+    """
+    rows = curves[curves["run"].isin(chosen["run"])]
+    evaluated = rows.loc[rows["stat"].isin(["val_loss", "val_accuracy"]), ["run", "step", "stat", "value"]]
+    long = pd.concat([_smooth_train_loss(rows, params.e2.smoothing_steps), evaluated])
+    long = long.merge(chosen[["run", "seed", "cap", "log_k", *KEYS]], on="run")
+    losses = long["stat"] != "val_accuracy"
+    value = np.where(losses, contrasts.capped(long, "value"), long["value"].fillna(np.exp(-long["log_k"])))
+    table = over_seeds(long.assign(mean=value), [*KEYS, "step", "stat"], ["mean"], params)
+    return table.rename(columns={"mean_lo": "lo", "mean_hi": "hi"})
+
+
+def _smooth_train_loss(curves: pd.DataFrame, smoothing: int) -> pd.DataFrame:
+    """Means of `smoothing` losses in a row, at the last step of each: run step stat value."""
+    runs = np.sort(curves["run"].unique())
+    means = smoothed(train_loss(curves, runs), smoothing)[:, ::smoothing]
+    steps = smoothing - 1 + smoothing * np.arange(means.shape[1])
+    return pd.DataFrame({"run": np.repeat(runs, len(steps)), "step": np.tile(steps, len(runs)),
+                         "stat": "train_loss", "value": means.ravel()})
+
+
+def threshold(chosen: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Mean of min(steps to the threshold, budget); censored is the number of seeds that never got there."""
+    table = over_seeds(chosen, KEYS, ["steps"], params)
+    counts = chosen.groupby(KEYS, as_index=False)["censored"].sum()
+    return table.rename(columns={"steps_lo": "lo", "steps_hi": "hi"}).merge(counts, on=KEYS)
+
+
+def gap(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Kaiming minus Xavier, paired by seed: a row per cell, lr_kind and measure."""
+    return _over_pairs(contrasts.paired(outcomes, REFERENCE, RIVAL, params), [], params)
+
+
+def against_reference(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Every other scheme minus Kaiming: exploratory, but for the control xavier_sqrt2, whose gap is 0."""
+    others = [name for name in sorted(outcomes["scheme"].unique()) if name != REFERENCE] or [RIVAL]
+    pairs = [contrasts.paired(outcomes, name, REFERENCE, params).assign(scheme=name, versus=REFERENCE)
+             for name in others]
+    return _over_pairs(pd.concat(pairs), ["scheme", "versus"], params)
+
+
+def _over_pairs(pairs: pd.DataFrame, names: list[str], params: AnalyzeParams) -> pd.DataFrame:
+    keys = [*CELL, *names, "lr_kind", "measure"]
+    table = over_seeds(pairs, keys, ["effect"], params)
+    table = table.assign(p=p_values(pairs, keys, "effect"))
+    counts = pairs.drop_duplicates(keys)[[*keys, "censored", "excluded"]]
+    return table.rename(columns={"effect_lo": "lo", "effect_hi": "hi"}).merge(counts, on=keys)
+
+
+def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Effects of the e2 claims, per cell and seed: claim cell primary seed effect predicted note."""
+    pairs = contrasts.paired(outcomes, REFERENCE, RIVAL, params)
+    if pairs.empty:
+        return effects.none()
+    most, cell = params.e2.max_cells, [*CELL, "lr_kind"]
+    steps, stable = pairs[pairs["measure"] == STEPS], pairs[pairs["measure"] == "share_lr_trains"]
+    best, depth = _left_out(steps[steps["lr_kind"] == BEST]), slopes(steps)
+    at_best = depth[depth["lr_kind"] == BEST]
+    return pd.concat([
+        effects.primary("e2_kaiming_faster", best, ["optimizer"], most),
+        effects.exploratory("e2_kaiming_faster", _left_out(steps), cell),
+        effects.primary("e2_kaiming_more_stable", stable, ["optimizer"], most),
+        effects.exploratory("e2_kaiming_more_stable", stable, cell),
+        effects.primary("e2_gap_grows_with_depth", at_best, ["optimizer"], most),
+        effects.exploratory("e2_gap_grows_with_depth", depth, ["dataset", "optimizer", "lr_kind"]),
+    ], ignore_index=True)
+
+
+def _left_out(steps: pd.DataFrame) -> pd.DataFrame:
+    """Excluded cells lose their effect and gain a note that names them."""
+    names = steps["dataset"] + "/" + steps["optimizer"] + "/L" + steps["depth"].astype(str)
+    return steps.assign(effect=steps["effect"].where(~steps["excluded"]), predicted=np.nan,
+                        note=(names + ": both censored").where(steps["excluded"], ""))
+
+
+def slopes(steps: pd.DataFrame) -> pd.DataFrame:
+    """d ln(steps ratio) / d depth over the depths not left out, per dataset, optimizer, lr_kind and seed."""
+    rows = []
+    group = ["dataset", "optimizer", "lr_kind", "seed"]
+    for key, points in _left_out(steps).groupby(group, sort=True):
+        used = points[points["effect"].notna()]
+        slope = trend(used["depth"].to_numpy(dtype=np.float64), used["effect"].to_numpy())
+        notes = [note for note in points["note"] if note]
+        rows.append((*key, slope, "; ".join(notes)))
+    return pd.DataFrame(rows, columns=[*group, "effect", "note"])
+
+
+def metrics(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | int | None]:
+    """Headline numbers of metrics/init_comparison.json: Kaiming minus Xavier at best lr, mean over cells."""
+    pairs = contrasts.paired(outcomes, REFERENCE, RIVAL, params)
+    found: dict[str, float | int | None] = {}
+    for optimizer, rows in pairs[pairs["lr_kind"].isin([BEST, GRID])].groupby("optimizer"):
+        for measure in MEASURES:
+            used = rows[(rows["measure"] == measure) & ~rows["excluded"]]
+            found[f"e2_{measure}_{optimizer}"] = float(used["effect"].mean()) if len(used) else None
+    left_out = pairs[(pairs["measure"] == STEPS) & pairs["excluded"]].drop_duplicates([*CELL, "lr_kind"])
+    return found | {"e2_cells_left_out": len(left_out), "e2_control_largest_gap": control(outcomes, params)}
+
+
+def control(outcomes: pd.DataFrame, params: AnalyzeParams) -> float | None:
+    """Largest |xavier_sqrt2 minus kaiming| at the shared lr over cells, seeds and measures; 0 is expected."""
+    if CONTROL not in set(outcomes["scheme"]):
+        return None
+    pairs = contrasts.paired(outcomes, CONTROL, REFERENCE, params)
+    return float(pairs.loc[pairs["lr_kind"] == SHARED, "effect"].abs().max())

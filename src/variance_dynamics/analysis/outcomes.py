@@ -1,0 +1,87 @@
+"""What became of each model: its regime, steps to the threshold, final losses and accuracies."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from variance_dynamics.analysis.params import AnalyzeParams, E1Rules
+from variance_dynamics.errors import BadInput
+
+Floats = NDArray[np.float64]
+FINAL = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
+
+
+def of(models: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """`models` with one column per outcome, a row per run.
+
+    log_k: loss of guessing, ln(classes), nat. tail_loss: mean train loss of the last steps; inf if not
+    finite. regime, trains: the rule of params e1. steps: minibatches seen until the smoothed loss is
+    below the threshold, at most the budget; censored: it never was. cap: the loss from which a run
+    counts as exploding; means over seeds take min(loss, cap), so that a diverged seed stays a number.
+    val_loss, val_accuracy, test_loss, test_accuracy: the last ones; a diverged model's accuracy is chance.
+    """
+    runs = models.sort_values("run", ignore_index=True)
+    loss = train_loss(curves, runs["run"].to_numpy())
+    log_k = np.log(runs["classes"].to_numpy(dtype=np.float64))
+    tail = tail_loss(loss, params.e1.tail_fraction)
+    steps = steps_to(loss, params.e2.threshold * log_k, params.e2.smoothing_steps)
+    budget, regime = loss.shape[1], regimes(tail, log_k, params.e1)
+    runs = runs.assign(log_k=log_k, cap=params.e1.exploding_above * log_k, tail_loss=tail, regime=regime,
+                       trains=regime == "trains", steps=np.fmin(steps, budget), censored=np.isinf(steps),
+                       budget=budget)
+    final = _final(curves).reindex(runs["run"]).reset_index(drop=True)
+    chance = dict.fromkeys(("val_accuracy", "test_accuracy"), 1 / runs["classes"])
+    return pd.concat([runs, final.fillna(chance)], axis=1)
+
+
+def train_loss(curves: pd.DataFrame, runs: NDArray[np.int32]) -> Floats:
+    """Minibatch losses [run, step]; every run has every step.
+
+    Raises BadInput if a step is missing or there twice.
+    """
+    rows = curves.loc[curves["stat"] == "train_loss", ["run", "step", "value"]]
+    steps = int(rows["step"].max()) + 1 if len(rows) else 0
+    if len(rows) != len(runs) * steps or not steps:
+        raise BadInput(f"curves hold {len(rows)} train losses: expected {len(runs)} runs x {steps} steps")
+    loss = np.zeros((len(runs), steps))
+    loss[np.searchsorted(runs, rows["run"]), rows["step"]] = rows["value"]
+    return loss
+
+
+def tail_loss(loss: Floats, fraction: float) -> Floats:
+    """Mean of the last `fraction` of the steps, [run], from [run, step]; inf where it is not finite."""
+    count = max(1, round(fraction * loss.shape[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = loss[:, -count:].mean(axis=1)
+    return np.where(np.isfinite(mean), mean, np.inf)
+
+
+def regimes(tail: Floats, log_k: Floats, rule: E1Rules) -> NDArray[np.str_]:
+    """trains, exploding, vanishing or stalled, by the mean loss of the last steps alone (no theory)."""
+    ratio = tail / log_k
+    vanishing = np.abs(ratio - 1) <= rule.vanishing_within
+    conditions = [ratio < rule.trains_below, ratio > rule.exploding_above, vanishing]
+    return np.select(conditions, ["trains", "exploding", "vanishing"], "stalled")
+
+
+def steps_to(loss: Floats, threshold: Floats, smoothing: int) -> Floats:
+    """Minibatches seen until the mean of the last `smoothing` losses is below `threshold` [run], or inf."""
+    if loss.shape[1] < smoothing:
+        return np.full(len(loss), np.inf)
+    below = smoothed(loss, smoothing) < threshold[:, None]
+    return np.where(below.any(axis=1), below.argmax(axis=1) + float(smoothing), np.inf)
+
+
+def smoothed(loss: Floats, smoothing: int) -> Floats:
+    """Mean of each `smoothing` losses in a row, [run, steps - smoothing + 1]."""
+    windows = np.lib.stride_tricks.sliding_window_view(loss, smoothing, axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(windows.mean(axis=-1))
+
+
+def _final(curves: pd.DataFrame) -> pd.DataFrame:
+    """The last value of each evaluation, a row per run."""
+    rows = curves.loc[curves["stat"].isin(FINAL)].sort_values("step", kind="stable")
+    last = rows.drop_duplicates(["run", "stat"], keep="last")
+    wide = last.pivot(index="run", columns="stat", values="value").reindex(columns=list(FINAL))
+    return wide.astype(np.float64)

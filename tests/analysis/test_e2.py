@@ -1,0 +1,153 @@
+"""E2's tables and effects against synthetic runs with known steps and accuracies."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.synthetic import EARLY, STEPS, comparison, params
+from variance_dynamics.analysis import contrasts, e2, outcomes
+
+PARAMS = params()
+SPEED = {"kaiming": 1, "xavier_sqrt2": 1, "xavier": 2}
+
+
+def steps(optimizer, depth, scheme, lr, seed):
+    """Xavier takes twice as long; lr .01 is too slow, lr 1 diverges for Xavier."""
+    if lr == 0.01 or (lr == 1.0 and scheme == "xavier"):
+        return STEPS
+    return 3 + SPEED[scheme] * (6 + seed % 3) - EARLY
+
+
+def accuracy(optimizer, depth, scheme, lr, seed):
+    best = {"kaiming": 1.0, "xavier_sqrt2": 1.0, "xavier": 0.1}[scheme]
+    return 0.9 - 0.05 * abs(np.log10(lr / best)) + 0.002 * seed - 0.01 * (scheme == "xavier") * (seed % 2)
+
+
+MODELS, CURVES = comparison(steps, accuracy)
+OUTCOMES = outcomes.of(MODELS, CURVES, PARAMS)
+
+
+def pick(table, **values):
+    for name, value in values.items():
+        table = table[table[name] == value]
+    return table
+
+
+def test_best_lr_is_the_one_of_least_validation_loss():
+    table = e2.tables(OUTCOMES, CURVES, PARAMS)["e2_lr"]
+    best = table[table["best"]].set_index(["depth", "scheme"])["lr"]
+    assert best[3, "kaiming"] == best[3, "xavier_sqrt2"] == 1.0 and best[3, "xavier"] == 0.1
+    assert set(table.loc[table["best"] & table["at_grid_end"], "scheme"]) == {"kaiming", "xavier_sqrt2"}
+    assert (table["shared"] == (table["lr"] == 0.1)).all()
+
+
+def test_a_diverged_seed_counts_against_its_lr():
+    worse = CURVES.copy()
+    lost = MODELS[(MODELS["scheme"] == "kaiming") & (MODELS["lr"] == 1.0) & (MODELS["seed"] == 0)]["run"]
+    worse.loc[worse["run"].isin(lost) & (worse["stat"] == "val_loss"), "value"] = np.nan
+    chosen = contrasts.selected(outcomes.of(MODELS, worse, PARAMS))
+    assert set(pick(chosen, scheme="kaiming", lr_kind="best")["lr"]) == {0.1}
+
+
+def test_steps_to_threshold_and_censoring():
+    table = e2.threshold(contrasts.selected(OUTCOMES), PARAMS)
+    row = pick(table, depth=3, scheme="xavier", lr_kind="best").iloc[0]
+    expected = np.mean([3 + 2 * (6 + seed % 3) for seed in range(10)])
+    assert row["steps"] == pytest.approx(expected) and row["censored"] == 0 and row["n"] == 10
+    assert row["lo"] < expected < row["hi"]
+
+
+def test_ln_steps_ratio_is_that_of_the_means():
+    gap = pick(e2.gap(OUTCOMES, PARAMS), measure="ln_steps_ratio", lr_kind="best", depth=3).iloc[0]
+    fast, slow = (np.mean([3 + speed * (6 + seed % 3) for seed in range(10)]) for speed in (1, 2))
+    assert gap["effect"] == pytest.approx(np.log(fast / slow))
+    assert gap["lo"] < gap["effect"] < gap["hi"] < 0 and not gap["excluded"] and gap["p"] < 1e-6
+
+
+def test_other_measures_match_plain_computations():
+    gap = e2.gap(OUTCOMES, PARAMS)
+    assert pick(gap, measure="share_lr_trains")["effect"].to_list() == pytest.approx([1 / 3, 1 / 3])
+    assert set(pick(gap, measure="share_lr_trains")["lr_kind"]) == {"grid"}
+    a, b = ([accuracy("sgd", 3, scheme, lr, seed) for seed in range(10)]
+            for scheme, lr in (("kaiming", 1.0), ("xavier", 0.1)))
+    measured = pick(gap, depth=3, lr_kind="best").set_index("measure")["effect"]
+    assert measured["test_accuracy"] == pytest.approx(np.mean(a) - np.mean(b), abs=1e-6)
+    spreads = [np.mean(np.abs(values - np.median(values))) for values in (a, b)]
+    assert measured["spread"] == pytest.approx(spreads[0] - spreads[1], abs=1e-6)
+
+
+def test_cells_where_both_are_censored_are_left_out_and_named():
+    def stuck(optimizer, depth, scheme, lr, seed):
+        return STEPS if depth == 10 and seed > 3 else 5 * SPEED[scheme] + seed % 2
+    models, curves = comparison(stuck, accuracy, depths=(3, 5, 10))
+    found = outcomes.of(models, curves, PARAMS)
+    gap = pick(e2.gap(found, PARAMS), measure="ln_steps_ratio", lr_kind="best")
+    assert list(gap["excluded"]) == [False, False, True] and list(gap["censored"]) == [0, 0, 6]
+    effects = e2.claim_effects(found, PARAMS)
+    primary = pick(effects, claim="e2_kaiming_faster", primary=True)
+    assert set(primary["note"]) == {"digits/sgd/L10: both censored"}
+    kept = gap[~gap["excluded"]]["effect"].mean()
+    assert primary["effect"].mean() == pytest.approx(kept)
+    assert set(pick(effects, claim="e2_gap_grows_with_depth", primary=True)["note"]) == set(primary["note"])
+
+
+def test_gap_s_slope_over_depth():
+    def deeper(optimizer, depth, scheme, lr, seed):
+        return 4 + (depth if scheme == "xavier" else 0)
+    models, curves = comparison(deeper, accuracy, depths=(3, 10, 20))
+    effects = e2.claim_effects(outcomes.of(models, curves, PARAMS), PARAMS)
+    slope = pick(effects, claim="e2_gap_grows_with_depth", primary=True)["effect"]
+    expected = np.polyfit([3, 10, 20], [np.log(7 / (7 + depth)) for depth in (3, 10, 20)], 1)[0]
+    assert slope.to_numpy() == pytest.approx(np.full(10, expected))
+
+
+def test_claim_effects_are_one_row_per_cell_and_seed_and_primary_cells_are_few():
+    effects = e2.claim_effects(OUTCOMES, PARAMS)
+    assert not effects.duplicated(["claim", "cell", "seed"]).any()
+    assert pick(effects, primary=True).groupby("claim")["cell"].nunique().max() <= PARAMS.e2.max_cells
+    cells = pick(effects, claim="e2_kaiming_faster", primary=False)["cell"]
+    assert {"digits/sgd/L3/best", "digits/sgd/L3/shared"} <= set(cells)
+
+
+def test_without_xavier_there_is_nothing_to_claim():
+    found = OUTCOMES[OUTCOMES["scheme"] != "xavier"]
+    assert e2.claim_effects(found, PARAMS).empty
+    assert e2.tables(found, CURVES, PARAMS)["e2_gap"].empty
+
+
+def test_control_s_gap_is_zero_and_a_difference_shows():
+    assert e2.metrics(OUTCOMES, PARAMS)["e2_control_largest_gap"] == 0
+    run = pick(OUTCOMES, scheme="xavier_sqrt2", lr=0.1, depth=3, seed=2)["run"].iloc[0]
+    off = OUTCOMES.assign(test_accuracy=OUTCOMES["test_accuracy"] + 0.25 * (OUTCOMES["run"] == run))
+    assert e2.metrics(off, PARAMS)["e2_control_largest_gap"] == pytest.approx(0.25)
+
+
+def test_curves_are_means_over_seeds_at_the_chosen_lrs():
+    table = e2.tables(OUTCOMES, CURVES, PARAMS)["e2_curves"]
+    ends = pick(table, depth=3, scheme="kaiming", lr_kind="best", stat="train_loss")
+    assert list(ends["step"]) == list(range(4, STEPS, 5)) and (ends["lr"] == 1.0).all()
+    assert ends["mean"].iloc[-1] == pytest.approx(0.1 * np.log(10))
+    final = pick(table, depth=3, scheme="xavier", lr_kind="best", stat="val_accuracy", step=STEPS).iloc[0]
+    accuracies = [accuracy("sgd", 3, "xavier", 0.1, seed) for seed in range(10)]
+    assert final["mean"] == pytest.approx(np.mean(accuracies))
+
+
+def test_loss_means_take_diverged_seeds_at_the_cap():
+    worse = CURVES.copy()
+    lost = worse["run"].isin(MODELS[MODELS["seed"] == 0]["run"])
+    worse.loc[lost & (worse["stat"] == "val_loss"), "value"] = np.inf
+    table = e2.tables(outcomes.of(MODELS, worse, PARAMS), worse, PARAMS)["e2_curves"]
+    first = pick(table, scheme="kaiming", depth=3, lr_kind="shared", stat="val_loss", step=0).iloc[0]
+    assert first["mean"] == pytest.approx((9 * np.log(10) + 2 * np.log(10)) / 10) and np.isfinite(first["hi"])
+
+
+def test_metrics_are_numbers_with_unique_names():
+    found = e2.metrics(OUTCOMES, PARAMS)
+    assert found["e2_ln_steps_ratio_sgd"] < -0.4 and found["e2_cells_left_out"] == 0
+    assert all(name.startswith("e2_") and isinstance(value, int | float) for name, value in found.items())
+
+
+def test_nothing_depends_on_the_order_of_rows():
+    models, curves = (frame.sample(frac=1, random_state=1) for frame in (MODELS, CURVES))
+    for name, table in e2.tables(outcomes.of(models, curves, PARAMS), curves, PARAMS).items():
+        pd.testing.assert_frame_equal(table, e2.tables(OUTCOMES, CURVES, PARAMS)[name])
