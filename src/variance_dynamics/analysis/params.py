@@ -58,6 +58,7 @@ class E3Rules(Section):
     primary_horizon: Share
     narrow_slope: Positive
     narrow_spread: Positive
+    settle_time_constants: Positive
     null_band: Band
     null_from_step: Annotated[int, Field(ge=0)]
     forecast_fraction: Annotated[float, Field(gt=0, lt=1)]

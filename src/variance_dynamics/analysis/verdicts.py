@@ -6,7 +6,7 @@ Cells are tested one by one only as a guard (Holm), never as replicates.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_RUN = "supported", "contradicted", "i
 COLUMNS = ["claim", "cell", "primary", "seed", "effect", "predicted", "note"]
 AGAINST_NO_CHANGE = "error"
 """Cell of the null law's claim: |ln error| of the law minus that of "no change"."""
+TIME_CONSTANTS = "time constants"
+"""Cell of the narrow bands' claim, not judged: 2 sum lr wd, how many time constants of the variance."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,22 @@ def beyond(threshold: Threshold, sign: int, relative: bool = False) -> Rule:
 
 
 def settled(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
-    """At most 1 under a constant lr; a decaying lr freezes the weights, so it can show nothing."""
-    if effects["primary"].any() or effects.empty:
-        return beyond(lambda _: 1.0, -1)(effects, params)
-    found = beyond(lambda _: 1.0, -1)(effects.assign(primary=True), params)
-    verdict = NOT_RUN if found.verdict == NOT_RUN else INCONCLUSIVE
-    return _verdict(verdict, found, {}, "seen only under a decaying lr", *_notes(effects))
+    """At most 1 under a constant lr. Two things decide nothing: a decaying lr, which freezes the weights, and
+    not having settled in a run of too few time constants.
+    """
+    rows = effects[effects["cell"] != TIME_CONSTANTS]
+    steady = bool(rows["primary"].any())
+    found = beyond(lambda _: 1.0, -1)(rows if steady else rows.assign(primary=True), params)
+    elapsed = float(effects.loc[effects["cell"] == TIME_CONSTANTS, "effect"].min())
+    if found.verdict == NOT_RUN:
+        return found
+    note = "seen only under a decaying lr"
+    if steady:
+        short = not elapsed >= params.e3.settle_time_constants
+        if found.verdict != CONTRADICTED or not short:
+            return found
+        note = f"not settled, but the run lasts only {elapsed:.2g} time constants of the variance"
+    return replace(found, verdict=INCONCLUSIVE, note=note)
 
 
 def null_law(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
@@ -169,6 +181,5 @@ def _notes(effects: pd.DataFrame) -> list[str]:
     return sorted({str(note) for note in effects["note"] if note})
 
 
-def _verdict(verdict: str, found: Interval | Verdict, cells: dict[str, Cell], *notes: str) -> Verdict:
-    effect = found.mean if isinstance(found, Interval) else found.effect
-    return Verdict(verdict, float(effect), float(found.lo), float(found.hi), found.n, "; ".join(notes), cells)
+def _verdict(verdict: str, found: Interval, cells: dict[str, Cell], *notes: str) -> Verdict:
+    return Verdict(verdict, found.mean, found.lo, found.hi, found.n, "; ".join(notes), cells)
