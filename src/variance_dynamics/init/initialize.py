@@ -1,0 +1,55 @@
+"""Set every parameter of a module by an initialisation scheme, and leave none out."""
+
+import torch
+from torch import Tensor, nn
+
+from variance_dynamics.errors import BadInput
+from variance_dynamics.init.schemes import SCHEMES
+from variance_dynamics.roles import EMBEDDINGS, Parameter
+from variance_dynamics.seeding import torch_seed
+
+
+@torch.no_grad()
+def initialize(model: nn.Module, matrices: list[Parameter], scheme: str, std: float, seed: int) -> dict[str, float]:
+    """Draw `matrices` by `scheme`, set biases to 0 and norms to 1; gives each matrix's std by name.
+
+    Every matrix has a stream of its own, named by the parameter, so that the same seed gives the same standard
+    normal draws under each scheme and std, on any device. Raises BadInput for a parameter that nothing sets.
+    """
+    left = dict(model.named_parameters())
+    stds = {}
+    for parameter in matrices:
+        weight = left.pop(parameter.name, None)
+        if weight is None:
+            raise BadInput(f"{parameter.name}: no such parameter: expected one of {', '.join(left)}")
+        stds[parameter.name] = SCHEMES[scheme].std(parameter, std)
+        weight.copy_(_drawn(weight, parameter, scheme, stds[parameter.name], seed))
+    for name in _set_vectors(model):
+        left.pop(name, None)
+    if left:
+        raise BadInput(f"{next(iter(left))}: parameter without a role: expected one, so that it is initialised")
+    return stds
+
+
+def _drawn(weight: Tensor, parameter: Parameter, scheme: str, std: float, seed: int) -> Tensor:
+    """Draws lie as [fan_in, fan_out]; so does an embedding, while nn.Linear keeps [fan_out, fan_in]."""
+    generator = torch.Generator().manual_seed(torch_seed(seed, "init", parameter.name))
+    z = torch.randn(parameter.fan_in, parameter.fan_out, generator=generator)
+    drawn = SCHEMES[scheme].sample(z, std)
+    drawn = drawn if parameter.role in EMBEDDINGS else drawn.mT
+    if drawn.shape != weight.shape:
+        raise BadInput(f"{parameter.name}: shape is {tuple(weight.shape)}: expected {tuple(drawn.shape)}")
+    return drawn
+
+
+def _set_vectors(model: nn.Module) -> list[str]:
+    """Norm weights to 1, biases of norms and of linear layers to 0; gives their names."""
+    done = []
+    for prefix, module in model.named_modules():
+        vectors = {"bias": 0.0, "weight": 1.0} if isinstance(module, nn.LayerNorm) else {"bias": 0.0}
+        for name, value in vectors.items():
+            vector = getattr(module, name, None)
+            if isinstance(module, nn.LayerNorm | nn.Linear) and isinstance(vector, nn.Parameter):
+                vector.fill_(value)
+                done.append(f"{prefix}.{name}" if prefix else name)
+    return done

@@ -1,0 +1,35 @@
+"""E3: one arm and seed of the GPT-2 pretraining, `python -m variance_dynamics.stages.gpt2_pretrain ARM SEED`."""
+
+import sys
+from pathlib import Path
+
+from variance_dynamics import params
+from variance_dynamics.errors import BadInput, one_line
+from variance_dynamics.training import checkpoint, pretrain_tables
+from variance_dynamics.training.batches import open_corpus
+from variance_dynamics.training.gpt2_params import resolve
+from variance_dynamics.training.pretrain import pretrain
+
+CORPUS = Path("data/corpus")
+OUT = Path("data/gpt2")
+
+
+@one_line
+def main() -> None:
+    arm, seed = arguments(sys.argv[1:])
+    run = resolve(params.read(), arm)
+    corpus = open_corpus(CORPUS, run.vocab_size, run.n_ctx)
+    training = pretrain(run, arm, seed, corpus)
+    assert training is not None, "no time limit was set"
+    pretrain_tables.write(OUT / f"{arm}-{seed}", arm, training)
+    checkpoint.remove(training.checkpoints)
+
+
+def arguments(given: list[str]) -> tuple[str, int]:
+    if len(given) != 2 or not given[1].isdecimal():
+        raise BadInput(f"arguments are {' '.join(given)!r}: expected ARM SEED, an entry of gpt2_arms and a whole number")
+    return given[0], int(given[1])
+
+
+if __name__ == "__main__":
+    main()

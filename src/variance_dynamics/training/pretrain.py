@@ -1,0 +1,202 @@
+"""Pretraining of a GPT-2 with every weight matrix tracked; nothing in the step loop waits for the device."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from variance_dynamics.errors import BadInput
+from variance_dynamics.init.initialize import initialize
+from variance_dynamics.models.gpt2 import GPT2, Shape
+from variance_dynamics.progress import progress
+from variance_dynamics.roles import QKV
+from variance_dynamics.tracking import schedule
+from variance_dynamics.tracking.tracker import Histograms, Tracker
+from variance_dynamics.training import checkpoint
+from variance_dynamics.training.batches import Batches, Contexts, Corpus, spread
+from variance_dynamics.training.gpt2_params import Gpt2Run
+from variance_dynamics.training.optimizers import adamw, lr_at
+
+PROBE_CONTEXTS = 8
+"""Validation contexts on which the residual stream is measured."""
+
+
+class Pretraining:
+    """A run in progress: the model, its optimizer, what was measured so far, and how many updates are done."""
+
+    def __init__(self, run: Gpt2Run, seed: int, corpus: Corpus) -> None:
+        self.run, self.seed, self.corpus = run, seed, corpus
+        self.device = _device(run.device)
+        self.model = build(run, seed, self.device)
+        self.optimizer = adamw(self.model, run)
+        self.batches = Batches(corpus.train, run.n_ctx, run.batch_size, seed)
+        self.val = spread(corpus.val, run.n_ctx, run.val_batches * run.batch_size)
+        self.loss = _loss_function(self.model, run)
+        dumps = schedule.at(dump_steps(run))
+        matrices = self.model.matrices()
+        self.tracker = Tracker(self.model, matrices, dumps, self.optimizer, run.dumps.windows)
+        shown = [p for p in matrices if p.role in QKV and p.layer == run.dumps.histogram_layer]
+        self.histograms = Histograms(self.model, shown, schedule.at(histogram_steps(run)), run.dumps.histogram_bins)
+        self.dumped = dumps
+        self.curves = {name: torch.full((run.steps,), torch.nan, device=self.device) for name in ("train_loss", "clip")}
+        self.val_losses: dict[int, Tensor] = {}
+        self.moments: dict[int, Tensor] = {}
+        self.step = self.resumed_at = 0
+        facts = (run.model_dump(exclude={"checkpoint_every"}), seed, corpus.fingerprint)
+        self.checkpoints = checkpoint.folder(checkpoint.key(facts))
+
+    def start(self) -> None:
+        """Measure the initial state."""
+        self._measure()
+
+    def advance(self) -> None:
+        """One update, and the measurements that are due after it."""
+        lr = lr_at(self.step, self.run)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.curves["train_loss"][self.step] = self._gradients()
+        self.tracker.before_step(self.step + 1)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.grad_clip, foreach=True)
+        self.curves["clip"][self.step] = (self.run.grad_clip / (norm + 1e-6)).clamp(max=1)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self._measure()
+
+    def _gradients(self) -> Tensor:
+        """Backward over one batch, in micro batches; gives the mean loss before the update."""
+        parts = self.batches(self.step).reshape(-1, self.run.micro_batch_size, self.run.n_ctx + 1)
+        total = torch.zeros((), device=self.device)
+        for part in parts:
+            loss = self.loss(*self._on_device(part)) / len(parts)
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    def _measure(self) -> None:
+        self.tracker.after_step(self.step)
+        self.histograms.after_step(self.step)
+        if self.dumped(self.step):
+            self.moments[self.step] = self._second_moments()
+        if self.step % self.run.val_every == 0 or self.step == self.run.steps:
+            self.val_losses[self.step] = self._val_loss()
+
+    @torch.no_grad()
+    def _val_loss(self) -> Tensor:
+        """Mean over the validation contexts, in micro batches of one shape where there are enough."""
+        size = min(self.run.micro_batch_size, len(self.val))
+        parts = self.val[: len(self.val) // size * size].reshape(-1, size, self.run.n_ctx + 1)
+        return torch.stack([self.loss(*self._on_device(part)) for part in parts]).mean()
+
+    @torch.no_grad()
+    def _second_moments(self) -> Tensor:
+        tokens, _ = self._on_device(self.val[:PROBE_CONTEXTS])
+        with _precision(self.run):
+            return self.model.second_moments(tokens)
+
+    def _on_device(self, contexts: Contexts) -> tuple[Tensor, Tensor]:
+        rows = torch.from_numpy(contexts)
+        if self.device.type == "cuda":
+            rows = rows.pin_memory().to(self.device, non_blocking=True)
+        return rows[:, :-1], rows[:, 1:]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to end with the same bytes."""
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "tracker", "histograms")}
+        kept = {name: getattr(self, name) for name in ("curves", "val_losses", "moments", "step")}
+        return parts | kept
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        for name in ("model", "optimizer", "tracker", "histograms"):
+            getattr(self, name).load_state_dict(state[name])
+        for name in ("curves", "val_losses", "moments"):
+            setattr(self, name, {key: value.to(self.device) for key, value in state[name].items()})
+        self.step = self.resumed_at = state["step"]
+
+
+def pretrain(run: Gpt2Run, arm: str, seed: int, corpus: Corpus, seconds: float | None = None) -> Pretraining | None:
+    """Train to the end, from the last checkpoint where there is one; None if `seconds` ran out before."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    training = Pretraining(run, seed, corpus)
+    saved = checkpoint.latest(training.checkpoints)
+    if saved is None:
+        training.start()
+    else:
+        training.load_state_dict(saved)
+    with progress(total=run.steps, initial=training.step, desc=f"{arm}-{seed}", unit="tok",
+                  unit_scale=run.batch_size * run.n_ctx) as bar:
+        finished = _advance(training, deadline, bar)
+    return training if finished else None
+
+
+def _advance(training: Pretraining, deadline: float | None, bar: Any) -> bool:
+    """Run until the end or the deadline, with a checkpoint at every interval and at the deadline."""
+    shown: Tensor | None = None
+    while training.step < training.run.steps:
+        training.advance()
+        bar.update(1)
+        if training.step % 10 == 1:
+            if shown is not None:
+                bar.set_postfix(step=training.step, loss=f"{shown.item():.3f}", refresh=False)
+            shown = training.curves["train_loss"][training.step - 1].to("cpu", non_blocking=True)
+        late = deadline is not None and time.monotonic() > deadline
+        if late or training.step % training.run.checkpoint_every == 0:
+            checkpoint.save(training.checkpoints, training.step, training.state_dict())
+        if late:
+            return training.step == training.run.steps
+    return True
+
+
+def build(run: Gpt2Run, seed: int, device: torch.device) -> GPT2:
+    """An initialised model on `device`; its parameters hold nothing before `initialize` has set each."""
+    shape = Shape(run.n_layer, run.n_head, run.n_embd, run.n_ctx, run.vocab_size)
+    with torch.device("meta"):
+        model = GPT2(shape)
+    model = model.to_empty(device=device)
+    initialize(model, model.matrices(), run.scheme, run.std, seed)
+    return model
+
+
+def _loss_function(model: GPT2, run: Gpt2Run) -> Callable[[Tensor, Tensor], Tensor]:
+    """Mean cross-entropy of (tokens, targets) in the run's precision, compiled if it says so."""
+    device, bf16 = run.device, run.precision == "bf16"
+
+    def loss(tokens: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            return model.loss(tokens, targets)
+
+    if not run.compile:
+        return loss
+    torch.compiler.reset()  # a process that trains several models would reach the limit of recompilations
+    return torch.compile(loss, dynamic=False, fullgraph=True)
+
+
+def _precision(run: Gpt2Run) -> torch.autocast:
+    return torch.autocast(run.device, torch.bfloat16, enabled=run.precision == "bf16")
+
+
+def dump_steps(run: Gpt2Run) -> list[int]:
+    """Every step early, then log-spaced and evenly spaced, and the last."""
+    dumps, last = run.dumps, run.steps
+    steps = {*schedule.early(min(dumps.every_step_until, last)), *schedule.evenly(dumps.every, last),
+             *schedule.log_spaced(dumps.per_decade, last), last}
+    return sorted(steps)
+
+
+def histogram_steps(run: Gpt2Run) -> list[int]:
+    """About `histogram_dumps` of the dumps, even in the logarithm of the step, with the first and the last."""
+    steps = dump_steps(run)
+    wanted = np.concatenate([[0], np.geomspace(1, run.steps, max(run.dumps.histogram_dumps - 1, 1))])
+    return sorted({min(steps, key=lambda step: abs(step - target)) for target in wanted[: run.dumps.histogram_dumps]})
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise BadInput("gpt2.device is 'cuda': no CUDA device here: expected cpu")
+        torch.set_float32_matmul_precision("high")
+    return torch.device(name)
