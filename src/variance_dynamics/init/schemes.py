@@ -45,7 +45,7 @@ def scaled_orthogonal(z: "Tensor", std: float) -> "Tensor":
 
 @dataclass(frozen=True)
 class Scheme:
-    """`std(parameter, sigma)`, sigma being the run's `std` param, and `sample(z, std)`, z [..., fan_in, fan_out].
+    """`std(parameter, sigma)`, sigma the run's `std` param, and `sample(z, std)`, z [..., fan_in, fan_out].
 
     `std` raises BadInput for a role that the scheme says nothing about.
     """
@@ -81,16 +81,12 @@ def normal(p: Parameter, sigma: float) -> float:
 
 def gpt2(p: Parameter, sigma: float) -> float:
     """sigma (.02 in GPT-2), and sigma / sqrt(2 n_layer) where a block writes to the residual stream."""
-    if p.role not in (*BLOCK, *EMBEDDINGS):
-        raise _no_entry(p, (*BLOCK, *EMBEDDINGS))
-    return sigma / math.sqrt(2 * p.depth) if p.role in RESIDUAL else sigma
+    return normal(p, sigma) / math.sqrt(2 * p.depth) if p.role in RESIDUAL else normal(p, sigma)
 
 
 def lir(p: Parameter, sigma: float) -> float:
     """Layer index rescaling: sigma / sqrt(l) in layer l. Owen et al. 2025, arXiv 2503.17500."""
-    if p.role not in (*BLOCK, *EMBEDDINGS):
-        raise _no_entry(p, (*BLOCK, *EMBEDDINGS))
-    return sigma / math.sqrt(p.layer) if p.role in BLOCK else sigma
+    return normal(p, sigma) / math.sqrt(p.layer) if p.role in BLOCK else normal(p, sigma)
 
 
 def lecun(p: Parameter) -> float:
