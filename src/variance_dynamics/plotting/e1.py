@@ -1,0 +1,166 @@
+"""E1: which initial std trains, signal and gradient per layer, the band's edges on the natural axis."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from variance_dynamics.plotting.params import PlotParams
+from variance_dynamics.plotting.style import (
+    INK,
+    MEASURED,
+    PREDICTED,
+    REGIMES,
+    Figures,
+    Tables,
+    band,
+    interval_label,
+    interval_patch,
+    legend,
+    line,
+    log_axis,
+    new_figure,
+    ordered,
+    spans,
+    word,
+)
+from variance_dynamics.theory.propagation import critical_std
+
+DOT: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3.5}
+CRITICAL: dict[str, Any] = {"color": "#D55E00", "linestyle": (0, (4, 2)), "linewidth": 1.1}
+
+
+def loss_and_accuracy(tables: Tables, plot: PlotParams) -> Figures:
+    """Loss over accuracy against std, a row of panels for each width and a column for each depth."""
+    for (dataset, optimizer), rows in tables["e1_loss"].groupby(["dataset", "optimizer"], sort=False):
+        widths, depths = sorted(rows.width.unique()), sorted(rows.depth.unique())
+        figure, panels = new_figure(2 * len(widths), len(depths), 0.9 + 2.1 * len(widths), sharex=True,
+                                    sharey="row", gridspec_kw={"height_ratios": [1.5, 1] * len(widths)})
+        for (row, width), (column, depth) in ((r, c) for r in enumerate(widths) for c in enumerate(depths)):
+            cell = rows[(rows.width == width) & (rows.depth == depth)].sort_values("std")
+            _sweep(panels[2 * row, column], panels[2 * row + 1, column], cell, critical_std(width))
+            panels[2 * row, column].set_title(f"depth {depth}, width {width}")
+            panels[-1, column].set_xlabel("initial std")
+        for row in range(len(widths)):
+            panels[2 * row, 0].set_ylabel("loss (nats)")
+            panels[2 * row, 0].set_ylim(0, 1.05 * rows.cap.max())
+            panels[2 * row + 1, 0].set_ylabel("accuracy")
+        figure.suptitle(f"{word(dataset)}, {word(optimizer)}: final training loss and test accuracy")
+        legend(figure, [line("mean over seeds (diverged: at the cap)", color=MEASURED),
+                        interval_patch(rows.n),
+                        line("critical std √(2/width), predicted", **CRITICAL),
+                        *(Patch(facecolor=colour, edgecolor=INK, linewidth=0.4, label=f"{name} (most seeds)")
+                          for name, colour in REGIMES.items())], 3)
+        yield f"e1_loss_{dataset}_{optimizer}", figure
+
+
+def _sweep(loss: Axes, accuracy: Axes, cell: pd.DataFrame, critical: float) -> None:
+    shares = cell[[f"share_{name}" for name in REGIMES]].to_numpy()
+    labels = [list(REGIMES)[index] for index in shares.argmax(axis=1)]
+    for axes in (loss, accuracy):
+        log_axis(axes)
+        axes.set_xlim(cell["std"].min(), cell["std"].max())
+        for start, end, label in spans(cell["std"].tolist(), labels):
+            axes.axvspan(start, end, facecolor=REGIMES[label], linewidth=0, zorder=0)
+        axes.axvline(critical, **CRITICAL)
+    band(loss, cell["std"], cell.loss, cell.loss_lo, cell.loss_hi, color=MEASURED)
+    band(accuracy, cell["std"], cell.accuracy, cell.accuracy_lo, cell.accuracy_hi, color=MEASURED)
+    accuracy.set_ylim(0, 1.02)
+
+
+def signal_and_gradient(tables: Tables, plot: PlotParams) -> Figures:
+    """Forward second moment and gradient norm per layer at init, for some stds around the critical one."""
+    for dataset, rows in tables["e1_layers"].groupby("dataset", sort=False):
+        rows = representative(rows)
+        width = int(rows.width.iloc[0])
+        chosen = around(rows["std"].unique(), critical_std(width), plot.representative_std_count)
+        colours, depths = ordered(chosen), sorted(rows.depth.unique())
+        figure, panels = new_figure(2, len(depths), 4.4, sharey="row")
+        for row, stat in enumerate(("second_moment", "grad_norm")):
+            for column, depth in enumerate(depths):
+                cell = rows[(rows.depth == depth) & (rows.stat == stat)]
+                _per_layer(panels[row, column], cell, colours)
+        for column, depth in enumerate(depths):
+            panels[0, column].set_title(f"depth {depth}")
+            panels[1, column].set_xlabel("layer")
+        panels[0, 0].set_ylabel("pre-activation\nsecond moment")
+        panels[1, 0].set_ylabel("gradient norm")
+        figure.suptitle(f"{word(dataset)}, width {width}, at initialisation")
+        legend(figure, [*(line(f"measured, std {std:.3g}", color=colour, **DOT)
+                          for std, colour in colours.items()),
+                        line("predicted before training", **PREDICTED), interval_patch(rows.n)], 4)
+        yield f"e1_layers_{dataset}", figure
+
+
+def representative(rows: pd.DataFrame) -> pd.DataFrame:
+    """One dataset's rows of the middle width under one optimizer (at init it makes no difference)."""
+    width = sorted(rows.width.unique())[rows.width.nunique() // 2]
+    chosen: pd.DataFrame = rows[(rows.width == width) & (rows.optimizer == rows.optimizer.iloc[0])]
+    return chosen
+
+
+def around(stds: np.ndarray, centre: float, count: int) -> list[float]:
+    """`count` stds of the grid, nearest to log-spaced ones within a factor 4 of the centre; ascending."""
+    grid = np.log(np.sort(stds))
+    aims = np.log(centre) + (np.linspace(-1, 1, count) if count > 1 else np.zeros(1)) * np.log(4)
+    return sorted({float(np.exp(grid[np.abs(grid - aim).argmin()])) for aim in aims})
+
+
+def _per_layer(axes: Axes, cell: pd.DataFrame, colours: dict[float, str]) -> None:
+    log_axis(axes, "y")
+    for std, colour in colours.items():
+        layers = cell[np.isclose(cell["std"], std)].sort_values("layer")
+        axes.plot(layers.layer, layers.predicted, **{**PREDICTED, "color": colour})
+        band(axes, layers.layer, layers.value, layers.lo, layers.hi, color=colour, **DOT)
+    axes.set_xticks(sorted(cell.layer.unique()))
+
+
+def collapse(tables: Tables, plot: PlotParams) -> Figures:
+    """The band of stds that train, as std and on the natural axis, where it should not depend on width."""
+    for dataset, edges in tables["e1_edges"].groupby("dataset", sort=False):
+        optimizers, depths = list(edges.optimizer.unique()), sorted(edges.depth.unique())
+        widths = sorted(edges.width.unique())
+        figure, panels = new_figure(len(optimizers), 2, 0.9 + 2.1 * len(optimizers), sharex=True,
+                                    sharey="col")
+        for row, optimizer in enumerate(optimizers):
+            of_optimizer = edges[edges.optimizer == optimizer]
+            for axes, natural in zip(panels[row], (False, True), strict=True):
+                log_axis(axes, "y")
+                for index, (width, colour) in enumerate(ordered(widths).items()):
+                    shift = (index - (len(widths) - 1) / 2) * 0.18
+                    _bars(axes, of_optimizer[of_optimizer.width == width], depths, shift, colour, natural)
+                axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
+            panels[row, 0].set_ylabel(f"{word(optimizer)}\ninitial std")
+            panels[row, 1].set_ylabel("a = std × √(fan factor)")
+            panels[row, 1].axhline(1, color="#8C8C8C", linewidth=0.6)
+        panels[0, 0].set_title("band of stds that train")
+        panels[0, 1].set_title("the same on the natural axis a")
+        for axes in panels[-1]:
+            axes.set_xlabel("depth (weight layers)")
+        figure.suptitle(f"{word(dataset)}: do the edges collapse over widths?")
+        legend(figure, [*(line(f"width {width}", color=colour, linewidth=4)
+                          for width, colour in ordered(widths).items()),
+                        line("edge, predicted", color=INK, marker="_", linestyle="", markersize=9),
+                        line("beyond the grid (censored)", color=INK, marker="^", linestyle="", markersize=4,
+                             markerfacecolor="white"),
+                        line(interval_label(edges.n, "whisker"), color=INK, linewidth=0.9)], 3)
+        yield f"e1_collapse_{dataset}", figure
+
+
+def _bars(axes: Axes, edges: pd.DataFrame, depths: list[Any], shift: float, colour: Any, natural: bool
+          ) -> None:
+    """A bar from lower to upper edge for each depth, whiskers for the intervals, arrows where censored."""
+    for depth, pair in edges.groupby("depth"):
+        x, scale = depths.index(depth) + shift, (pair.axis / pair["std"]) if natural else 1.0
+        shown = pair.assign(y=pair["std"] * scale, below=pair.lo * scale, above=pair.hi * scale,
+                            theory=pair.predicted * scale).set_index("edge")
+        if shown.y.notna().all() and len(shown) == 2:
+            axes.vlines(x, shown.y["lower"], shown.y["upper"], color=colour, linewidth=5, alpha=0.55)
+        for name, edge in shown.iterrows():
+            axes.vlines(x, edge.below, edge.above, color=INK, linewidth=0.9)
+            axes.plot([x], [edge.theory], "_", color=INK, markersize=9)
+            if edge.censored >= edge.n / 2:
+                axes.plot([x], [edge.y], "^" if name == "upper" else "v", color=INK, markerfacecolor="white",
+                          markersize=4)

@@ -1,0 +1,140 @@
+"""E2: schemes compared at equal depth, optimizer and learning rate."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from variance_dynamics.plotting.params import PlotParams
+from variance_dynamics.plotting.style import (
+    INK,
+    PALETTE,
+    SCHEMES,
+    Figures,
+    Tables,
+    band,
+    categorical,
+    interval_label,
+    interval_patch,
+    legend,
+    line,
+    log_axis,
+    new_figure,
+    word,
+)
+
+CONTRAST = ("kaiming", "xavier")
+MARKS: dict[str, dict[str, Any]] = {"shared": {"marker": "o", "markersize": 4},
+                                    "best": {"marker": "D", "markersize": 3.5}}
+LR = {"shared": "at one learning rate for all", "best": "at each scheme's best learning rate"}
+
+
+def kaiming_and_xavier(tables: Tables, plot: PlotParams) -> Figures:
+    """Validation loss over accuracy through training, optimizers down and depths across."""
+    curves = tables["e2_curves"]
+    curves = curves[curves.scheme.isin(CONTRAST) & curves.stat.isin(["val_loss", "val_accuracy"])]
+    for dataset, rows in curves[curves.lr_kind == "shared"].groupby("dataset", sort=False):
+        optimizers, depths = list(rows.optimizer.unique()), sorted(rows.depth.unique())
+        height = 0.9 + 2.3 * len(optimizers)
+        figure, panels = new_figure(2 * len(optimizers), len(depths), height, sharex=True, sharey="row",
+                                    gridspec_kw={"height_ratios": [1.4, 1] * len(optimizers)})
+        for (optimizer, depth, stat), cell in rows.groupby(["optimizer", "depth", "stat"]):
+            row = 2 * optimizers.index(optimizer) + (stat == "val_accuracy")
+            _curves(panels[row, depths.index(depth)], cell)
+        for row, optimizer in enumerate(optimizers):
+            panels[2 * row, 0].set_ylabel("validation loss\n(nats)")
+            panels[2 * row + 1, 0].set_ylabel("validation\naccuracy")
+            for column, depth in enumerate(depths):
+                panels[2 * row, column].set_title(f"{word(optimizer)}, depth {depth}")
+                panels[2 * row + 1, column].set_ylim(0, 1.02)
+                panels[-1, column].set_xlabel("step")
+        figure.suptitle(f"{word(dataset)}: Kaiming and Xavier {LR['shared']}")
+        legend(figure, [*(line(word(name), color=SCHEMES[name]) for name in CONTRAST),
+                        interval_patch(rows.n)], 3)
+        yield f"e2_curves_{dataset}", figure
+
+
+def _curves(axes: Axes, cell: pd.DataFrame) -> None:
+    for scheme in CONTRAST:
+        curve = cell[cell.scheme == scheme].sort_values("step")
+        if len(curve):
+            band(axes, curve.step, curve["mean"], curve.lo, curve.hi, color=SCHEMES[scheme])
+
+
+def time_to_threshold(tables: Tables, plot: PlotParams) -> Figures:
+    """Steps until the loss threshold for every scheme; hollow where seeds ran out of steps."""
+    for dataset, rows in tables["e2_threshold"].groupby("dataset", sort=False):
+        optimizers, depths = list(rows.optimizer.unique()), sorted(rows.depth.unique())
+        schemes = list(rows.scheme.unique())[::-1]
+        height = 1.0 + (0.5 + 0.2 * len(schemes)) * len(optimizers)
+        figure, panels = new_figure(len(optimizers), len(depths), height, sharex=True, sharey=True)
+        for (optimizer, depth), cell in rows.groupby(["optimizer", "depth"]):
+            axes = panels[optimizers.index(optimizer), depths.index(depth)]
+            axes.set_title(f"{word(optimizer)}, depth {depth}")
+            _dots(axes, cell, schemes, categorical(SCHEMES, schemes))
+        for axes in panels[-1]:
+            axes.set_xlabel("steps to threshold")
+        figure.suptitle(f"{word(dataset)}: steps until the training loss is below the threshold")
+        legend(figure, [*(line(text, color=INK, linestyle="", **MARKS[kind]) for kind, text in LR.items()),
+                        line("hollow: k of n seeds never got there, counted at the budget", color=INK,
+                             linestyle="", **MARKS["shared"], markerfacecolor="white"),
+                        line(interval_label(rows.n, "bar"), color=INK, linewidth=1.0)], 2)
+        yield f"e2_threshold_{dataset}", figure
+
+
+def _dots(axes: Axes, cell: pd.DataFrame, schemes: list[str], colours: dict[str, str]) -> None:
+    """One row of the panel for each scheme; the shared learning rate above the best one."""
+    log_axis(axes, minor=True)
+    axes.set_yticks(range(len(schemes)), [word(scheme) for scheme in schemes])
+    axes.set_ylim(-0.6, len(schemes) - 0.4)
+    axes.grid(axis="x", color="#E4E4E4", linewidth=0.5)
+    dot: Any
+    for dot in cell.itertuples():
+        y = schemes.index(dot.scheme) + (0.17 if dot.lr_kind == "shared" else -0.17)
+        colour = colours[dot.scheme]
+        axes.hlines(y, dot.lo, dot.hi, color=colour, linewidth=1.0)
+        axes.plot([dot.steps], [y], color=colour, clip_on=False, **MARKS[dot.lr_kind],
+                  markerfacecolor="white" if dot.censored else colour)
+        if dot.censored:
+            axes.annotate(f"{dot.censored}/{dot.n}", (dot.steps, y), (-6, 0), textcoords="offset points",
+                          fontsize=6, color=colour, va="center", ha="right")
+
+
+def gap(tables: Tables, plot: PlotParams) -> Figures:
+    """Kaiming minus Xavier in ln steps and in test accuracy against depth, paired over seeds."""
+    measures = {"ln_steps_ratio": "ln(steps Kaiming / steps Xavier)\nbelow 0: Kaiming is faster",
+                "test_accuracy": "test accuracy,\nKaiming − Xavier"}
+    rows = tables["e2_gap"]
+    rows = rows[rows.measure.isin(measures) & rows.lr_kind.isin(LR)]
+    for dataset, found in rows.groupby("dataset", sort=False):
+        optimizers, depths = list(found.optimizer.unique()), sorted(found.depth.unique())
+        figure, panels = new_figure(len(measures), len(LR), 4.6, sharex=True, sharey="row")
+        for (row, measure), (column, kind) in ((r, c) for r in enumerate(measures) for c in enumerate(LR)):
+            axes, cell = panels[row, column], found[(found.measure == measure) & (found.lr_kind == kind)]
+            axes.axhline(0, color="#8C8C8C", linewidth=0.6)
+            _gaps(axes, cell, optimizers, depths)
+            panels[0, column].set_title(LR[kind])
+            panels[-1, column].set_xlabel("depth (weight layers)")
+            panels[row, 0].set_ylabel(measures[measure])
+        figure.suptitle(f"{word(dataset)}: the gap between Kaiming and Xavier")
+        legend(figure, [*(line(word(name), color=colour, marker="o", markersize=4)
+                          for name, colour in zip(optimizers, PALETTE, strict=False)),
+                        line("left out: both censored", color=INK, marker="o", linestyle="", markersize=4,
+                             markerfacecolor="white"),
+                        line(interval_label(found.n, "bar") + ", paired", color=INK, linewidth=1.2)], 3)
+        yield f"e2_gap_{dataset}", figure
+
+
+def _gaps(axes: Axes, cell: pd.DataFrame, optimizers: list[str], depths: list[int]) -> None:
+    dot: Any
+    for index, (optimizer, colour) in enumerate(zip(optimizers, PALETTE, strict=False)):
+        dots = cell[cell.optimizer == optimizer].sort_values("depth")
+        shift = (index - (len(optimizers) - 1) / 2) * 0.12
+        x = np.array([depths.index(depth) for depth in dots.depth]) + shift
+        axes.plot(x, dots.effect, color=colour, linewidth=0.7, alpha=0.6)
+        axes.vlines(x, dots.lo, dots.hi, color=colour, linewidth=1.2)
+        for at, dot in zip(x, dots.itertuples(), strict=True):
+            axes.plot([at], [dot.effect], "o", color=colour, markersize=4,
+                      markerfacecolor="white" if dot.excluded else colour)
+    axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])

@@ -1,0 +1,230 @@
+"""E3: the std of GPT-2's weight matrices through training, beside the null law."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from variance_dynamics.plotting.params import PlotParams
+from variance_dynamics.plotting.style import (
+    INK,
+    PREDICTED,
+    ROLES,
+    WIDTH,
+    Figures,
+    Tables,
+    band,
+    categorical,
+    interval_label,
+    interval_patch,
+    legend,
+    line,
+    log_axis,
+    new_figure,
+    ordered,
+    sequential,
+    word,
+)
+from variance_dynamics.roles import BLOCK, QKV
+
+LAW = "null law, predicted before training"
+
+
+def main_arm(rows: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """The arm that the detailed figures show, with its rows: gpt2 if it was run, else the first."""
+    arm = "gpt2" if "gpt2" in set(rows.arm) else str(rows.arm.iloc[0])
+    return arm, rows[rows.arm == arm]
+
+
+def qkv_std(tables: Tables, plot: PlotParams) -> Figures:
+    """Std of Q, K and V against steps, a line for each layer: the main arm, then all arms."""
+    rows = tables["e3_std"]
+    rows = rows[rows.role.isin(QKV)]
+    arms = list(rows.arm.unique())
+    yield "e3_std", _std_figure(rows, [main_arm(rows)[0]], 2.9)
+    if len(arms) > 1:
+        yield "e3_std_arms", _std_figure(rows, arms, 0.9 + 1.5 * len(arms))
+
+
+def _std_figure(rows: pd.DataFrame, arms: list[str], height: float) -> Figure:
+    layers = sorted(rows.layer.unique())
+    colours = ordered(layers)
+    figure, panels = new_figure(len(arms), len(QKV), height, sharey="row")
+    for line_of_panels, arm in zip(panels, arms, strict=True):
+        for axes, role in zip(line_of_panels, QKV, strict=True):
+            curves = rows[(rows.arm == arm) & (rows.role == role)].sort_values("step")
+            for layer, curve in curves.groupby("layer"):
+                band(axes, curve.step, curve.value, curve.lo, curve.hi, color=colours[layer], linewidth=1.1)
+            _law(axes, curves)
+            _steps(axes, curves.step, label=arm == arms[-1])
+            axes.set_title(f"{word(role)}, arm {arm}")
+        line_of_panels[0].set_ylabel("std of the weights")
+    _layer_bar(figure, panels, layers)
+    figure.suptitle("GPT-2: std of the query, key and value matrices through training")
+    legend(figure, [line(LAW, **PREDICTED), interval_patch(rows.n)], 2)
+    return figure
+
+
+def _law(axes: Axes, curves: pd.DataFrame) -> None:
+    """The predicted std; one line where the layers' predictions coincide (within 2%), else one for each."""
+    by_layer = curves.pivot_table(index="step", columns="layer", values="predicted")
+    alike = bool(((by_layer.max(axis=1) / by_layer.min(axis=1)) < 1.02).all())
+    for layer in list(by_layer)[: 1 if alike else None]:
+        axes.plot(by_layer.index, by_layer[layer], **PREDICTED, zorder=5)
+
+
+def _steps(axes: Axes, steps: pd.Series, label: bool = True) -> None:
+    axes.set_xlim(0, max(int(steps.max()), 1))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlabel("step" if label else "")
+
+
+def _layer_bar(figure: Figure, panels: Any, layers: list[int]) -> None:
+    scale = Normalize(layers[0], max(layers[-1], layers[0] + 1))
+    bar = figure.colorbar(ScalarMappable(scale, sequential()), ax=panels, pad=0.01, aspect=30,
+                          label="layer (1 is next to the input)")
+    bar.set_ticks([layer for layer in layers if layer in (layers[0], layers[-1]) or layer % 3 == 0])
+    bar.outline.set_visible(False)
+
+
+def histogram(tables: Tables, plot: PlotParams) -> Figures:
+    """Density of one layer's Q, K and V weights, a line for each dump, coloured by step."""
+    arm, rows = main_arm(tables["e3_hist"])
+    scale = LogNorm(1, max(rows.step.max(), 2))
+    figure, panels = new_figure(1, len(QKV), 2.7, sharey=True, sharex=True)
+    for axes, role in zip(panels[0], QKV, strict=True):
+        log_axis(axes, "y")
+        for step, bars in rows[(rows.role == role) & (rows.density > 0)].groupby("step"):
+            colour = sequential()(scale(bars.step.iloc[0])) if step else INK
+            axes.plot((bars.left + bars.right) / 2, bars.density, linewidth=1.0, color=colour,
+                      zorder=2 if step else 3)
+        axes.set_title(word(role))
+        axes.set_xlabel("weight")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    panels[0, 0].set_ylabel("density")
+    bar = figure.colorbar(ScalarMappable(scale, sequential()), ax=panels, label="step", pad=0.01, aspect=30)
+    bar.outline.set_visible(False)
+    figure.suptitle(f"GPT-2, arm {arm}: the weights of layer {rows.layer.iloc[0]} through training")
+    legend(figure, [line("at initialisation", color=INK),
+                    line("later, all seeds together", color=sequential()(0.6))], 2)
+    yield "e3_histogram", figure
+
+
+def ratio(tables: Tables, plot: PlotParams) -> Figures:
+    """R and R/D per layer: every role of the main arm and R through training; then every arm."""
+    arm, rows = main_arm(tables["e3_ratio"])
+    figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
+    halves: Any = figure.subfigures(2, 1, height_ratios=[1.1, 1])
+    _ends(halves[0], rows[rows.step == rows.step.max()])
+    _paths(halves[1], rows[rows.role.isin(QKV)])
+    figure.suptitle(f"GPT-2, arm {arm}: injected variance against the null law (R = 1)")
+    yield "e3_ratio", figure
+    if tables["e3_ratio"].arm.nunique() > 1:
+        yield "e3_ratio_arms", _arms(tables["e3_ratio"])
+
+
+def _arms(rows: pd.DataFrame) -> Figure:
+    """R over R/D at each arm's last step, Q, K and V across, a line for each arm."""
+    last = rows[rows.step == rows.groupby("arm").step.transform("max")]
+    colours = categorical({}, rows.arm.unique())
+    figure, panels = new_figure(2, len(QKV), 4.4, sharex=True, sharey="row")
+    for column, role in enumerate(QKV):
+        for arm, colour in colours.items():
+            dots = last[(last.arm == arm) & (last.role == role)].sort_values("layer")
+            band(panels[0, column], dots.layer, dots.R, dots.R_lo, dots.R_hi, color=colour)
+            panels[1, column].plot(dots.layer, dots.R_over_D, color=colour)
+        for axes in panels[:, column]:
+            _reference(axes)
+        panels[0, column].set_title(word(role))
+        panels[1, column].set_xlabel("layer")
+        panels[1, column].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    panels[0, 0].set_ylabel("R at the last step")
+    panels[1, 0].set_ylabel("R / D at the last step")
+    figure.suptitle("GPT-2: injected variance against the null law (R = 1), by arm")
+    legend(figure, [*(line(arm, color=colour) for arm, colour in colours.items()),
+                    line("null law", **PREDICTED), interval_patch(last.n)], 5)
+    return figure
+
+
+def _reference(axes: Axes) -> None:
+    axes.axhline(1, **PREDICTED)
+    axes.axhline(0, color="#8C8C8C", linewidth=0.6)
+
+
+def _ends(figure: Figure, last: pd.DataFrame) -> None:
+    panels = figure.subplots(1, 2)
+    roles = [role for role in BLOCK if role in set(last.role)]
+    for role, colour in categorical(ROLES, roles).items():
+        dots = last[last.role == role].sort_values("layer")
+        band(panels[0], dots.layer, dots.R, dots.R_lo, dots.R_hi, color=colour, marker="o", markersize=3)
+        panels[1].plot(dots.layer, dots.R_over_D, color=colour, marker="o", markersize=3)
+    for axes, name in zip(panels, ("R", "R / D"), strict=True):
+        _reference(axes)
+        axes.set_title(f"{name} at step {last.step.max()}")
+        axes.set_xlabel("layer")
+        axes.set_ylabel(name)
+        axes.set_xticks(sorted(last.layer.unique()))
+    legend(figure, [*(line(word(role), color=colour, marker="o", markersize=3)
+                      for role, colour in categorical(ROLES, roles).items()),
+                    line("null law", **PREDICTED), interval_patch(last.n)], 4)
+
+
+def _paths(figure: Figure, rows: pd.DataFrame) -> None:
+    layers = sorted(rows.layer.unique())
+    colours = ordered(layers)
+    panels = figure.subplots(1, len(QKV), sharey=True, squeeze=False)
+    rows = rows[rows.step >= rows.step.max() * 0.02]
+    for axes, role in zip(panels[0], QKV, strict=True):
+        for layer, curve in rows[rows.role == role].groupby("layer"):
+            curve = curve.sort_values("step")
+            axes.plot(curve.step, curve.R, color=colours[layer], linewidth=1.1)
+        _reference(axes)
+        axes.set_title(f"R of {word(role)}, mean over seeds")
+        _steps(axes, rows.step)
+    panels[0, 0].set_ylabel("R")
+    _layer_bar(figure, panels, layers)
+
+
+def losses(tables: Tables, plot: PlotParams) -> Figures:
+    """Training and validation loss of every arm."""
+    rows = tables["e3_loss"]
+    rows = rows[rows.stat.isin(["train_loss", "val_loss"])]
+    arms = list(rows.arm.unique())
+    figure, panels = new_figure(1, 2, 3.0, sharey=True)
+    for axes, stat in zip(panels[0], ("train_loss", "val_loss"), strict=True):
+        for arm, colour in categorical({}, arms).items():
+            curve = rows[(rows.arm == arm) & (rows.stat == stat)].sort_values("step")
+            marks = {"marker": "o", "markersize": 2.5} if stat == "val_loss" else {"linewidth": 0.9}
+            band(axes, curve.step, curve["mean"], curve.lo, curve.hi, color=colour, **marks)
+        axes.set_title(word(stat))
+        _steps(axes, rows.step)
+    panels[0, 0].set_ylabel("loss (nats per token)")
+    figure.suptitle("GPT-2: loss")
+    legend(figure, [*(line(arm, color=colour) for arm, colour in categorical({}, arms).items()),
+                    interval_patch(rows.n)], 5)
+    yield "e3_loss", figure
+
+
+def residual_stream(tables: Tables, plot: PlotParams) -> Figures:
+    """Second moment of the residual stream after each block, for some steps."""
+    arm, rows = main_arm(tables["e3_acts"])
+    steps = sorted(rows.step.unique())
+    aims = [share * steps[-1] for share in (0, 0.1, 0.25, 0.5, 1)]
+    chosen = sorted({min((abs(step - aim), step) for step in steps)[1] for aim in aims})
+    figure, panels = new_figure(1, 1, 2.8)
+    axes = panels[0, 0]
+    log_axis(axes, "y", minor=True)
+    for step, colour in ordered(chosen).items():
+        points = rows[rows.step == step].sort_values("layer")
+        band(axes, points.layer, points.value, points.lo, points.hi, color=colour, marker="o", markersize=3,
+             label=f"step {step}")
+    axes.set_xlabel("after block (0: embeddings)")
+    axes.set_ylabel("second moment of\nthe residual stream")
+    axes.set_xticks(sorted(rows.layer.unique()))
+    axes.legend(title=interval_label(rows.n), title_fontsize=7.5, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.suptitle(f"GPT-2, arm {arm}: residual stream")
+    yield "e3_residual", figure

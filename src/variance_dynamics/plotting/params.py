@@ -1,0 +1,14 @@
+"""The `plot` section."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from variance_dynamics.params import Section
+
+
+class PlotParams(Section):
+    """Resolution of the figures, and how many stds stand for the whole grid where every layer is drawn."""
+
+    dpi: Annotated[int, Field(ge=50, le=600)]
+    representative_std_count: Annotated[int, Field(ge=1, le=12)]

@@ -1,0 +1,137 @@
+"""Rows for `dvc plots`: the local run's tables, thinned to what a page can draw; git keeps them.
+
+The templates in .dvc/plots read these columns by name. A band's ends are <value>_lo and <value>_hi.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from variance_dynamics.plotting.e1 import around, representative
+from variance_dynamics.plotting.params import PlotParams
+from variance_dynamics.plotting.style import Tables, word
+from variance_dynamics.roles import QKV
+from variance_dynamics.theory.propagation import critical_std
+
+Rows = Callable[[Tables, PlotParams], pd.DataFrame]
+STEPS = 40
+"""At most about so many steps of a curve are kept: the first ones and log-spaced ones."""
+
+
+def e1_loss(tables: Tables, plot: PlotParams) -> pd.DataFrame:
+    """Final training loss and test accuracy, a row for each std of each shape."""
+    names = ["loss", "loss_lo", "loss_hi", "accuracy", "accuracy_lo", "accuracy_hi"]
+    rows = tables["e1_loss"]
+    return _panel(rows)[["panel", "depth", "width", "std", *names, "n"]].assign(
+        critical=[critical_std(width) for width in rows.width])
+
+
+def e1_layers(tables: Tables, plot: PlotParams) -> pd.DataFrame:
+    """Second moment and gradient norm per layer at init, for the stds that stand for the grid."""
+    kept = []
+    for _, rows in tables["e1_layers"].groupby("dataset", sort=False):
+        rows = representative(rows)
+        chosen = around(rows["std"].unique(), critical_std(rows.width.iloc[0]), plot.representative_std_count)
+        kept.append(rows[np.isclose(rows["std"].to_numpy()[:, None], chosen).any(axis=1)])
+    rows = pd.concat(kept).rename(columns={"value": "mean"})
+    rows = rows.assign(panel=rows.dataset.map(word) + ", depth " + rows.depth.astype(str))
+    values = ["mean", "lo", "hi", "predicted"]
+    wide = _wide(rows, ["panel", "std", "layer", "n"], values)
+    measured = wide.columns.difference(["panel", "std", "layer", "n"])
+    wide[measured] = wide[measured].where(wide[measured] > 0)  # 0 has no logarithm
+    return wide
+
+
+def e2_curves(tables: Tables, plot: PlotParams) -> pd.DataFrame:
+    """Validation loss and accuracy of every scheme at the shared learning rate."""
+    rows = tables["e2_curves"]
+    rows = rows[(rows.lr_kind == "shared") & rows.stat.isin(["val_loss", "val_accuracy"])]
+    rows = _panel(rows).assign(stat=rows.stat.str.removeprefix("val_"))
+    return _wide(rows, ["panel", "depth", "scheme", "step", "n"], ["mean", "lo", "hi"])
+
+
+def e2_threshold(tables: Tables, plot: PlotParams) -> pd.DataFrame:
+    """Steps to the threshold, a row for each scheme, optimizer, depth and choice of learning rate."""
+    rows = tables["e2_threshold"].rename(columns={"lo": "steps_lo", "hi": "steps_hi"})
+    return _panel(rows)[["panel", "depth", "scheme", "lr_kind", "lr", "steps", "steps_lo", "steps_hi",
+                         "censored", "n"]]
+
+
+def e3_std(tables: Tables, plot: PlotParams) -> pd.DataFrame:
+    """Std of Q, K and V by layer and step, with the null law's."""
+    rows = tables["e3_std"]
+    rows = _thinned(rows[rows.role.isin(QKV)])
+    rows = _value(rows).rename(columns={"value": "std", "value_lo": "std_lo", "value_hi": "std_hi"})
+    return rows[["arm", "role", "layer", "step", "std", "std_lo", "std_hi", "predicted", "n"]]
+
+
+def e3_ratio(tables: Tables, plot: PlotParams) -> pd.DataFrame:
+    """R and R/D by layer and role at each arm's last step."""
+    rows = tables["e3_ratio"]
+    rows = rows[rows.step == rows.groupby("arm").step.transform("max")]
+    return rows[["arm", "role", "layer", "step", "R", "R_lo", "R_hi", "D", "R_over_D", "n"]]
+
+
+def e3_loss(tables: Tables, plot: PlotParams) -> pd.DataFrame:
+    """Training and validation loss by arm and step."""
+    rows = tables["e3_loss"]
+    rows = rows[rows.stat.isin(["train_loss", "val_loss"])]
+    rows = pd.concat([_thinned(part) for _, part in rows.groupby("stat")])
+    rows = rows.rename(columns={"mean": "loss", "lo": "loss_lo", "hi": "loss_hi"})
+    return rows[["arm", "stat", "step", "loss", "loss_lo", "loss_hi", "n"]]
+
+
+ROWS: dict[str, Rows] = {
+    "e1_loss": e1_loss, "e1_layers": e1_layers, "e2_curves": e2_curves, "e2_threshold": e2_threshold,
+    "e3_std": e3_std, "e3_ratio": e3_ratio, "e3_loss": e3_loss,
+}
+
+
+def write_all(tables: Tables, folder: Path, plot: PlotParams) -> None:
+    """Write plots/NAME.json for every entry of ROWS."""
+    for name, rows in ROWS.items():
+        write(rows(tables, plot), folder / f"{name}.json")
+
+
+def write(rows: pd.DataFrame, path: Path) -> None:
+    """A JSON list with one row a line, so that git shows which rows changed; what is not finite is null."""
+    columns = [[_plain(value) for value in rows[name].tolist()] for name in rows]
+    lines = [json.dumps(dict(zip(rows, row, strict=True)), separators=(",", ":"))
+             for row in zip(*columns, strict=True)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def _plain(value: object) -> object:
+    """Five significant digits are more than a screen shows; JSON has no nan and no infinity."""
+    return (float(f"{value:.5g}") if np.isfinite(value) else None) if isinstance(value, float) else value
+
+
+def _panel(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(panel=rows.dataset.map(word) + ", " + rows.optimizer.map(word))
+
+
+def _value(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.rename(columns={"lo": "value_lo", "hi": "value_hi"})
+
+
+def _wide(rows: pd.DataFrame, keys: list[str], values: list[str]) -> pd.DataFrame:
+    """One row for each combination of `keys`, in the order of `rows`; columns STAT, STAT_lo, STAT_hi, ..."""
+    wide = rows.pivot(index=keys, columns="stat", values=values)
+    pairs: list[tuple[str, str]] = wide.columns.to_list()
+    wide.columns = pd.Index([f"{stat}_{value}".removesuffix("_mean") for value, stat in pairs])
+    order = pd.MultiIndex.from_frame(rows[keys]).drop_duplicates()
+    return wide.reindex(order).reset_index()
+
+
+def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of at most about STEPS steps that are there, half evenly and half log-spaced."""
+    steps = np.sort(rows.step.unique())
+    if len(steps) <= STEPS:
+        return rows
+    aims = np.concatenate([np.linspace(0, steps[-1], STEPS // 2),
+                           np.geomspace(max(steps[steps > 0][0], 1), steps[-1], STEPS // 2)])
+    return rows[rows.step.isin(steps[np.abs(steps[None] - aims[:, None]).argmin(axis=1)])]

@@ -1,0 +1,189 @@
+"""Analysis tables made of formulas, for figures, rows and the report without a run."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+STDS = np.unique(np.concatenate([np.logspace(-4, 1, 31), np.geomspace(0.05, 0.3, 19)]).round(9))
+SCHEMES = ("xavier", "kaiming", "lecun", "torch_default", "orthogonal", "xavier_sqrt2")
+ROLES = ("q", "k", "v", "attn_out", "mlp_in", "mlp_out")
+
+
+def tables(arms=("gpt2",), datasets=("wine", "digits"), source="local", n=5):
+    """Every table that `analyze` writes, for one source."""
+    made = {
+        "e1_loss": e1_loss(datasets, n),
+        "e1_layers": e1_layers(datasets, n),
+        "e1_edges": e1_edges(datasets, n),
+        "e2_curves": e2_curves(datasets, n),
+        "e2_threshold": e2_threshold(datasets, n),
+        "e2_gap": e2_gap(datasets, n),
+        "e3_std": e3_std(arms, n),
+        "e3_ratio": e3_ratio(arms, n),
+        "e3_hist": e3_hist(arms),
+        "e3_loss": e3_loss(arms, n),
+        "e3_acts": e3_acts(arms, n),
+    }
+    for frame in made.values():
+        frame.insert(0, "source", source)
+    return made
+
+
+def table(rows, names):
+    return pd.DataFrame(rows, columns=names.split())
+
+
+def shapes(datasets):
+    for dataset in datasets:
+        widths = (64,) if dataset == "wine" else (64, 128, 256)
+        yield from itertools.product([dataset], ("sgd", "adamw"), (2, 4, 8), widths)
+
+
+def band(optimizer, depth):
+    """Edges in units of the critical std: narrower when deeper, lower for AdamW."""
+    spread = 6.0 / depth
+    return np.exp(-spread * (1.6 if optimizer == "adamw" else 1)), np.exp(spread)
+
+
+def e1_loss(datasets, n):
+    rows = []
+    for dataset, optimizer, depth, width in shapes(datasets):
+        chance = np.log(3 if dataset == "wine" else 10)
+        low, high = band(optimizer, depth)
+        for std in STDS:
+            a = std * np.sqrt(width / 2)
+            dead = 1 / (1 + (a / low) ** 8)
+            hot = 1 / (1 + (high / a) ** 8)
+            loss = min(0.02 + chance * dead + 60 * hot, 2 * chance)
+            accuracy = 0.95 - (0.95 - np.exp(-chance)) * min(1, dead + hot)
+            trains = max(0.0, 1 - dead - hot)
+            rows.append((dataset, optimizer, depth, width, std, loss, loss * 0.9, loss * 1.1, accuracy,
+                         accuracy - 0.02, accuracy + 0.02, n, trains, dead, hot * 0.8, hot * 0.2,
+                         2 * chance, a))
+    names = "dataset optimizer depth width std loss loss_lo loss_hi accuracy accuracy_lo accuracy_hi n " \
+            "share_trains share_vanishing share_exploding share_stalled cap axis"
+    return table(rows, names)
+
+
+def e1_layers(datasets, n):
+    rows = []
+    for dataset, optimizer, depth, width in shapes(datasets):
+        for std, layer in itertools.product(STDS, range(1, depth + 1)):
+            gain = std**2 * width / 2
+            forward, gradient = 2 * gain**layer, 0.1 * gain ** (depth - layer)
+            rows += [(dataset, optimizer, depth, width, std, layer, stat, value * 1.05, value * 0.9,
+                      value * 1.2, n, value)
+                     for stat, value in (("second_moment", forward), ("grad_norm", gradient))]
+    return table(rows, "dataset optimizer depth width std layer stat value lo hi n predicted")
+
+
+def e1_edges(datasets, n):
+    rows = []
+    for dataset, optimizer, depth, width in shapes(datasets):
+        for edge, a in zip(("lower", "upper"), band(optimizer, depth), strict=True):
+            critical = np.sqrt(2 / width)
+            std = min(a * critical, 10.0)
+            rows.append((dataset, optimizer, depth, width, edge, std, std / 1.2, std * 1.2, n,
+                         n if a * critical > 10 else 0, a * critical * 0.9, std / critical))
+    return table(rows, "dataset optimizer depth width edge std lo hi n censored predicted axis")
+
+
+def speed(optimizer, depth, scheme):
+    slow = {"xavier": 1.8, "lecun": 2.2, "torch_default": 3.5, "orthogonal": 0.9}.get(scheme, 1.0)
+    return 15 * slow ** (depth / 6) * {"sgd": 1.5, "momentum": 1.0, "adamw": 0.5}[optimizer]
+
+
+def comparisons(datasets):
+    return itertools.product(datasets, ("sgd", "momentum", "adamw"), (3, 10, 20), SCHEMES, ("shared", "best"))
+
+
+def e2_curves(datasets, n):
+    rows = []
+    for dataset, optimizer, depth, scheme, kind in comparisons(datasets):
+        rate, chance = speed(optimizer, depth, scheme), np.log(3 if dataset == "wine" else 10)
+        for step in range(0, 301, 20):
+            loss = chance * np.exp(-step / rate) + 0.02
+            for stat, value in (("train_loss", loss), ("val_loss", loss * 1.1),
+                                ("val_accuracy", np.exp(-loss))):
+                rows.append((dataset, optimizer, depth, scheme, 0.01, kind, step, stat, value, value * 0.9,
+                             value * 1.1, n))
+    return table(rows, "dataset optimizer depth scheme lr lr_kind step stat mean lo hi n")
+
+
+def e2_threshold(datasets, n):
+    rows = []
+    for dataset, optimizer, depth, scheme, kind in comparisons(datasets):
+        steps = min(speed(optimizer, depth, scheme) * np.log(2) * (1 if kind == "shared" else 0.7), 300)
+        rows.append((dataset, optimizer, depth, scheme, kind, 0.01, steps, steps * 0.9,
+                     min(steps * 1.1, 300), n, n if steps >= 300 else int(steps > 150)))
+    return table(rows, "dataset optimizer depth scheme lr_kind lr steps lo hi n censored")
+
+
+def e2_gap(datasets, n):
+    rows = []
+    for dataset, optimizer, depth, kind in itertools.product(datasets, ("sgd", "momentum", "adamw"),
+                                                             (3, 10, 20), ("shared", "best")):
+        effect = np.log(speed(optimizer, depth, "kaiming") / speed(optimizer, depth, "xavier"))
+        for measure, scale in (("ln_steps_ratio", 1), ("test_accuracy", -0.1), ("share_lr_trains", -0.2),
+                               ("spread", 0.05)):
+            value = effect * scale
+            rows.append((dataset, optimizer, depth, kind, value, value - 0.1, value + 0.1, n, 0,
+                         depth == 20, measure))
+    names = "dataset optimizer depth lr_kind effect lo hi n censored excluded measure"
+    return table(rows, names)
+
+
+def dumps():
+    return np.unique(np.concatenate([np.arange(20), np.logspace(1.3, np.log10(500), 30).astype(int),
+                                     np.arange(0, 501, 25)]))
+
+
+def e3_std(arms, n):
+    rows = []
+    for (index, arm), layer, role, step in itertools.product(enumerate(arms), range(1, 13), ROLES, dumps()):
+        start = 0.02 / (1 + index)
+        predicted = np.sqrt(start**2 * np.exp(-2e-4 * step) + 4e-7 * step)
+        share = (layer / 12 if layer > 1 else 0.9) * (-0.2 if role == "v" and layer == 1 else 1)
+        value = np.sqrt(start**2 + share * 4e-7 * step)
+        rows.append((arm, step, layer, role, value, value * 0.99, value * 1.01, n, predicted))
+    return table(rows, "arm step layer role value lo hi n predicted")
+
+
+def e3_ratio(arms, n):
+    rows = []
+    for arm, layer, role, step in itertools.product(arms, range(1, 13), ROLES, dumps()[20:]):
+        ratio = (layer / 12 if layer > 1 else 0.9) * (-0.2 if role == "v" and layer == 1 else 1)
+        size = 0.6 + 0.02 * layer
+        rows.append((arm, step, layer, role, ratio, ratio - 0.05, ratio + 0.05, size, ratio / size, n))
+    return table(rows, "arm step layer role R R_lo R_hi D R_over_D n")
+
+
+def e3_hist(arms):
+    rows = []
+    for arm, role, step in itertools.product(arms, ("q", "k", "v"), (0, 10, 50, 100, 200, 350, 500)):
+        std = 0.02 * np.sqrt(1 + step / 400)
+        edges = np.linspace(-4 * std, 4 * std, 102)
+        centre = (edges[1:] + edges[:-1]) / 2
+        density = np.exp(-0.5 * (centre / std) ** 2) / std / np.sqrt(2 * np.pi)
+        rows += [(arm, step, 6, role, *bar) for bar in zip(edges[:-1], edges[1:], density, strict=True)]
+    return table(rows, "arm step layer role left right density")
+
+
+def e3_loss(arms, n):
+    rows = []
+    for index, arm in enumerate(arms):
+        for stat, every in (("train_loss", 1), ("val_loss", 50)):
+            steps = np.arange(0, 501, every)
+            loss = 3.8 + 0.1 * index + 4.5 * np.exp(-steps / 90)
+            rows += [(arm, step, stat, value, value - 0.03, value + 0.03, n)
+                     for step, value in zip(steps, loss, strict=True)]
+    return table(rows, "arm step stat mean lo hi n")
+
+
+def e3_acts(arms, n):
+    rows = []
+    for arm, layer, step in itertools.product(arms, range(13), dumps()):
+        value = 8e-4 + 1e-5 * layer * (1 + step)
+        rows.append((arm, step, layer, value, value * 0.9, value * 1.1, n))
+    return table(rows, "arm step layer value lo hi n")
