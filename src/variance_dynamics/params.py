@@ -1,11 +1,14 @@
-"""params.yaml: read as DVC reads it (YAML 1.2 numbers), with the chosen study's changes laid over it."""
+"""params.yaml: read with DVC's own reader, with the chosen study's changes laid over it."""
 
 import re
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from variance_dynamics.errors import BadInput
 
@@ -20,65 +23,49 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=BaseModel)
+H = TypeVar("H", bound=Sequence[Hashable])
 
 
-def distinct(entries: list[Any]) -> list[Any]:
+def distinct(entries: H) -> H:
     """A pydantic check: no entry of a list twice."""
     if len(set(entries)) != len(entries):
         raise ValueError("expected entries that differ")
     return entries
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with YAML 1.2 floats (1e-3 is a number), as in DVC's own reader."""
+def load(path: str | Path = PATH) -> dict[str, Any]:
+    """The file's tree as it stands, studies included.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        repeated = {key for key in keys if keys.count(key) > 1}
-        if repeated:
-            raise BadInput(f"params.yaml: key {sorted(repeated)[0]!r} appears twice in one mapping: expected once")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^(?:[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
-    list("-+0123456789."),
-)
+    The reader is ruamel.yaml, as in DVC, so that a stage computes with what DVC tracks: to PyYAML, 1e-3 is
+    a string, 010 is eight and `yes` is a bool.
+    """
+    try:
+        tree = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise BadInput(f"{path}: {problem.strerror}: expected the study's params") from None
+    except (YAMLError, UnicodeDecodeError) as problem:
+        raise BadInput(f"{path}: {_yaml_problem(problem)}: expected valid YAML in UTF-8") from None
+    if not isinstance(tree, dict):
+        raise BadInput(f"{path}: {type(tree).__name__} at top level: expected a mapping of sections")
+    return tree
 
 
 def read(path: str | Path = PATH) -> dict[str, Any]:
     """The params tree after the study's overlay; sections stay plain dicts until `section` types them."""
-    try:
-        tree = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file: expected the study's params") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise BadInput(f"{path}: not valid YAML: {problem}") from None
-    if not isinstance(tree, dict):
-        raise BadInput(f"{path}: {type(tree).__name__} at top level: expected a mapping of sections")
-    return _overlaid(tree)
-
-
-def _overlaid(tree: dict[str, Any]) -> dict[str, Any]:
+    tree = load(path)
     study, studies = tree.get("study"), tree.get("studies")
     if not isinstance(studies, dict) or not isinstance(study, str) or study not in studies:
-        known = ", ".join(map(str, studies)) if isinstance(studies, dict) else "a mapping in `studies`"
+        known = ", ".join(map(str, studies)) if isinstance(studies, dict) else "a name in a mapping `studies`"
         raise BadInput(f"params.yaml: study is {study!r}: expected one of {known}")
     sections = {name: value for name, value in tree.items() if name not in STUDY_KEYS}
-    return merged(sections, studies[study] or {})
+    return dict(merged(sections, studies[study] or {}))
 
 
 def merged(base: Any, change: Any) -> Any:
     """`change` laid over `base`, mapping by mapping; anything else is replaced."""
     if not (isinstance(base, dict) and isinstance(change, dict)):
         return change
-    return {key: merged(base[key], change[key]) if key in base and key in change else change.get(key, base.get(key))
-            for key in [*base, *(key for key in change if key not in base)]}
+    return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
 
 
 def section(tree: dict[str, Any], name: str, kind: type[S]) -> S:
@@ -92,15 +79,44 @@ def section(tree: dict[str, Any], name: str, kind: type[S]) -> S:
 
 
 def typed(value: Any, where: str, kind: type[S]) -> S:
-    """`value` as `kind`, with the first problem told in one line."""
+    """`value` as `kind`; BadInput tells one problem in one line, first an unknown key: it explains others."""
     try:
         return kind.model_validate(value)
-    except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        key = ".".join([where, *(str(part) for part in first["loc"])])
-        if first["type"] == "missing":
-            raise BadInput(f"params.yaml: {key} is missing: expected a value") from None
-        if first["type"] == "extra_forbidden":
-            raise BadInput(f"params.yaml: {key} is {first['input']!r}: expected no such key") from None
-        message = first["msg"].removeprefix("Value error, ")
-        raise BadInput(f"params.yaml: {key} is {first['input']!r}: {message}") from None
+    except ValidationError as invalid:
+        problems = invalid.errors(include_url=False)
+        problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+        raise BadInput(f"params.yaml: {_told(problems, where)}") from None
+
+
+def _told(problems: list[ErrorDetails], where: str) -> str:
+    first = problems[0]
+    key = _key(first, where)
+    if first["type"] == "missing":
+        return f"{key} is missing: expected a value"
+    if first["type"] == "extra_forbidden":
+        missing = [_key(problem, where) for problem in problems if problem["type"] == "missing"]
+        return f"{key} is {_shown(first['input'])}: expected no such key" + "".join(
+            f" ({each} is missing)" for each in missing[:1]
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error" and isinstance(first["input"], dict):
+        return f"{key}: {message}"  # a check over several keys names them itself
+    if first["type"] in ("model_type", "dict_type"):
+        message = "expected a mapping"
+    message = re.sub(r"^[A-Z]\w+ should (be|have) ", "expected ", message)
+    return f"{key} is {_shown(first['input'])}: {message}"
+
+
+def _key(problem: ErrorDetails, where: str) -> str:
+    return ".".join([where, *map(str, problem["loc"])])
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _yaml_problem(problem: Exception) -> str:
+    mark = getattr(problem, "problem_mark", None)
+    told = str(getattr(problem, "problem", None) or problem).splitlines()[0]
+    return f"line {mark.line + 1}: {told}" if mark else told

@@ -33,5 +33,6 @@ class ClassificationParams(Section):
     @model_validator(mode="after")
     def _leaves_training_data(self) -> "ClassificationParams":
         if self.val_fraction + self.test_fraction >= 1:
-            raise ValueError("expected val_fraction + test_fraction below 1")
+            shares = f"val_fraction {self.val_fraction}, test_fraction {self.test_fraction}"
+            raise ValueError(f"{shares}: expected a sum below 1, which leaves data to train on")
         return self

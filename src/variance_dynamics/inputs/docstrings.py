@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from variance_dynamics.errors import BadInput
 from variance_dynamics.progress import progress
@@ -24,9 +24,13 @@ LEFT_OUT = {"test", "tests", "testing", "_internal", "_vendor", "externals"}
 SHORTEST = 8
 """Words of a paragraph."""
 COMMON = frozenset(
-    "a an and are as at be been but by can do does each for from has have how if in into is it its may more must "
-    "no not of on only or other should so than that the their then there these they this to two used using was we "
-    "when where which will with you your".split()
+    word
+    for line in (
+        "a an and are as at be been but by can do does each for from has have how if in into is it its may",
+        "more must no not of on only or other should so than that the their then there these they this to",
+        "two used using was we when where which will with you your",
+    )
+    for word in line.split()
 )
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -40,7 +44,7 @@ def documents(packages: list[str]) -> Iterator[str]:
     seen: set[bytes] = set()
     with _no_collector(), progress(modules, desc="docstrings", unit=" modules") as bar:
         for _, found, path in bar:
-            source = (found.locate_file(path)).read_bytes()  # type: ignore[attr-defined]
+            source = Path(str(found.locate_file(path))).read_bytes()
             paragraphs = [text for doc in docstrings(source) for text in prose(doc) if _new(text, seen)]
             if paragraphs:
                 yield "\n\n".join(paragraphs) + "\n"
@@ -96,9 +100,9 @@ def _inside(statement: ast.stmt) -> Iterator[str]:
     if isinstance(statement, Definition):
         yield from _of(statement)
     elif isinstance(statement, ast.If | ast.Try | ast.With):
-        handlers = [each for handler in getattr(statement, "handlers", []) for each in handler.body]
-        for each in [*statement.body, *handlers, *getattr(statement, "orelse", []), *getattr(statement, "finalbody", [])]:
-            yield from _inside(each)
+        bodies = [branch.body for branch in (statement, *getattr(statement, "handlers", []))]
+        bodies += [getattr(statement, name, []) for name in ("orelse", "finalbody")]
+        yield from (text for body in bodies for each in body for text in _inside(each))
 
 
 UNDERLINE = re.compile(r"([-=~^*#\"'+.])\1{2,}$")
@@ -138,9 +142,8 @@ MARKUP = re.compile(r">>>|\.\. |^:|^@|::$|__|==|->|\\|\$|https?:|[{}|<>=~^_/]{2}
 def is_prose(paragraph: str) -> bool:
     """Whether a paragraph is made of English sentences rather than of code, formulas, tables or names."""
     words = WORD.findall(paragraph)
-    if len(words) < SHORTEST or not paragraph[0].isupper() or not paragraph.rstrip("\"')").endswith((".", "!", "?", ":")):
-        return False
-    if MARKUP.search(paragraph):
+    ends = paragraph.rstrip("\"')").endswith((".", "!", "?", ":"))
+    if len(words) < SHORTEST or not paragraph[0].isupper() or not ends or MARKUP.search(paragraph):
         return False
     common = sum(word.lower() in COMMON for word in words)
     return common >= 0.25 * len(words) and len(PLAIN.findall(paragraph)) >= 0.93 * len(paragraph)

@@ -12,7 +12,7 @@ BATCH = 256
 """Rows held in memory at once."""
 
 
-def load(where: str, path: str, *, local: bool = False, **options: Any) -> Any:
+def load(where: str, path: str, options: dict[str, Any], local: bool = False) -> Any:
     """`datasets.load_dataset(path, **options)`; `local` promises that no network is used.
 
     Caches lie in .cache/ of this folder unless HF_HUB_CACHE and HF_DATASETS_CACHE say otherwise.
@@ -41,8 +41,8 @@ def column(where: str, rows: Any, name: str) -> Iterator[str]:
     try:
         for table in rows.with_format("arrow").iter(batch_size=BATCH):
             if name not in table.column_names:
-                known = ", ".join(table.column_names)
-                raise BadInput(f"{where}: no column {name!r}: expected corpus.text_column to be one of {known}")
+                known = " or ".join(table.column_names)
+                raise BadInput(f"{where}: corpus.text_column is {name!r}: expected {known}")
             for text in table.column(name).to_pylist():
                 number += 1
                 if not isinstance(text, str):
@@ -51,7 +51,8 @@ def column(where: str, rows: Any, name: str) -> Iterator[str]:
     except BadInput:
         raise
     except Exception as problem:
-        raise BadInput(f"{where}: after row {number}: {_first_line(problem)}: expected readable rows") from None
+        told = _first_line(problem)
+        raise BadInput(f"{where}: after row {number}: {told}: expected readable rows") from None
 
 
 def _first_line(problem: Exception) -> str:

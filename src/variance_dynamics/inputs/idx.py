@@ -32,7 +32,7 @@ def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
     size = math.prod(shape)
     if len(content) - header != size:
         sizes = " x ".join(map(str, shape))
-        raise BadInput(f"{path}: {len(content) - header} bytes of data: expected {size} ({sizes}), as its header says")
+        raise BadInput(f"{path}: {len(content) - header} bytes of data: expected {size} ({sizes})")
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
 

@@ -1,4 +1,4 @@
-"""The corpus's text in one file on disk, with its documents' ends: read as often as needed in bounded memory."""
+"""The corpus's text in one file on disk: read as often as needed, in bounded memory."""
 
 import codecs
 import hashlib
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from variance_dynamics.errors import BadInput
 from variance_dynamics.inputs.texts import Chunks
-from variance_dynamics.progress import progress
 from variance_dynamics.seeding import numpy_generator
 
 PIECE = 1 << 14
@@ -41,18 +40,17 @@ def write(chunks: Chunks, folder: Path) -> Spool:
     The digest is the SHA-256 of the documents' SHA-256s.
     """
     path, index, digest = folder / "text", folder / "ends", hashlib.sha256()
-    with path.open("wb") as text, index.open("wb") as ends, progress(desc="text", unit="B", unit_scale=True) as bar:
-        for size, sha in _written(chunks, text):
+    with path.open("wb") as text, index.open("wb") as ends:
+        for sha in _written(chunks, text):
             digest.update(sha)
             ends.write(text.tell().to_bytes(8, "little"))
-            bar.update(size)
     if not index.stat().st_size:
         raise BadInput("corpus has no text in it: expected at least one document that is not blank")
     return Spool(path, np.memmap(index, dtype="<i8", mode="r"), digest.hexdigest())
 
 
-def _written(chunks: Chunks, text: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Size and SHA-256 of each document, once it is in the file; a blank one is taken out again."""
+def _written(chunks: Chunks, text: BinaryIO) -> Iterator[bytes]:
+    """SHA-256 of each document, once it is in the file; a blank one is taken out again."""
     start, blank, document = 0, True, hashlib.sha256()
     for chunk in chunks:
         if chunk is not None:
@@ -64,7 +62,7 @@ def _written(chunks: Chunks, text: BinaryIO) -> Iterator[tuple[int, bytes]]:
             text.seek(start)
             text.truncate()
         else:
-            yield text.tell() - start, document.digest()
+            yield document.digest()
         start, blank, document = text.tell(), True, hashlib.sha256()
 
 
@@ -86,7 +84,8 @@ class Split:
             cut = _cut(self.spool, self.fraction)
             yield (cut, self.spool.bytes) if self.name == "val" else (0, cut)
             return
-        held_out = _one_of_each_run(len(self.spool.ends), self.fraction, numpy_generator(self.seed, "corpus", "split"))
+        random = numpy_generator(self.seed, "corpus", "split")
+        held_out = _one_of_each_run(len(self.spool.ends), self.fraction, random)
         start, next_held_out = 0, next(held_out)
         for number, end in enumerate(self.spool.ends):
             is_val = number == next_held_out

@@ -14,7 +14,7 @@ GPT2_FILES = ("encoder.json", "vocab.bpe")
 
 
 def train(batches: Iterator[list[str]], vocab_size: int) -> Tokenizer:
-    """A byte-level BPE of at most `vocab_size` ids, END_OF_TEXT among them; the same texts give the same one."""
+    """A byte-level BPE of at most `vocab_size` ids, END_OF_TEXT among them; the same for the same texts."""
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - 1,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
@@ -26,15 +26,16 @@ def train(batches: Iterator[list[str]], vocab_size: int) -> Tokenizer:
 
 
 def gpt2(folder: Path) -> Tokenizer:
-    """GPT-2's own, from encoder.json and vocab.bpe. Raises BadInput when they are not there or not GPT-2's."""
+    """GPT-2's own, from encoder.json and vocab.bpe. Raises BadInput when they are missing or not GPT-2's."""
+    where = f"corpus.tokenizer.gpt2_path is {folder}"
     encoder, merges = (folder / name for name in GPT2_FILES)
     for path in (encoder, merges):
         if not path.is_file():
-            raise BadInput(f"corpus.tokenizer.gpt2_path is {folder}: no {path.name}: expected {' and '.join(GPT2_FILES)}")
+            raise BadInput(f"{where}: no {path.name} there: expected {' and '.join(GPT2_FILES)}")
     try:
         tokenizer = _byte_level(models.BPE.from_file(str(encoder), str(merges)))
     except Exception as problem:  # tokenizers raises bare Exception
-        raise BadInput(f"corpus.tokenizer.gpt2_path is {folder}: {problem}: expected GPT-2's own files") from None
+        raise BadInput(f"{where}: {problem}: expected GPT-2's own files") from None
     if tokenizer.get_vocab_size() != GPT2_VOCAB_SIZE:
         raise BadInput(f"{encoder}: {tokenizer.get_vocab_size()} tokens: expected GPT-2's {GPT2_VOCAB_SIZE}")
     return _with_end_of_text(tokenizer)

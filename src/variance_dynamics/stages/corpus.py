@@ -1,6 +1,5 @@
 """Stage `corpus`: text split by document, tokenised and stored as memory-mapped integers."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def main() -> None:
         manifest = prepare(section, n_ctx, text, done)
         shutil.rmtree(OUT, ignore_errors=True)
         OUT.parent.mkdir(exist_ok=True)
-        os.replace(done, OUT)
+        done.replace(OUT)
     finally:
         shutil.rmtree(SCRATCH, ignore_errors=True)
     for name in ("train", "val"):
