@@ -18,6 +18,18 @@ def sparse(share):
     return lambda rng, start, shape: rng.normal(size=shape) * (rng.random(shape) < share)
 
 
+def echo(strength):
+    """Noise that the next update repeats, or takes back (strength < 0): D = (1 + s)^2 / (1 + s^2)."""
+    before = np.zeros(1)
+
+    def gradient(rng, start, shape):
+        nonlocal before
+        fresh = rng.normal(size=shape)
+        before, now = fresh, fresh + strength * before
+        return now
+    return gradient
+
+
 def steady(strength):
     """Noise around a direction that stays, of `strength` noise stds, independent of the weights."""
     return lambda rng, start, shape: rng.normal(size=shape) + strength * _direction(shape)

@@ -5,6 +5,7 @@ I = W_b - d W_a. With S the variance that noise of unit size puts in (theory.nul
 
     R = (rms_t^2 - d^2 rms_0^2) / S = size + along          from initialisation, exactly
     size = mean I^2 / S,   along = 2 d mean(W_0 I) / S       (noise: size 1, along 0)
+    size_white = mean I^2 by what white gradients and momentum would have put in since the start
     D = mean I^2 over windows of W updates, by what white gradients would put into the same windows
 
 so that R / D = persistence + along / D with persistence = size / D: agreement between updates that are more
@@ -137,13 +138,14 @@ class Dumps:
 
 
 def _ratio(dumps: Dumps, schedule: Schedule) -> dict[str, Floats]:
-    """R and its exact parts from initialisation, each [matrices, dumps]."""
+    """R and its exact parts from initialisation, and S (`noise`), each [matrices, dumps]."""
     left, square = schedule.left[dumps.steps], dumps["rms"] ** 2
     noise = schedule.noise[dumps.steps]
     ratio = _by(square - left**2 * square[:, :1], noise)
     put = _put_in(dumps[f"delta_ms_{INIT}"], dumps[f"delta_dot_{INIT}"], square[:, :1], left)
     size = _by(put, noise)
-    return {"R": ratio, "size": size, "along": ratio - size}
+    return {"R": ratio, "size": size, "along": ratio - size, "noise": np.broadcast_to(noise, put.shape),
+            "size_white": _by(put, schedule.white[dumps.steps])}
 
 
 def _mechanism(dumps: Dumps, schedule: Schedule) -> dict[str, Floats]:
