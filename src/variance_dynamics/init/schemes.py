@@ -25,8 +25,7 @@ def scaled_normal(z: "Tensor", std: float) -> "Tensor":
 
 def scaled_uniform(z: "Tensor", std: float) -> "Tensor":
     """U(-b, b) of the given std, b = sqrt(3) std, from standard normal `z`: b (2 Phi(z) - 1)."""
-    uniform: Tensor = (z / math.sqrt(2)).erf() * (math.sqrt(3) * std)
-    return uniform
+    return (z / math.sqrt(2)).erf() * (math.sqrt(3) * std)
 
 
 def scaled_orthogonal(z: "Tensor", std: float) -> "Tensor":
@@ -40,7 +39,8 @@ def scaled_orthogonal(z: "Tensor", std: float) -> "Tensor":
     q, r = torch.linalg.qr(tall)
     q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
     q = q if z.shape[-2] >= z.shape[-1] else q.mT
-    return (q * (std * math.sqrt(max(z.shape[-2:])))).to(z.dtype).contiguous()
+    weights: Tensor = (q * (std * math.sqrt(max(z.shape[-2:])))).to(z.dtype)
+    return weights
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""What the stage `classification` prepared, as arrays."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FOLDER = Path("data/classification")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One dataset: x [n, features] float32 and y [n] int64 of "train", "val" and "test"."""
+
+    x: dict[str, NDArray[np.float32]]
+    y: dict[str, NDArray[np.int64]]
+    classes: int
+
+    @property
+    def features(self) -> int:
+        return int(self.x["train"].shape[1])
+
+
+def load(folder: Path = FOLDER) -> dict[str, Labelled]:
+    """The datasets of the folder's manifest, in its order."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return {name: _read(folder / f"{name}.npz", entry["classes"]) for name, entry in manifest.items()}
+
+
+def _read(path: Path, classes: int) -> Labelled:
+    with np.load(path) as arrays:
+        x = {split: arrays[f"x_{split}"] for split in ("train", "val", "test")}
+        y = {split: arrays[f"y_{split}"] for split in ("train", "val", "test")}
+    return Labelled(x, y, classes)
