@@ -50,15 +50,20 @@ def documents(packages: list[str]) -> Iterator[str]:
                 yield "\n\n".join(paragraphs) + "\n"
 
 
-def _modules(name: str) -> list[tuple[Distribution, PurePosixPath]]:
+def installed(name: str) -> Distribution:
+    """The distribution of that name; BadInput when there is none."""
     try:
-        found = distribution(name)
+        return distribution(name)
     except PackageNotFoundError:
-        raise BadInput(f"corpus.packages names {name!r}: expected an installed distribution") from None
+        raise BadInput(f"corpus.packages has {name!r}: expected an installed distribution") from None
+
+
+def _modules(name: str) -> list[tuple[Distribution, PurePosixPath]]:
+    found = installed(name)
     paths = sorted(path.as_posix() for path in found.files or [] if path.suffix == ".py")
     kept = [PurePosixPath(path) for path in paths if not LEFT_OUT & set(path.split("/")) and path[:2] != ".."]
     if not kept:
-        raise BadInput(f"corpus.packages names {name!r}: expected a distribution that lists its .py files")
+        raise BadInput(f"corpus.packages has {name!r}: expected a distribution that lists its .py files")
     return [(found, path) for path in kept]
 
 

@@ -11,6 +11,7 @@ from variance_dynamics.inputs.corpus_params import GPT2_VOCAB_SIZE
 END_OF_TEXT = "<|endoftext|>"
 """Separates documents. It has an id of its own, the last one; the same characters in a text are bytes."""
 GPT2_FILES = ("encoder.json", "vocab.bpe")
+WHERE = "corpus.tokenizer.gpt2_path"
 
 
 def train(batches: Iterator[list[str]], vocab_size: int) -> Tokenizer:
@@ -27,18 +28,22 @@ def train(batches: Iterator[list[str]], vocab_size: int) -> Tokenizer:
 
 def gpt2(folder: Path) -> Tokenizer:
     """GPT-2's own, from encoder.json and vocab.bpe. Raises BadInput when they are missing or not GPT-2's."""
-    where = f"corpus.tokenizer.gpt2_path is {folder}"
-    encoder, merges = (folder / name for name in GPT2_FILES)
-    for path in (encoder, merges):
-        if not path.is_file():
-            raise BadInput(f"{where}: no {path.name} there: expected {' and '.join(GPT2_FILES)}")
+    encoder, merges = gpt2_files(folder)
     try:
         tokenizer = _byte_level(models.BPE.from_file(str(encoder), str(merges)))
     except Exception as problem:  # tokenizers raises bare Exception
-        raise BadInput(f"{where}: {problem}: expected GPT-2's own files") from None
+        raise BadInput(f"{WHERE} is {folder}: {problem}: expected GPT-2's own files") from None
     if tokenizer.get_vocab_size() != GPT2_VOCAB_SIZE:
         raise BadInput(f"{encoder}: {tokenizer.get_vocab_size()} tokens: expected GPT-2's {GPT2_VOCAB_SIZE}")
     return _with_end_of_text(tokenizer)
+
+
+def gpt2_files(folder: Path) -> list[Path]:
+    """encoder.json and vocab.bpe in that folder; BadInput when one is missing."""
+    for name in GPT2_FILES:
+        if not (folder / name).is_file():
+            raise BadInput(f"{WHERE} is {folder}: no {name} there: expected {' and '.join(GPT2_FILES)}")
+    return [folder / name for name in GPT2_FILES]
 
 
 def load(path: Path) -> Tokenizer:

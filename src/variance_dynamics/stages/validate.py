@@ -1,0 +1,41 @@
+"""Stage `validate`: check every value in params.yaml, alone and against the others, before anything runs.
+
+It imports neither torch nor pandas, so that a bad value is told within a second.
+"""
+
+from pathlib import Path
+
+from variance_dynamics import params
+from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.errors import one_line
+from variance_dynamics.inputs.classification_params import ClassificationParams
+from variance_dynamics.inputs.corpus_params import CorpusParams
+from variance_dynamics.plotting.params import PlotParams
+from variance_dynamics.stages import checks
+from variance_dynamics.training.comparison_params import ComparisonParams
+from variance_dynamics.training.sweep_params import MlpSweepParams
+
+OUT = Path("data/validated.json")
+
+
+@one_line
+def main() -> None:
+    checks.sections(params.load())
+    tree = params.read()
+    classification = params.section(tree, "classification", ClassificationParams)
+    corpus = params.section(tree, "corpus", CorpusParams)
+    sweep = params.section(tree, "mlp_sweep", MlpSweepParams)
+    comparison = params.section(tree, "init_comparison", ComparisonParams)
+    analyze = params.section(tree, "analyze", AnalyzeParams)
+    params.section(tree, "plot", PlotParams)
+    checks.tasks(classification, {"mlp_sweep": sweep.tasks, "init_comparison": comparison.tasks})
+    checks.gpt2(tree, corpus.tokenizer.size)
+    checks.analysis(tree, analyze)
+    checks.data(classification, corpus)
+    # The same bytes whatever the values: other stages depend on this only to come after it.
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text('{"valid": true}\n', encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
