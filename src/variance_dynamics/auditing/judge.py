@@ -1,0 +1,177 @@
+"""Verdicts: does each matrix hold what its recipe says? A sampling-error bound decides, not a tolerance.
+
+Each matrix takes three tests (std, mean, largest value), each role one more over all its layers together; the
+chance of a false alarm is shared among them, so a correct model passes whatever its size.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from variance_dynamics.auditing.moments import Moments
+from variance_dynamics.auditing.sampling import FAMILIES, family, freedom, largest, ratio_bounds, z_score
+from variance_dynamics.errors import BadInput
+from variance_dynamics.init.schemes import SCHEMES, torch_default
+from variance_dynamics.roles import EMBEDDINGS, RESIDUAL, Parameter
+from variance_dynamics.tracking.find_roles import UNKNOWN
+from variance_dynamics.tracking.pieces import Piece
+
+OK = "as the recipe says"
+OFF = "off"
+NEVER = "never initialised"
+TIED = "tied"
+UNJUDGED = "not judged"
+MEASURED = "measured"
+ALARMS = (OFF, NEVER)
+TESTS = 4
+"""Per matrix: std, mean, largest value, and its share of its role's test."""
+TRUNCATED_STD = 0.8796
+"""Std of a standard normal cut at two std, which some samplers do not correct for."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of one matrix: measured, expected (None where nothing is), and the verdict.
+
+    `low` and `high` bound std / expected by sampling error.
+    """
+
+    piece: Piece
+    moments: Moments
+    family: str
+    expected: float | None = None
+    low: float | None = None
+    high: float | None = None
+    verdict: str = MEASURED
+    note: str = ""
+
+    @property
+    def parameter(self) -> Parameter:
+        """Its name, role and place."""
+        return self.piece.parameter
+
+    @property
+    def ratio(self) -> float | None:
+        """std / expected."""
+        return self.moments.std / self.expected if self.expected else None
+
+    @property
+    def freedom(self) -> float:
+        """nu of sampling.freedom, by the row's family."""
+        return freedom(self.moments.count, FAMILIES[self.family])
+
+
+def measured(piece: Piece, moments: Moments) -> Row:
+    """A row without a verdict."""
+    kurtosis = moments.kurtosis if math.isfinite(moments.kurtosis) else 0.0
+    return Row(piece, moments, family(kurtosis, max(1, moments.count)), note=piece.note)
+
+
+def judged(rows: list[Row], recipe: str, sigma: float, tied: Mapping[str, str]) -> list[Row]:
+    """Every row with its verdict under `recipe`, an entry of SCHEMES; `tied` maps tensors to their owner."""
+    z = z_score(TESTS * len(rows))
+    first = [_verdict(row, recipe, sigma, tied, z) for row in rows]
+    return _by_role(first, z)
+
+
+def expected_std(recipe: str, parameter: Parameter, sigma: float) -> float | None:
+    """What the recipe gives this parameter; None where it says nothing about the role."""
+    try:
+        return SCHEMES[recipe].std(parameter, sigma)
+    except BadInput:
+        return None
+
+
+def within(row: Row, std: float, z: float) -> bool:
+    """Whether the measured std is that of draws with this std, as far as sampling error tells."""
+    low, high = ratio_bounds(row.freedom, z)
+    return low <= row.moments.std / std <= high
+
+
+def _verdict(row: Row, recipe: str, sigma: float, tied: Mapping[str, str], z: float) -> Row:
+    if row.piece.tensor in tied:
+        return replace(row, verdict=TIED, note=f"the same matrix as {tied[row.piece.tensor]}")
+    empty = _never_filled(row.moments)
+    if empty:
+        return replace(row, verdict=NEVER, note=empty)
+    expected = expected_std(recipe, row.parameter, sigma)
+    if expected is None:
+        unknown = row.parameter.role == UNKNOWN
+        note = row.note if unknown else f"{recipe} says nothing about role {row.parameter.role}"
+        return replace(row, verdict=UNJUDGED, note=note)
+    low, high = ratio_bounds(row.freedom, z)
+    row = replace(row, expected=expected, low=low, high=high)
+    wrong = _problems(row, expected, z)
+    if not wrong:
+        return replace(row, verdict=OK)
+    if recipe != "torch_default" and _at_torch_default(row, z):
+        return replace(row, verdict=NEVER, note="PyTorch's default left in place")
+    return replace(row, verdict=OFF, note="; ".join([*wrong, *_hints(row, recipe, sigma, z)]))
+
+
+def _never_filled(moments: Moments) -> str:
+    if moments.broken:
+        return f"{moments.broken:,} values NaN or infinite"
+    if moments.count == 0 or (moments.constant and moments.high == 0):
+        return "all zero"
+    return f"constant {moments.high:.6g}" if moments.constant else ""
+
+
+def _problems(row: Row, expected: float, z: float) -> list[str]:
+    moments, ratio = row.moments, row.moments.std / expected
+    error = abs(moments.mean) * math.sqrt(moments.count) / expected
+    wrong = [] if within(row, expected, z) else [f"std x{ratio:.3g}"]
+    if error > z:
+        wrong.append(f"mean {error:.0f} standard errors from 0")
+    if moments.absmax > largest(moments.count, z) * max(expected, moments.std):
+        wrong.append(f"a weight of {moments.absmax / expected:.0f} std")
+    return wrong
+
+
+def _at_torch_default(row: Row, z: float) -> bool:
+    """nn.Linear and convolutions draw U(+-1/sqrt(fan_in)), nn.Embedding N(0, 1)."""
+    parameter = row.parameter
+    if parameter.role in EMBEDDINGS and within(row, 1.0, z):
+        return True
+    bounded = row.moments.absmax <= 1.001 / math.sqrt(parameter.fan_in)
+    return bounded and row.moments.kurtosis < -0.6 and within(row, torch_default(parameter), z)
+
+
+def _hints(row: Row, recipe: str, sigma: float, z: float) -> list[str]:
+    """What the std is instead, if it is something known; the first that fits."""
+    if within(row, row.expected or 0.0, z):
+        return []
+    candidates = _candidates(row, recipe, sigma)
+    return next(([f"it is {name}"] for name, std in candidates if std and within(row, std, z)), [])
+
+
+def _candidates(row: Row, recipe: str, sigma: float) -> Iterable[tuple[str, float | None]]:
+    parameter, expected = row.parameter, row.expected or 0.0
+    if row.piece.cut:
+        fused = replace(parameter, fan_out=3 * parameter.fan_out)
+        for name in (recipe, "xavier"):
+            yield f"{name} of the whole fused tensor: draw each part", expected_std(name, fused, sigma)
+    if parameter.role in RESIDUAL:
+        yield "without the residual scaling 1/sqrt(2 layers)", expected * math.sqrt(2 * parameter.depth)
+    yield "a normal cut at two std and not corrected for it", expected * TRUNCATED_STD
+    yield "the variance where the std belongs", expected**2
+    for name in SCHEMES:
+        yield f"what {name} gives", expected_std(name, parameter, sigma)
+
+
+def _by_role(rows: list[Row], z: float) -> list[Row]:
+    """All layers of a role together tell smaller errors: each passes, and yet all lean one way."""
+    roles: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.verdict == OK:
+            roles.setdefault(row.parameter.role, []).append(row)
+    leaning = {role: note for role, members in roles.items() if (note := _leaning(members, z))}
+    return [replace(row, verdict=OFF, note=leaning[row.parameter.role])
+            if row.verdict == OK and row.parameter.role in leaning else row for row in rows]
+
+
+def _leaning(rows: list[Row], z: float) -> str:
+    nu = sum(row.freedom for row in rows)
+    ratio = math.sqrt(sum(row.freedom * (row.ratio or 0.0) ** 2 for row in rows) / nu)
+    low, high = ratio_bounds(nu, z)
+    return "" if low <= ratio <= high else f"std x{ratio:.3g} over all {len(rows)} of this role together"

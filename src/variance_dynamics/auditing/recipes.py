@@ -1,0 +1,104 @@
+"""Which recipe a model was drawn by: a posterior over SCHEMES from the std of all its matrices.
+
+A matrix follows the recipe with probability 1 - FAULTY, and ln std then has its sampling error; else its std
+may be anything over WIDTH units of ln. So one faulty layer does not decide, and many layers decide surely.
+"""
+
+import difflib
+import math
+from dataclasses import dataclass
+from statistics import median
+
+from variance_dynamics.auditing.judge import Row, expected_std, within
+from variance_dynamics.auditing.sampling import z_score
+from variance_dynamics.errors import BadInput
+from variance_dynamics.init.schemes import SCHEMES
+
+USUAL_STD = 0.02
+"""Of GPT-2, and of most transformers since."""
+FAULTY = 0.1
+WIDTH = math.log(1e6)
+FITTED_PRIOR = 1e-3
+"""A std that was fitted to the data has to explain this much more than the one that was to be expected."""
+OTHER_NAMES = {"he": "kaiming", "glorot": "xavier", "pytorch": "torch_default", "default": "torch_default",
+               "bert": "normal", "llama": "normal", "spectral": "mup"}
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A recipe with its std param, and how probable it is beside the others, 0..1."""
+
+    recipe: str
+    sigma: float
+    probability: float
+    fitted: bool
+
+
+def check_recipe(name: str) -> None:
+    """Raises BadInput for an unknown recipe, with the nearest one."""
+    if name in (*SCHEMES, AUTO):
+        return
+    similar = difflib.get_close_matches(name.lower(), [*SCHEMES, AUTO], 1)
+    near = OTHER_NAMES.get(name.lower(), *similar) if similar else OTHER_NAMES.get(name.lower())
+    hint = f" (did you mean {near}?)" if near else ""
+    raise BadInput(f"recipe is {name!r}: expected one of {', '.join([AUTO, *SCHEMES])}{hint}")
+
+
+def fits(rows: list[Row], sigma: float) -> list[Fit]:
+    """Every recipe, the most probable first; `sigma` is the std to be expected, beside the one fitted."""
+    rows = [row for row in rows if row.moments.std > 0 and not row.moments.broken]
+    tried = []
+    for recipe in SCHEMES:
+        fitted = fitted_std(rows, recipe)
+        tried.append((recipe, sigma, _log_likelihood(rows, recipe, sigma), False))
+        if fitted:
+            score = _log_likelihood(rows, recipe, fitted) + math.log(FITTED_PRIOR)
+            tried.append((recipe, fitted, score, True))
+    return _posterior(tried)
+
+
+def _posterior(tried: list[tuple[str, float, float, bool]]) -> list[Fit]:
+    top = max(score for _, _, score, _ in tried)
+    weights = [math.exp(score - top) for _, _, score, _ in tried]
+    found = [Fit(recipe, sigma, weight / sum(weights), fitted)
+             for (recipe, sigma, _, fitted), weight in zip(tried, weights, strict=True)]
+    return sorted(found, key=lambda fit: -fit.probability)
+
+
+def _log_likelihood(rows: list[Row], recipe: str, sigma: float) -> float:
+    return sum(_log_density(row, expected_std(recipe, row.parameter, sigma)) for row in rows)
+
+
+def _log_density(row: Row, expected: float | None) -> float:
+    """Of ln std; its sampling variance is 1 / (2 nu)."""
+    if expected is None:
+        return -math.log(WIDTH)
+    error = math.log(row.moments.std / expected)
+    gauss = math.exp(-row.freedom * error**2) * math.sqrt(row.freedom / math.pi)
+    return math.log((1 - FAULTY) * gauss + FAULTY / WIDTH)
+
+
+def fitted_std(rows: list[Row], recipe: str) -> float | None:
+    """The std param that explains most matrices; None where the recipe has none, or for lack of matrices.
+
+    From the median, then twice the mean weighted by precision over the matrices that agree with it.
+    """
+    scaled = [(row, unit) for row in rows if (unit := _per_sigma(row, recipe))]
+    if not scaled:
+        return None
+    sigma = median(row.moments.std / unit for row, unit in scaled)
+    z = z_score(len(scaled))
+    for _ in range(2):
+        agreeing = [(row, unit) for row, unit in scaled if within(row, sigma * unit, z)]
+        if not agreeing:
+            return sigma
+        logs = [(row.freedom, math.log(row.moments.std / unit)) for row, unit in agreeing]
+        sigma = math.exp(sum(nu * log for nu, log in logs) / sum(nu for nu, _ in logs))
+    return sigma
+
+
+def _per_sigma(row: Row, recipe: str) -> float | None:
+    """Std of this parameter at std param 1, if it scales with it."""
+    one, two = (expected_std(recipe, row.parameter, sigma) for sigma in (1.0, 2.0))
+    return one if one and two and math.isclose(two, 2 * one) else None

@@ -1,0 +1,120 @@
+"""An audit as text for a person, and as JSON and CSV for a machine."""
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+from variance_dynamics.auditing import judge
+from variance_dynamics.auditing.audit import Audit
+from variance_dynamics.auditing.judge import Row
+
+COLUMNS = ("layer", "role", "tensor", "shape", "std", "expected", "ratio", "allowed", "mean", "kurtosis",
+           "verdict")
+JUDGED = ("expected", "ratio", "allowed", "verdict")
+LIKELY = 0.05
+"""Recipes at least this probable are named."""
+
+
+def record(row: Row) -> dict[str, Any]:
+    """One row with plain values; None where there is nothing, or no finite number."""
+    p, m = row.parameter, row.moments
+    numbers = {"std": m.std if m.count else None, "expected": row.expected, "ratio": row.ratio,
+               "ratio_low": row.low, "ratio_high": row.high, "mean": m.mean, "kurtosis": m.kurtosis,
+               "absmax": m.absmax}
+    finite = {key: value for key, value in numbers.items() if value is not None and math.isfinite(value)}
+    place = {"name": p.name, "role": p.role, "layer": p.layer, "shape": list(row.piece.shape)}
+    return {**place, "count": m.count, **dict.fromkeys(numbers), **finite,
+            "family": row.family, "verdict": row.verdict, "note": row.note}
+
+
+def to_json(report: Audit) -> str:
+    """The whole report as one JSON object."""
+    return json.dumps({"source": report.source, "recipe": report.recipe or None, "std": report.sigma,
+                       "recipes": {fit.recipe: fit.probability for fit in reversed(report.fits)},
+                       "alarms": len(report.alarms), "broken_vectors": list(report.broken),
+                       "notes": list(report.notes), "rows": [record(row) for row in report.rows]},
+                      indent=1, allow_nan=False)
+
+
+def to_csv(report: Audit) -> str:
+    """One line per matrix; the shape as 768x2304."""
+    records = [{**record(row), "shape": _shape(row)} for row in report.rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def to_text(report: Audit) -> str:
+    """Headline, table, notes and a last line with the verdict."""
+    columns = [column for column in COLUMNS if report.recipe or column not in JUDGED]
+    table = [columns, *([_cells(row)[column] for column in columns] for row in report.rows)]
+    notes = [f"note: {note}" for note in report.notes]
+    return "\n".join([_headline(report), "", *_aligned(table), "", *notes, _verdict(report)])
+
+
+def _headline(report: Audit) -> str:
+    count = sum(row.moments.count for row in report.rows if row.verdict != judge.TIED)
+    what = f"{report.source}: {len(report.rows)} matrices, {count:,} weights"
+    if not report.recipe:
+        return f"{what}; measured, not judged"
+    of_sigma = any(judge.expected_std(report.recipe, row.parameter, 1.0) !=
+                   judge.expected_std(report.recipe, row.parameter, 2.0) for row in report.rows)
+    std = f", std {report.sigma:.4g}" if of_sigma else ""
+    return f"{what}; recipe {report.recipe}{std}{_how_sure(report)}"
+
+
+def _how_sure(report: Audit) -> str:
+    if not report.fits:
+        return ""
+    totals: dict[str, float] = {}
+    for fit in report.fits:
+        totals[fit.recipe] = totals.get(fit.recipe, 0.0) + fit.probability
+    likely = [f"{name} {_percent(share)}" for name, share in totals.items() if share >= LIKELY]
+    fitted = ", std fitted" if report.fits[0].fitted else ""
+    return f" (found by itself: {', '.join(likely)}{fitted})"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share < 0.995 else "over 99%"
+
+
+def _cells(row: Row) -> dict[str, str]:
+    p, m = row.parameter, row.moments
+    empty = {"expected": "", "ratio": "", "allowed": ""}
+    if row.expected is not None and row.ratio is not None:
+        empty = {"expected": f"{row.expected:.5f}", "ratio": f"{row.ratio:.4f}",
+                 "allowed": f"{row.low:.4f}..{row.high:.4f}"}
+    padding = f"{m.empty_rows} empty rows left out" if m.empty_rows and row.verdict != judge.NEVER else ""
+    note = "; ".join(part for part in (row.note, padding) if part)
+    return {"layer": str(p.layer), "role": p.role, "tensor": p.name, "shape": _shape(row), **empty,
+            "std": f"{m.std:.5f}" if m.count else "", "mean": f"{m.mean:+.1e}" if m.count else "",
+            "kurtosis": f"{m.kurtosis:+.2f}" if math.isfinite(m.kurtosis) else "",
+            "verdict": f"{row.verdict}: {note}" if note else row.verdict}
+
+
+def _shape(row: Row) -> str:
+    return "x".join(map(str, row.piece.shape))
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    """Columns padded to their widest cell; numbers to the right, words to the left."""
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    words = {i for i, name in enumerate(table[0]) if name in ("role", "tensor", "verdict")}
+    padded = ([cell.ljust(widths[i]) if i in words else cell.rjust(widths[i]) for i, cell in enumerate(line)]
+              for line in table)
+    return ["  ".join(line).rstrip() for line in padded]
+
+
+def _verdict(report: Audit) -> str:
+    unknown = sum(row.parameter.role == "unknown" for row in report.rows)
+    known = f"; {unknown} of unknown role (settle them with --role PATTERN=ROLE)" if unknown else ""
+    if not report.recipe:
+        return f"measured {len(report.rows)} matrices{known}"
+    counts = {verdict: sum(row.verdict == verdict for row in report.rows)
+              for verdict in (judge.OK, judge.OFF, judge.NEVER, judge.TIED, judge.UNJUDGED)}
+    broken = f"; NaN or infinite values in {', '.join(report.broken)}" if report.broken else ""
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) + known + broken

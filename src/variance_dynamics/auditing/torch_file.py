@@ -1,0 +1,100 @@
+"""Tensors that torch holds: a .pt file, opened without running what it contains, or a live module."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variance_dynamics.auditing.stored import Checkpoint, Raw, Stored
+from variance_dynamics.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+STATES = ("model", "state_dict", "model_state_dict", "module", "params", "weights")
+"""Where training scripts put the state dict in what they save; looked up in this order."""
+CONFIGS = ("model_args", "config", "model_config", "hyper_parameters", "args")
+
+
+def read_torch(path: Path) -> Checkpoint:
+    """The tensors of a .pt file, mapped (a file from before torch 1.6 is loaded whole).
+
+    Only tensors and plain containers are unpickled; for anything else raises BadInput and runs nothing.
+    """
+    import torch
+
+    mapped = zipfile.is_zipfile(path)
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError:
+        raise BadInput(f"{path}: holds Python objects, and loading them could run code: "
+                       "expected tensors only, as torch.save(model.state_dict(), ...) writes them") from None
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError) as problem:
+        first = (str(problem) or type(problem).__name__).splitlines()[0][:100]
+        raise BadInput(f"{path}: torch cannot read it ({first}): expected a whole .pt of tensors") from None
+    return from_state(_state(path, saved), str(path), _config(saved))
+
+
+def from_module(model: "nn.Module") -> Checkpoint:
+    """The parameters of a live module, tied ones under every name; its Hugging Face config, if it has one."""
+    config = getattr(model, "config", None)
+    values = config.to_dict() if config is not None and hasattr(config, "to_dict") else {}
+    state = dict(model.named_parameters(remove_duplicate=False))
+    types = {f"{prefix}.{name}".lstrip("."): type(module).__name__
+             for prefix, module in model.named_modules(remove_duplicate=False)
+             for name, _ in module.named_parameters(recurse=False, remove_duplicate=False)}
+    return from_state(state, type(model).__name__, values, types)
+
+
+def from_state(state: Mapping[str, "Tensor"], source: str, config: Mapping[str, Any] | None = None,
+               types: Mapping[str, str] | None = None) -> Checkpoint:
+    """A state dict's float tensors; those that lie in the same memory are tied to the first of them."""
+    import torch
+
+    dtypes = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    tensors, skipped, tied = {}, {}, {}
+    owners: dict[Any, str] = {}
+    for name, tensor in state.items():
+        if tensor.dtype not in dtypes or tensor.layout != torch.strided or tensor.is_meta:
+            skipped[name] = str(tensor.dtype).removeprefix("torch.")
+            continue
+        place = (tensor.device, tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        if tensor.numel() and owners.setdefault(place, name) != name:
+            tied[name] = owners[place]
+        tensors[name] = Stored(name, tuple(tensor.shape), dtypes[tensor.dtype], partial(_raw, tensor))
+    return Checkpoint(source, tensors, config or {}, tied, skipped, types or {})
+
+
+def _raw(tensor: "Tensor") -> Raw:
+    import torch
+
+    tensor = tensor.detach().cpu()
+    raw: Raw = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return raw
+
+
+def _state(path: Path, saved: Any) -> dict[str, "Tensor"]:
+    """The state dict in what was saved: itself, or under one of the usual keys."""
+    inside = [saved.get(key) for key in STATES] if isinstance(saved, Mapping) else []
+    for candidate in (saved, *inside):
+        found = _tensors(candidate)
+        if found:
+            return found
+    keys = ", ".join(map(str, list(saved)[:5])) if isinstance(saved, Mapping) else ""
+    kind = f"keys {keys}" if keys else f"a {type(saved).__name__}"
+    raise BadInput(f"{path}: {kind}: expected a state dict, or one under {', '.join(STATES)}")
+
+
+def _tensors(candidate: Any) -> dict[str, "Tensor"]:
+    import torch
+
+    if not isinstance(candidate, Mapping):
+        return {}
+    return {str(name): value for name, value in candidate.items() if isinstance(value, torch.Tensor)}
+
+
+def _config(saved: Any) -> Mapping[str, Any]:
+    inside = (saved.get(key) for key in CONFIGS) if isinstance(saved, Mapping) else ()
+    return next((value for value in inside if isinstance(value, Mapping)), {})
