@@ -1,0 +1,141 @@
+"""What AdamW will do to the std of a weight matrix: the null law over a schedule, and what it means."""
+
+import difflib
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variance_dynamics.errors import BadInput
+from variance_dynamics.learning_rate import SCHEDULES, learning_rate
+from variance_dynamics.theory import null_law
+
+Floats = NDArray[np.float64]
+LONGEST = 10_000_000
+"""Steps; a forecast of more would take minutes and gigabytes."""
+FORGOTTEN = 0.05
+"""Init is forgotten once its share of the variance is below this."""
+NEAR = 0.05
+"""In equilibrium: |ln(std / equilibrium)| within this."""
+STILL = 0.01
+"""Frozen: ln std changes by less than this over the last tenth of the steps."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A run's learning rate and weight decay. `warmup` and `steps` count updates; the decay is decoupled.
+
+    Raises BadInput where no run could follow it.
+    """
+
+    lr: float
+    steps: int
+    schedule: str = "cosine"
+    warmup: int = 0
+    weight_decay: float = 0.1
+    min_lr_ratio: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            near = difflib.get_close_matches(self.schedule, SCHEDULES, 1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise BadInput(f"schedule is {self.schedule!r}: expected one of {', '.join(SCHEDULES)}{hint}")
+        _check("lr", self.lr, "a number above 0", 0 < self.lr < math.inf)
+        _check("steps", self.steps, f"a whole number from 1 to {LONGEST:,}", 1 <= self.steps <= LONGEST)
+        _check("warmup", self.warmup, f"a whole number from 0 to the {self.steps} steps",
+               0 <= self.warmup <= self.steps)
+        _check("weight decay", self.weight_decay, "0 or more", 0 <= self.weight_decay < math.inf)
+        _check("min lr ratio", self.min_lr_ratio, "a number from 0 to 1", 0 <= self.min_lr_ratio <= 1)
+        _check("lr x weight decay", self.lr * self.weight_decay, "below 1, or a step would turn weights over",
+               self.lr * self.weight_decay < 1)
+
+    @cached_property
+    def rates(self) -> Floats:
+        """[T] learning rate of update 0..T-1."""
+        shape = (self.lr, self.schedule, self.warmup, self.steps, self.min_lr_ratio)
+        return np.array([learning_rate(step, *shape) for step in range(self.steps)])
+
+
+def _check(name: str, value: float, expected: str, holds: bool) -> None:
+    if not holds:
+        raise BadInput(f"{name} is {value}: expected {expected}")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The null law's prediction for one matrix; arrays [T+1] are after 0..T updates, std in weight units."""
+
+    sigma_0: float
+    schedule: Schedule
+
+    @cached_property
+    def std(self) -> Floats:
+        """[T+1]"""
+        return null_law.std(self.sigma_0, self.schedule.rates, self.schedule.weight_decay)
+
+    @cached_property
+    def equilibrium(self) -> Floats:
+        """[T] std at which the learning rate of each update, kept, would settle; inf without weight decay."""
+        rates, decay = self.schedule.rates, self.schedule.weight_decay
+        with np.errstate(divide="ignore", invalid="ignore"):
+            settled: Floats = np.sqrt(rates / (decay * (2 - rates * decay)))
+        return settled
+
+    @cached_property
+    def share_of_init(self) -> Floats:
+        """[T+1] share of the variance that is left of the initial weights, 1 to 0."""
+        kept = self.sigma_0 * null_law.decay(self.schedule.rates, self.schedule.weight_decay)
+        return np.divide(kept**2, self.std**2, out=np.zeros_like(kept), where=self.std > 0)
+
+    @property
+    def peak_equilibrium(self) -> float:
+        """Std at which the peak learning rate would settle; inf without weight decay."""
+        return null_law.equilibrium(self.schedule.lr, self.schedule.weight_decay)
+
+    @property
+    def time_constant(self) -> float:
+        """Steps in which the variance closes 63% of its gap at the peak lr; the weights fade half as fast."""
+        return null_law.time_constant(self.schedule.lr, self.schedule.weight_decay)
+
+    @property
+    def forgotten(self) -> int | None:
+        """Updates after which the initial weights hold less than FORGOTTEN of the variance; None if never."""
+        below = np.flatnonzero(self.share_of_init < FORGOTTEN)
+        return int(below[0]) if below.size else None
+
+    @property
+    def ending(self) -> str:
+        """in equilibrium (with the last lr), frozen (the lr is spent before that), or moving."""
+        tail = self.std[-1 - max(1, self.schedule.steps // 10)]
+        if self._settled[-1]:
+            return "in equilibrium"
+        return "frozen" if abs(np.log(self.std[-1] / tail)) <= STILL else "moving"
+
+    @property
+    def met_equilibrium(self) -> int | None:
+        """Updates after the warmup until std first was the equilibrium of its lr; None if never."""
+        met = np.flatnonzero(self._settled[self.schedule.warmup:])
+        return int(met[0]) + self.schedule.warmup + 1 if met.size else None
+
+    @property
+    def _settled(self) -> "NDArray[np.bool_]":
+        """[T] whether the std after update t is the equilibrium of that update's lr."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.abs(np.log(self.std[1:] / self.equilibrium)) <= NEAR
+
+
+def forecast(std: float, lr: float, steps: int, schedule: str = "cosine", warmup: int = 0,
+             weight_decay: float = 0.1, min_lr_ratio: float = 0.1) -> Forecast:
+    """The std of a weight matrix over training under AdamW, before a step is done; no parameter is fitted.
+
+    `std` in weight units, `warmup` and `steps` in updates; `lr` is the peak. Raises BadInput for a schedule
+    that no run could follow.
+
+    >>> predicted = forecast(std=0.02, lr=6e-4, steps=20_000, schedule="constant")
+    >>> print(f"{predicted.std[-1]:.4f} on the way to {predicted.peak_equilibrium:.4f}")
+    0.0526 on the way to 0.0548
+    """
+    _check("std", std, "a number from 0 up", 0 <= std < math.inf)
+    return Forecast(std, Schedule(lr, steps, schedule, warmup, weight_decay, min_lr_ratio))
