@@ -1,0 +1,24 @@
+"""The std of weights: what an init recipe gives, what training does to it, and what a model holds.
+
+    audit(model_or_checkpoint)   does each matrix hold what its recipe says?
+    forecast(std, lr, steps)     what AdamW will do to the std
+
+Both are imported when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from variance_dynamics.auditing.audit import audit as audit
+    from variance_dynamics.forecasting.forecast import forecast as forecast
+
+HOMES = {"audit": "variance_dynamics.auditing.audit", "forecast": "variance_dynamics.forecasting.forecast"}
+"""Public name -> the module that it lives in."""
+__all__ = ["audit", "forecast"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)

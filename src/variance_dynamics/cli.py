@@ -1,0 +1,107 @@
+"""The command variance-dynamics. A subcommand imports what it needs when it runs, so that --help is quick."""
+
+import argparse
+import os
+import sys
+from typing import Any, NoReturn
+
+from variance_dynamics.errors import BadInput, one_line
+
+
+class Parser(argparse.ArgumentParser):
+    """A wrong option is told in one line too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{self.prog}: {message} (see {self.prog} --help)")
+
+
+@one_line
+def main(arguments: list[str] | None = None) -> None:
+    """Exits with 0 where all is well, 1 where the audit found something off, 2 for input it cannot judge."""
+    options = _parser().parse_args(arguments)
+    try:
+        code = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _parser() -> Parser:
+    parser = Parser("variance-dynamics", description="The std of a model's weights, at init and in training.")
+    commands = parser.add_subparsers(required=True, metavar="{audit,forecast}")
+    _audit_options(commands.add_parser("audit", help="does each matrix hold what the init recipe says?"))
+    _forecast_options(commands.add_parser("forecast", help="what training will do to the std"))
+    return parser
+
+
+def _audit_options(parser: argparse.ArgumentParser) -> None:
+    from variance_dynamics.init.schemes import SCHEMES
+
+    parser.description = "Judge each matrix of a checkpoint at step 0. Exit code: 0 fine, 1 off, 2 unjudged."
+    add = parser.add_argument
+    add("checkpoint", help=".safetensors, its index, a .pt of tensors, or a Hugging Face model folder")
+    add("--recipe", default="auto", help=f"auto (the best fit, the default), {', '.join(SCHEMES)}")
+    add("--std", type=float, help="the recipe's own std (default: the config's initializer_range, else .02)")
+    add("--trained", action="store_true", help="measure and name roles, judge nothing")
+    add("--role", action="append", default=[], metavar="PATTERN=ROLE",
+        help="role of the parameters whose name matches a regular expression; may be repeated")
+    add("--heads", type=int, help="attention heads, where q, k, v are fused per head and no config says it")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object")
+    form.add_argument("--csv", action="store_true", help="a line per matrix")
+    parser.set_defaults(run=_audit)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from variance_dynamics.auditing import report
+    from variance_dynamics.auditing.audit import audit
+
+    found = audit(options.checkpoint, options.recipe, options.std, options.trained,
+                  dict(_pattern(text) for text in options.role), options.heads)
+    write = report.to_json if options.json else report.to_csv if options.csv else report.to_text
+    print(write(found).rstrip("\n"))
+    return found.exit_code
+
+
+def _pattern(text: str) -> tuple[str, str]:
+    pattern, equals, role = text.rpartition("=")
+    if not (pattern and equals and role):
+        raise BadInput(f"role is {text!r}: expected PATTERN=ROLE, such as 'experts.*down=mlp_out'")
+    return pattern, role
+
+
+def _forecast_options(parser: argparse.ArgumentParser) -> None:
+    from variance_dynamics.learning_rate import SCHEDULES
+
+    parser.description = "The std of a weight matrix under AdamW, by the null law: no parameter is fitted."
+    add = parser.add_argument
+    add("--std", type=float, help="initial std (a recorded run: its median)")
+    add("--lr", type=float, help="peak learning rate")
+    add("--steps", type=int, help="updates in all")
+    add("--schedule", help=f"{', '.join(SCHEDULES)} (default cosine)")
+    add("--warmup", type=int, help="updates of linear warmup (default 0)")
+    add("--weight-decay", type=float, help="AdamW's, decoupled (default .1)")
+    add("--min-lr-ratio", type=float, help="last learning rate / peak (default .1)")
+    add("--from", dest="recorded", metavar="RUN.parquet",
+        help="a recorded run to compare; its run.json gives what the options above leave out")
+    add("--png", metavar="FILE", help="draw it (needs matplotlib)")
+    add("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=_forecast)
+
+
+def _forecast(options: argparse.Namespace) -> int:
+    from variance_dynamics.forecasting import report
+    from variance_dynamics.forecasting.command import forecast_of
+
+    made, recorded = forecast_of(options.recorded, options.std, _given(options))
+    if options.png:
+        report.save_png(options.png, made, recorded)
+    print((report.to_json if options.json else report.to_text)(made, recorded))
+    return 0
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("lr", "steps", "schedule", "warmup", "weight_decay", "min_lr_ratio")
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
