@@ -22,6 +22,11 @@ class Labelled:
     def features(self) -> int:
         return int(self.x["train"].shape[1])
 
+    @property
+    def second_moment(self) -> float:
+        """Mean square of the training inputs; constant features pull it below 1."""
+        return float(np.mean(np.square(self.x["train"], dtype=np.float64)))
+
 
 def load(folder: Path = FOLDER) -> dict[str, Labelled]:
     """The datasets of the folder's manifest, in its order."""

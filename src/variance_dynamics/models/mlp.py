@@ -5,7 +5,7 @@ the last axis, so that the first layer of all models, which read the same miniba
 product ([M*O, I] @ [I, B]), and a bias is added along rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -124,18 +124,19 @@ def backward(mlps: Mlps, inputs: Tensor, work: Workspace, update: Update) -> Non
 
 def predict(mlps: Mlps, x: Tensor, block: int = 512) -> Tensor:
     """Logits [M, K, n] of all rows of `x` [n, I], `block` rows at a time."""
-    return torch.cat([_preactivations(mlps, rows.mT)[-1] for rows in torch.split(x, block)], dim=-1)
+    outputs = [list(_preactivations(mlps, rows.mT))[-1] for rows in torch.split(x, block)]
+    return torch.cat(outputs, dim=-1)
 
 
 def second_moments(mlps: Mlps, x: Tensor) -> Tensor:
     """Mean square [L, M], in float64, of each layer's pre-activations over units and rows of `x` [n, I]."""
-    outputs = _preactivations(mlps.double(), x.double().mT)
-    return torch.stack([z.square().mean(dim=(1, 2)) for z in outputs])
+    layers = _preactivations(mlps.double(), x.double().mT)
+    return torch.stack([torch.linalg.vector_norm(z, dim=(1, 2)).square() / z[0].numel() for z in layers])
 
 
-def _preactivations(mlps: Mlps, inputs: Tensor) -> list[Tensor]:
-    outputs = []
+def _preactivations(mlps: Mlps, inputs: Tensor) -> Iterator[Tensor]:
+    """Each layer's pre-activations [M, O, B]; what was given out is overwritten when the next is asked for."""
     for weight, bias in zip(mlps.weights, mlps.biases, strict=True):
-        outputs.append(product(weight, inputs).add_(bias.unsqueeze(-1)))
-        inputs = outputs[-1].relu()
-    return outputs
+        z = product(weight, inputs).add_(bias.unsqueeze(-1))
+        yield z
+        inputs = z.relu_()

@@ -46,6 +46,11 @@ class Schedule:
     eval_rows: int
 
 
+def eval_steps(steps: int, eval_every: int) -> list[int]:
+    """When models are evaluated: after so many updates."""
+    return [*range(0, steps, eval_every), steps]
+
+
 class Record:
     """Measurements of M models over T steps: float32 curves, float64 per layer; nan if nothing was measured.
 
@@ -55,7 +60,7 @@ class Record:
     """
 
     def __init__(self, models: int, layers: int, steps: int, eval_every: int) -> None:
-        self.eval_steps = [*range(0, steps, eval_every), steps]
+        self.eval_steps = eval_steps(steps, eval_every)
         evals = len(self.eval_steps)
         self.train_loss = torch.full((steps, models), torch.nan)
         self.val_loss = torch.full((evals, models), torch.nan)

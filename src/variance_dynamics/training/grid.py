@@ -32,11 +32,15 @@ Arrays = dict[str, NDArray[np.floating]]
 
 @dataclass(frozen=True)
 class Model:
-    """What tells a model from the others of its group; `std` is nan where the scheme alone sets it."""
+    """What tells a model from the others of its group.
+
+    `std` is nan where the scheme alone sets it; `shared` says that every scheme is trained at this `lr`.
+    """
 
     scheme: str
     std: float
     lr: float
+    shared: bool = True
 
 
 @dataclass(frozen=True)
