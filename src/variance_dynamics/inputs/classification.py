@@ -65,7 +65,7 @@ def prepare(name: str, params: ClassificationParams) -> tuple[Splits, int]:
     Raises BadInput for an unknown name, files that are not what they should be, NaN, or labels out of range.
     """
     if name not in DATASETS:
-        raise BadInput(f"classification.datasets names {name!r}: expected one of {', '.join(DATASETS)}")
+        raise BadInput(f"classification.datasets has {name!r}: expected one of {', '.join(DATASETS)}")
     raw = DATASETS[name](params)
     check(name, raw)
     rows = split(name, raw, params)

@@ -1,0 +1,28 @@
+"""Fixtures that more than one test file uses."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from variance_dynamics import params
+
+ROOT = Path(__file__).resolve().parent.parent
+# Before any test imports a Hugging Face library: no network, and nothing outside this folder.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HOME"] = str(ROOT / ".cache" / "huggingface")
+
+
+@pytest.fixture
+def tree():
+    """The params tree of the default study, free to be changed."""
+    return params.read(ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Real data for tests at a realistic size; tests that use it are skipped where it is missing."""
+    folder = Path(os.environ.get("VARIANCE_DYNAMICS_SHARED", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no shared data: set VARIANCE_DYNAMICS_SHARED")
+    return folder
