@@ -1,7 +1,7 @@
-"""Train preset gpt2 for several arms and seeds in one process, in pieces: what is unfinished goes on next time.
+"""Train preset gpt2 for several arms and seeds in one process, in pieces: what is unfinished goes on later.
 
-The corpus in data/corpus must hold GPT-2's own tokens (params corpus.tokenizer.kind: gpt2). params.yaml stays as
-it is; the changes below are laid over it. See paper_scale.sh.
+The corpus in data/corpus must hold GPT-2's own tokens (params corpus.tokenizer.kind: gpt2). params.yaml stays
+as it is; the changes below are laid over it. See paper_scale.sh.
 """
 
 import argparse

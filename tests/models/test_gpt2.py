@@ -21,7 +21,8 @@ def model():
 
 @pytest.fixture
 def batch():
-    tokens = torch.randint(0, TINY.vocab_size, (3, TINY.n_ctx + 1), generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(0, TINY.vocab_size, (3, TINY.n_ctx + 1), generator=generator)
     return tokens[:, :-1], tokens[:, 1:]
 
 
@@ -38,7 +39,8 @@ def theirs(model):
             parts = [weights.pop(f"{place}{role}.{kind}") for role in "qkv"]
             weights[f"{place}c_attn.{kind}"] = torch.cat(parts)
     matrices = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
-    weights = {f"transformer.{name}": value.mT if name.endswith(matrices) else value for name, value in weights.items()}
+    weights = {f"transformer.{name}": value.mT if name.endswith(matrices) else value
+               for name, value in weights.items()}
     other = transformers.GPT2LMHeadModel(config).eval()
     missing, unexpected = other.load_state_dict(weights, strict=False)
     assert unexpected == [] and missing in ([], ["lm_head.weight"])
@@ -60,8 +62,8 @@ def test_parameter_counts():
 
 def test_matrices_are_all_that_has_two_dimensions_with_their_fans(model):
     named = {name: tuple(p.shape) for name, p in model.named_parameters() if p.ndim == 2}
-    listed = {p.name: (p.fan_in, p.fan_out) if p.layer == 0 else (p.fan_out, p.fan_in) for p in model.matrices()}
-    assert listed == named
+    fans = {p.name: (p.fan_out, p.fan_in) if p.layer else (p.fan_in, p.fan_out) for p in model.matrices()}
+    assert fans == named
     assert {p.layer for p in model.matrices()} == {0, 1, 2, 3}
 
 
@@ -92,7 +94,7 @@ def test_loss_without_gradients_and_in_bf16(model, batch):
 @torch.no_grad()
 def test_second_moments_are_of_the_stream_after_each_block(model, batch):
     seen = [model.embed(batch[0])]
-    hooks = [block.register_forward_hook(lambda _module, _inputs, output: seen.append(output)) for block in model.h]
+    hooks = [block.register_forward_hook(lambda *call: seen.append(call[-1])) for block in model.h]
     model(batch[0])
     for hook in hooks:
         hook.remove()

@@ -10,11 +10,15 @@ from variance_dynamics.seeding import torch_seed
 
 
 @torch.no_grad()
-def initialize(model: nn.Module, matrices: list[Parameter], scheme: str, std: float, seed: int) -> dict[str, float]:
+def initialize(
+    model: nn.Module, matrices: list[Parameter], scheme: str, std: float, seed: int
+) -> dict[str, float]:
     """Draw `matrices` by `scheme`, set biases to 0 and norms to 1; gives each matrix's std by name.
 
-    Every matrix has a stream of its own, named by the parameter, so that the same seed gives the same standard
-    normal draws under each scheme and std, on any device. Raises BadInput for a parameter that nothing sets.
+    Every matrix has a stream of its own, named by the parameter, so that the same seed gives the same
+    standard normal draws under each scheme and std, on any device.
+
+    Raises BadInput for a parameter that nothing sets.
     """
     left = dict(model.named_parameters())
     stds = {}
@@ -27,7 +31,7 @@ def initialize(model: nn.Module, matrices: list[Parameter], scheme: str, std: fl
     for name in _set_vectors(model):
         left.pop(name, None)
     if left:
-        raise BadInput(f"{next(iter(left))}: parameter without a role: expected one, so that it is initialised")
+        raise BadInput(f"{next(iter(left))}: parameter without a role: expected one, so that it is set")
     return stds
 
 

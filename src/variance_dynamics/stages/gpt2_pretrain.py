@@ -1,4 +1,4 @@
-"""E3: one arm and seed of the GPT-2 pretraining, `python -m variance_dynamics.stages.gpt2_pretrain ARM SEED`."""
+"""E3, one arm and seed: `python -m variance_dynamics.stages.gpt2_pretrain ARM SEED`."""
 
 import sys
 from pathlib import Path
@@ -27,7 +27,7 @@ def main() -> None:
 
 def arguments(given: list[str]) -> tuple[str, int]:
     if len(given) != 2 or not given[1].isdecimal():
-        raise BadInput(f"arguments are {' '.join(given)!r}: expected ARM SEED, an entry of gpt2_arms and a whole number")
+        raise BadInput(f"arguments are {' '.join(given)!r}: expected ARM and SEED, a whole number")
     return given[0], int(given[1])
 
 

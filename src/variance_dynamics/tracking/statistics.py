@@ -1,9 +1,10 @@
 """What is measured of a matrix, for many matrices of one shape at once, on their device.
 
-Shapes: M matrices of N elements each, as rows. Values are scaled by the largest absolute value before they are
-squared, so that a statistic is right for every std that the dtype holds. Tested against float64 numpy.
+Shapes: M matrices of N elements each, as rows. Values are scaled by the largest absolute value before they
+are squared, so that a statistic is right for every std that the dtype holds. Tested against float64 numpy.
 """
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 
@@ -75,7 +76,7 @@ def kurtosis(m: Matrices) -> Tensor:
 
 def norm(m: Matrices) -> Tensor:
     """Frobenius norm."""
-    return rms(m) * m.values.shape[1] ** 0.5
+    return rms(m) * math.sqrt(m.values.shape[1])
 
 
 STATS: dict[str, Statistic] = {
@@ -98,7 +99,7 @@ def displacement(start: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def epsilon_share(second_moment: Tensor, bias_correction: Tensor | float, eps: float) -> Tensor:
-    """Mean of eps / (sqrt(v / bias_correction) + eps) from Adam's v [M, N]: 1 where epsilon rules, 0 where not."""
+    """Mean of eps / (sqrt(v / bias_correction) + eps) from Adam's v [M, N]: near 1 where epsilon rules."""
     return (eps / ((second_moment / bias_correction).sqrt_() + eps)).mean(1)
 
 
@@ -107,4 +108,5 @@ def histogram(values: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     m = Matrices(values)
     index = ((m.scaled + 1) * (bins / 2)).nan_to_num(-1).long().clamp_(0, bins - 1)
     ones = torch.isfinite(m.absmax)[:, None].expand_as(index).long()
-    return torch.zeros(len(values), bins, dtype=torch.long, device=values.device).scatter_add_(1, index, ones), m.absmax
+    counts = torch.zeros(len(values), bins, dtype=torch.long, device=values.device)
+    return counts.scatter_add_(1, index, ones), m.absmax

@@ -1,4 +1,4 @@
-"""Statistics of weight matrices while a module trains: batched per shape, on their device, fetched at the end.
+"""Statistics of weight matrices while a module trains: batched per shape, on their device, fetched late.
 
     tracker = Tracker(model, matrices, schedule, optimizer, windows=(10, 100))
     tracker.after_step(0)                   # the initial state
@@ -26,24 +26,30 @@ from variance_dynamics.tracking.statistics import STATS, Matrices, displacement,
 WEIGHT_STATS = ("std", "mean", "rms", "absmax", "kurtosis")
 GRADIENT_STATS = ("norm", "kurtosis")
 INIT = "init"
+COLUMNS = ["step", "layer", "role", "stat", "value"]
 Stats = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Matrices of one shape, which are measured together."""
+    """Matrices of one shape and one of the optimizer's groups, which are measured together."""
 
     places: list[int]
     weights: list[nn.Parameter]
+    owner: int | None
 
     def stacked(self) -> Tensor:
-        """A copy of the weights, one a row, [M, N]."""
-        return torch.stack([weight.detach().flatten() for weight in self.weights])
+        """A copy of the weights, one a row, [M, N]; half precision as float32."""
+        return _wide(torch.stack([weight.detach().flatten() for weight in self.weights]))
 
     def gradients(self) -> Tensor:
         """The gradients, [M, N]; NaN where there is none."""
-        return torch.stack([torch.full_like(weight, torch.nan).flatten() if weight.grad is None
-                            else weight.grad.detach().flatten() for weight in self.weights])
+        grads = [torch.full_like(w, torch.nan) if w.grad is None else w.grad for w in self.weights]
+        return _wide(torch.stack([grad.flatten() for grad in grads]))
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 class Tracker:
@@ -57,7 +63,9 @@ class Tracker:
     def __init__(self, model: nn.Module, parameters: list[Parameter], schedule: Schedule,
                  optimizer: torch.optim.Optimizer | None = None, windows: Iterable[int] = ()) -> None:
         self.parameters, self.schedule, self.optimizer = parameters, schedule, optimizer
-        self.groups = _grouped(model, parameters)
+        self.groups = _grouped(model, parameters, optimizer)
+        order = torch.tensor([place for group in self.groups for place in group.places]).argsort()
+        self.order = order.to(self.groups[0].weights[0].device)
         self.windows = list(windows)
         self.anchors: dict[str, list[Tensor]] = {}
         self.records: list[tuple[int, list[str], Tensor]] = []
@@ -105,17 +113,19 @@ class Tracker:
         return {f"delta_ms_{name}": squares, f"delta_dot_{name}": dots}
 
     def _record(self, step: int, stats: list[Stats]) -> None:
-        names = list(stats[0])
+        names = list(dict.fromkeys(name for found in stats for name in found))
         if not names:
             return
-        values = torch.cat([torch.stack([group[name].double() for name in names]) for group in stats], 1)
-        order = torch.tensor([place for group in self.groups for place in group.places])
-        self.records.append((step, names, values[:, order.argsort().to(values.device)]))
+        absent = [self.order.new_full((len(group.places),), torch.nan, dtype=torch.float64)
+                  for group in self.groups]
+        parts = [torch.stack([found.get(name, nan).double() for name in names])
+                 for found, nan in zip(stats, absent, strict=True)]
+        self.records.append((step, names, torch.cat(parts, 1)[:, self.order]))
 
     def frame(self) -> pd.DataFrame:
         """Columns step, layer, role, stat, value: one row per measurement, in the order of measuring."""
         parts = [self._rows(step, names, values) for step, names, values in self.records]
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["step", "layer", "role", "stat", "value"])
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
     def _rows(self, step: int, names: list[str], values: Tensor) -> pd.DataFrame:
         places = [(stat, parameter) for stat in names for parameter in self.parameters]
@@ -151,19 +161,21 @@ class Histograms:
         """Count the weights after `step` updates."""
         if self.schedule(step) and self.weights:
             counted = [histogram(weight.detach().reshape(1, -1), self.bins) for weight in self.weights]
-            self.records.append((step, torch.cat([c for c, _ in counted]), torch.cat([a for _, a in counted])))
+            counts, scales = zip(*counted, strict=True)
+            self.records.append((step, torch.cat(counts), torch.cat(scales)))
 
     def frame(self) -> pd.DataFrame:
         """Columns step, layer, role, left, right, count: one row per bin."""
-        rows = []
         edges = torch.linspace(-1, 1, self.bins + 1, dtype=torch.float64)
-        for step, counts, scales in self.records:
-            for parameter, count, scale in zip(self.parameters, counts.cpu(), scales.cpu().double(), strict=True):
-                rows.append(pd.DataFrame({
-                    "step": step, "layer": parameter.layer, "role": parameter.role,
-                    "left": (edges[:-1] * scale).numpy(), "right": (edges[1:] * scale).numpy(), "count": count.numpy()}))
+        parts = [self._rows(step, *row)
+                 for step, counts, scales in self.records
+                 for row in zip(self.parameters, counts.cpu(), edges * scales.cpu()[:, None], strict=True)]
         columns = ["step", "layer", "role", "left", "right", "count"]
-        return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+    def _rows(self, step: int, parameter: Parameter, count: Tensor, edges: Tensor) -> pd.DataFrame:
+        return pd.DataFrame({"step": step, "layer": parameter.layer, "role": parameter.role,
+                             "left": edges[:-1].numpy(), "right": edges[1:].numpy(), "count": count.numpy()})
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs to end with the same table."""
@@ -174,12 +186,17 @@ class Histograms:
         self.records = [(step, counts, scales) for step, counts, scales in state["records"]]
 
 
-def _grouped(model: nn.Module, parameters: list[Parameter]) -> list[Group]:
-    shapes: dict[tuple[torch.Size, torch.dtype], list[int]] = defaultdict(list)
+def _grouped(
+    model: nn.Module, parameters: list[Parameter], optimizer: torch.optim.Optimizer | None
+) -> list[Group]:
+    settings = optimizer.param_groups if optimizer else []
+    owner = {id(weight): index for index, group in enumerate(settings) for weight in group["params"]}
+    alike: dict[tuple[torch.Size, torch.dtype, int | None], list[int]] = defaultdict(list)
     weights = [model.get_parameter(parameter.name) for parameter in parameters]
     for place, weight in enumerate(weights):
-        shapes[weight.shape, weight.dtype].append(place)
-    return [Group(places, [weights[place] for place in places]) for places in shapes.values()]
+        alike[weight.shape, weight.dtype, owner.get(id(weight))].append(place)
+    return [Group(places, [weights[place] for place in places], index)
+            for (_, _, index), places in alike.items()]
 
 
 def _gradient_stats(group: Group) -> Stats:
@@ -188,21 +205,18 @@ def _gradient_stats(group: Group) -> Stats:
 
 
 def _update_stats(optimizer: torch.optim.Optimizer, group: Group, before: Tensor, after: Tensor) -> Stats:
-    """Rms of u = (after - (1 - lr wd) before) / lr, wd if decoupled, and the epsilon share where Adam's v is."""
-    settings = [_settings(optimizer, weight) for weight in group.weights]
-    lr = after.new_tensor([s["lr"] for s in settings])[:, None]
-    decoupled = isinstance(optimizer, torch.optim.AdamW)
-    decay = after.new_tensor([s["lr"] * s["weight_decay"] if decoupled else 0.0 for s in settings])[:, None]
-    update = (after - before).addcmul_(before, decay).div_(lr)
+    """Rms of u = (after - (1 - lr wd) before) / lr, wd if decoupled; epsilon share where Adam's v is."""
+    if group.owner is None:
+        return {}
+    settings = optimizer.param_groups[group.owner]
+    lr, decoupled = settings["lr"], isinstance(optimizer, torch.optim.AdamW)
+    decay = lr * settings["weight_decay"] if decoupled else 0.0
+    update = (after - before).add_(before, alpha=decay).div_(lr)
     stats = {"update_rms": STATS["rms"](Matrices(update))}
     states = [optimizer.state[weight] for weight in group.weights]
     if all("exp_avg_sq" in state for state in states):
-        seconds = torch.stack([state["exp_avg_sq"].flatten() for state in states])
+        seconds = _wide(torch.stack([state["exp_avg_sq"].flatten() for state in states]))
         done = torch.stack([torch.as_tensor(state["step"]) for state in states]).double().to(seconds.device)
-        beta2, eps = settings[0]["betas"][1], settings[0]["eps"]
-        stats["epsilon_share"] = epsilon_share(seconds, (1 - beta2**done)[:, None].to(seconds.dtype), eps)
+        correction = (1 - settings["betas"][1] ** done)[:, None].to(seconds.dtype)
+        stats["epsilon_share"] = epsilon_share(seconds, correction, settings["eps"])
     return stats
-
-
-def _settings(optimizer: torch.optim.Optimizer, weight: nn.Parameter) -> dict[str, Any]:
-    return next(group for group in optimizer.param_groups if any(weight is p for p in group["params"]))

@@ -37,17 +37,19 @@ def open_corpus(folder: Path, vocab_size: int, n_ctx: int) -> Corpus:
         dtype = np.dtype(found["dtype"]).newbyteorder("<")
         splits = {name: np.memmap(folder / f"{name}.bin", dtype, mode="r") for name in ("train", "val")}
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, ValueError) as problem:
-        raise BadInput(f"{folder}: not a prepared corpus ({problem}): expected what stage corpus writes") from None
+        raise BadInput(f"{folder}: no corpus ({problem}): expected what stage corpus writes") from None
     if found["vocab_size"] > vocab_size:
-        raise BadInput(f"{folder}: vocabulary is {found['vocab_size']}: expected at most the model's vocab_size, {vocab_size}")
+        expected = f"at most the model's vocab_size, {vocab_size}"
+        raise BadInput(f"{folder}: vocabulary is {found['vocab_size']}: expected {expected}")
     for name, tokens in splits.items():
-        if len(tokens) < n_ctx + 1:
-            raise BadInput(f"{folder}/{name}.bin: {len(tokens)} tokens: expected at least one context and one token, {n_ctx + 1}")
+        if len(tokens) <= n_ctx:
+            expected = f"at least one context and one token, {n_ctx + 1}"
+            raise BadInput(f"{folder}/{name}.bin: {len(tokens)} tokens: expected {expected}")
     return Corpus(splits["train"], splits["val"], found["vocab_size"], hashlib.sha256(manifest).hexdigest())
 
 
 class Batches:
-    """Contexts of n_ctx tokens, each with the token after it; every epoch has its own cut and its own order."""
+    """Contexts of n_ctx tokens, each with the token after it; every epoch has its own cut and order."""
 
     def __init__(self, tokens: Tokens, n_ctx: int, batch_size: int, seed: int) -> None:
         self.tokens, self.n_ctx, self.batch_size, self.seed = tokens, n_ctx, batch_size, seed

@@ -1,4 +1,4 @@
-"""Checkpoints of a long run: untracked, keyed by all that decides its result, checked by a sum, gone on success."""
+"""Checkpoints of a long run: untracked, keyed by all that decides its result, checked, gone on success."""
 
 import hashlib
 import json
@@ -27,16 +27,16 @@ def key(*facts: Any) -> str:
 def loaded_code() -> dict[str, str]:
     """sha256 of every module of this package that is loaded."""
     package = __name__.partition(".")[0]
-    files = {name: module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == package}
-    return {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in files.items() if file}
+    files = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == package}
+    return {name: _digest(Path(file)) for name, file in files.items() if file}
 
 
 def save(place: Path, step: int, state: dict[str, Any]) -> None:
-    """Write `state` after `step` updates; its file appears complete, named by step and sha256, or not at all."""
+    """Write `state` after `step` updates; its file, named by step and sha256, appears complete or never."""
     place.mkdir(parents=True, exist_ok=True)
     partial = place / "partial"
     torch.save(state, partial)
-    os.replace(partial, place / f"{step:09d}-{_digest(partial)}.pt")
+    partial.replace(place / f"{step:09d}-{_digest(partial)}.pt")
     for old in sorted(place.glob("*.pt"))[:-KEPT]:
         old.unlink()
 

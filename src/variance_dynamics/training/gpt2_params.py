@@ -1,4 +1,4 @@
-"""Types of the params sections gpt2, gpt2_presets and gpt2_arms, and the run that they resolve to. Torch-free."""
+"""Types of the params sections gpt2, gpt2_presets and gpt2_arms, and the run they make. Torch-free."""
 
 from typing import Annotated, Any, Literal
 
@@ -99,9 +99,8 @@ def resolve(tree: dict[str, Any], arm: str, preset: str | None = None) -> Gpt2Ru
     chosen = section(tree, "gpt2", Gpt2Params)
     preset = preset or chosen.preset
     knobs = {key: value for key, value in tree["gpt2"].items() if key not in SELECTORS}
-    changes = [_entry(tree, "gpt2_presets", preset, "gpt2.preset"), _entry(tree, "gpt2_arms", arm, "gpt2.arms")]
-    for change in changes:
-        knobs = merged(knobs, change)
+    knobs = merged(knobs, _entry(tree, "gpt2_presets", preset, "gpt2.preset"))
+    knobs = merged(knobs, _entry(tree, "gpt2_arms", arm, "gpt2.arms"))
     run = typed(knobs, f"gpt2 with preset {preset} and arm {arm}", Gpt2Run)
     _check_that_it_fits(run)
     return run
@@ -128,5 +127,5 @@ def _entry(tree: dict[str, Any], table: str, name: str, key: str) -> dict[str, A
     if name not in entries:
         raise BadInput(f"params.yaml: {key} names {name!r}: expected one of {', '.join(map(str, entries))}")
     if not isinstance(entries[name], dict):
-        raise BadInput(f"params.yaml: {table}.{name} is {entries[name]!r}: expected a mapping of changes, or {{}}")
+        raise BadInput(f"params.yaml: {table}.{name} is {entries[name]!r}: expected a mapping, or {{}}")
     return dict(entries[name])

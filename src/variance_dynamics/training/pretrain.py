@@ -22,10 +22,12 @@ from variance_dynamics.training.optimizers import adamw, lr_at
 
 PROBE_CONTEXTS = 8
 """Validation contexts on which the residual stream is measured."""
+CURVES = ("train_loss", "clip")
+STATEFUL = ("model", "optimizer", "tracker", "histograms")
 
 
 class Pretraining:
-    """A run in progress: the model, its optimizer, what was measured so far, and how many updates are done."""
+    """A run in progress: the model, its optimizer, what was measured, and how many updates are done."""
 
     def __init__(self, run: Gpt2Run, seed: int, corpus: Corpus) -> None:
         self.run, self.seed, self.corpus = run, seed, corpus
@@ -39,9 +41,10 @@ class Pretraining:
         matrices = self.model.matrices()
         self.tracker = Tracker(self.model, matrices, dumps, self.optimizer, run.dumps.windows)
         shown = [p for p in matrices if p.role in QKV and p.layer == run.dumps.histogram_layer]
-        self.histograms = Histograms(self.model, shown, schedule.at(histogram_steps(run)), run.dumps.histogram_bins)
+        counted = schedule.at(histogram_steps(run))
+        self.histograms = Histograms(self.model, shown, counted, run.dumps.histogram_bins)
         self.dumped = dumps
-        self.curves = {name: torch.full((run.steps,), torch.nan, device=self.device) for name in ("train_loss", "clip")}
+        self.curves = {name: torch.full((run.steps,), torch.nan, device=self.device) for name in CURVES}
         self.val_losses: dict[int, Tensor] = {}
         self.moments: dict[int, Tensor] = {}
         self.step = self.resumed_at = 0
@@ -72,7 +75,7 @@ class Pretraining:
         total = torch.zeros((), device=self.device)
         for part in parts:
             loss = self.loss(*self._on_device(part)) / len(parts)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
 
@@ -105,20 +108,22 @@ class Pretraining:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs to end with the same bytes."""
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "tracker", "histograms")}
+        parts = {name: getattr(self, name).state_dict() for name in STATEFUL}
         kept = {name: getattr(self, name) for name in ("curves", "val_losses", "moments", "step")}
         return parts | kept
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        for name in ("model", "optimizer", "tracker", "histograms"):
+        for name in STATEFUL:
             getattr(self, name).load_state_dict(state[name])
         for name in ("curves", "val_losses", "moments"):
             setattr(self, name, {key: value.to(self.device) for key, value in state[name].items()})
         self.step = self.resumed_at = state["step"]
 
 
-def pretrain(run: Gpt2Run, arm: str, seed: int, corpus: Corpus, seconds: float | None = None) -> Pretraining | None:
+def pretrain(
+    run: Gpt2Run, arm: str, seed: int, corpus: Corpus, seconds: float | None = None
+) -> Pretraining | None:
     """Train to the end, from the last checkpoint where there is one; None if `seconds` ran out before."""
     deadline = None if seconds is None else time.monotonic() + seconds
     training = Pretraining(run, seed, corpus)
@@ -188,10 +193,11 @@ def dump_steps(run: Gpt2Run) -> list[int]:
 
 
 def histogram_steps(run: Gpt2Run) -> list[int]:
-    """About `histogram_dumps` of the dumps, even in the logarithm of the step, with the first and the last."""
+    """About `histogram_dumps` of the dumps, even in the step's logarithm, with the first and the last."""
     steps = dump_steps(run)
     wanted = np.concatenate([[0], np.geomspace(1, run.steps, max(run.dumps.histogram_dumps - 1, 1))])
-    return sorted({min(steps, key=lambda step: abs(step - target)) for target in wanted[: run.dumps.histogram_dumps]})
+    wanted = wanted[: run.dumps.histogram_dumps]
+    return sorted({min(steps, key=lambda step: abs(step - target)) for target in wanted})
 
 
 def _device(name: str) -> torch.device:

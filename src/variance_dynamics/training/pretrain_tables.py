@@ -1,7 +1,6 @@
 """What a finished pretraining leaves in its folder: long tables, the resolved run and the final weights."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ def write(folder: Path, arm: str, training: Pretraining) -> None:
     told = json.dumps(described(arm, training), indent=2) + "\n"
     partial = folder / "run.json.partial"
     partial.write_text(told, encoding="utf-8")
-    os.replace(partial, folder / "run.json")
+    partial.replace(folder / "run.json")
 
 
 def losses(training: Pretraining) -> pd.DataFrame:
@@ -39,7 +38,7 @@ def losses(training: Pretraining) -> pd.DataFrame:
 
 
 def activations(training: Pretraining) -> pd.DataFrame:
-    """step, layer, stat, value: the residual stream's second moment after block `layer`, 0 for the embeddings."""
+    """step, layer, stat, value: second moment of the residual stream after block `layer` (0: embeddings)."""
     values = [(step, layer, "second_moment", value)
               for step, moments in training.moments.items() for layer, value in enumerate(moments.tolist())]
     return pd.DataFrame(values, columns=["step", "layer", "stat", "value"])
@@ -51,11 +50,13 @@ def described(arm: str, training: Pretraining) -> dict[str, Any]:
     return {"arm": arm, "seed": training.seed, **run.model_dump(exclude={"checkpoint_every"}),
             "parameters": sum(p.numel() for p in training.model.parameters()),
             "tokens_seen": run.steps * run.batch_size * run.n_ctx,
-            "corpus_tokens": len(training.corpus.train), "corpus_manifest_sha256": training.corpus.fingerprint}
+            "corpus_tokens": len(training.corpus.train),
+            "corpus_manifest_sha256": training.corpus.fingerprint}
 
 
 def save_weights(path: Path, training: Pretraining) -> None:
     """The final weights, under the model's own names; the tied head is the token embedding."""
     partial = path.with_name(path.name + ".partial")
-    save_file({name: value.cpu().contiguous() for name, value in training.model.state_dict().items()}, partial)
-    os.replace(partial, path)
+    weights = {name: value.cpu().contiguous() for name, value in training.model.state_dict().items()}
+    save_file(weights, partial)
+    partial.replace(path)
