@@ -37,7 +37,8 @@ def sweep(edge, datasets=("digits",), optimizers=("sgd",), depths=(4, 8), widths
         low, high = edge(*cell)
         for std in stds:
             models.append((*shape, "normal", std, 0.05, seed, features, classes, 1.0))
-            good = 0.1 + 0.01 * np.log(std / np.sqrt(low * high)) ** 2
+            away = np.log(std / np.sqrt(low * high)) ** 2
+            good = 0.1 + 0.1 * away / (1 + away)
             ratio = 1.0 if std < low else good if std < high else 10.0 if std < 2 * high else np.inf
             losses.append(np.full(STEPS, ratio * np.log(classes)))
     names = "dataset optimizer depth width scheme std lr seed features classes input_second_moment"

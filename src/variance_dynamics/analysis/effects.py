@@ -16,6 +16,8 @@ def primary(claim: str, rows: pd.DataFrame, by: list[str], most: int) -> pd.Data
     rows: by, seed, effect and, where they apply, predicted and note (why a row is left out: its effect is
     nan, and the note names it). The first `most` cells are primary, in their sorted order.
     """
+    if rows.empty:
+        return none()
     rows = _complete(rows)
     kept = rows.assign(predicted=rows["predicted"].where(rows["effect"].notna()))
     pooled = kept.groupby([*by, "seed"], sort=True).agg(
@@ -27,6 +29,8 @@ def primary(claim: str, rows: pd.DataFrame, by: list[str], most: int) -> pd.Data
 
 def exploratory(claim: str, rows: pd.DataFrame, by: list[str], suffix: str = "") -> pd.DataFrame:
     """Single cells, told but not judged: rows hold by, seed and effect, one per cell and seed."""
+    if rows.empty:
+        return none()
     found = _named(claim, _complete(rows), by)
     return found.assign(cell=found["cell"] + suffix, primary=False)[COLUMNS]
 

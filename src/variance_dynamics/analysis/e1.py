@@ -1,0 +1,174 @@
+"""E1: which initial std trains. Tables for the figures, effects for the claims, headline numbers."""
+
+import numpy as np
+import pandas as pd
+
+from variance_dynamics.analysis import bands as band_of
+from variance_dynamics.analysis import effects
+from variance_dynamics.analysis.bands import CELL
+from variance_dynamics.analysis.edges import half_of_seeds
+from variance_dynamics.analysis.over_seeds import over_seeds, trend
+from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.theory.propagation import forward_second_moment, gradient_norm
+
+Tables = dict[str, pd.DataFrame]
+REGIMES = ("trains", "vanishing", "exploding", "stalled")
+SHAPE = ["dataset", "depth", "width"]
+PAPER = ["jaccard", "paper_share", "band_share"]
+
+
+def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) -> Tables:
+    """The e1_* tables; `outcomes` from outcomes.of, `layers` as the stage wrote it."""
+    bands = band_of.of(outcomes)
+    return {"e1_loss": loss(outcomes, params), "e1_layers": per_layer(outcomes, layers, params),
+            "e1_edges": edges(bands, params), "e1_slopes": slopes(bands, params),
+            "e1_overlap": over_seeds(band_of.overlap(bands, params.e1.paper_band), CELL, PAPER, params),
+            "e1_widths": widths(bands, params), "e1_depth_law": depth_law(bands, params)}
+
+
+def loss(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Final train loss (mean of min(loss, cap)), test accuracy, steps to threshold and regimes per std.
+
+    axis: a, the std on the natural axis. share_*: of the n seeds.
+    """
+    shares = {f"share_{name}": (outcomes["regime"] == name).astype(float) for name in REGIMES}
+    rows = outcomes.assign(
+        loss=outcomes[["tail_loss", "cap"]].min(axis=1), accuracy=outcomes["test_accuracy"],
+        axis=outcomes["std"] * band_of.fan_factors(outcomes),
+        share_censored=outcomes["censored"].astype(float), **shares)
+    keys = [*CELL, "std"]
+    means = rows.groupby(keys, as_index=False)[[*shares, "share_censored", "cap", "axis"]].mean()
+    return over_seeds(rows, keys, ["loss", "accuracy", "steps"], params).merge(means, on=keys)
+
+
+def edges(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Std where half of the seeds train, with its bootstrap interval; axis* are the same on the natural axis.
+
+    censored: seeds whose band reaches the grid's end; never: seeds that train nowhere.
+    """
+    rows = []
+    for key, seeds in bands.groupby([*CELL, "edge"], sort=True):
+        edge = half_of_seeds(band_of.brackets(seeds), params.confidence, params.bootstrap, params.seed)
+        factor = seeds["fan_factor"].iloc[0]
+        rows.append((*key, edge.std, edge.lo, edge.hi, edge.n, edge.censored, int(seeds["std"].isna().sum()),
+                     edge.std * factor, edge.lo * factor, edge.hi * factor))
+    found = pd.DataFrame(rows, columns=[*CELL, "edge", "std", "lo", "hi", "n", "censored", "never",
+                                        "axis", "axis_lo", "axis_hi"])
+    return found
+
+
+def slopes(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """d ln(edge) / d ln(width) over seeds beside theory's; note says why there is none."""
+    keys = ["dataset", "optimizer", "depth", "edge"]
+    rows = band_of.slopes(bands)
+    table = over_seeds(rows, keys, ["slope"], params).rename(columns={"slope_lo": "lo", "slope_hi": "hi"})
+    return table.merge(rows.drop_duplicates(keys)[[*keys, "predicted", "note"]], on=keys)
+
+
+def widths(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """ln(upper edge / lower edge) over seeds; censored: ends beyond the grid, of 2n (then no mean)."""
+    rows = band_of.widths(bands)
+    table = over_seeds(rows, CELL, ["ln_width"], params)
+    return table.merge(rows.groupby(CELL, as_index=False)["censored"].sum(), on=CELL)
+
+
+def depth_law(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """d ln(ln_width) / d ln(depth) over the depths where all seeds have both edges inside the grid.
+
+    predicted: -1, if the depth scale 1/|ln(n sigma^2/2)| sets the band (1611.01232).
+    """
+    keys = ["dataset", "optimizer", "width"]
+    whole = band_of.widths(bands).groupby(CELL).filter(lambda seeds: bool(seeds["ln_width"].notna().all()))
+    deep = whole.groupby(keys).filter(lambda cell: cell["depth"].nunique() > 1)
+    rows = pd.DataFrame([(*key, _exponent(runs["depth"], runs["ln_width"]))
+                         for key, runs in deep.groupby([*keys, "seed"])], columns=[*keys, "seed", "exponent"])
+    table = over_seeds(rows, keys, ["exponent"], params)
+    return table.rename(columns={"exponent_lo": "lo", "exponent_hi": "hi"}).assign(predicted=-1.0)
+
+
+def _exponent(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
+    return trend(np.log(x.to_numpy(dtype=np.float64)), np.log(y.to_numpy(dtype=np.float64)))
+
+
+def per_layer(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Geometric means over seeds: second_moment and grad_norm at init, grad_norm_end at the last evaluation.
+
+    Zero has no logarithm: a cell where a seed has zero, or diverged, has no value.
+    """
+    last = layers.loc[layers["stat"] == "grad_norm", "step"].max()
+    end = layers[(layers["stat"] == "grad_norm") & (layers["step"] == last)].assign(stat="grad_norm_end")
+    rows = pd.concat([layers[layers["step"] == 0], end])
+    rows = rows.merge(outcomes[["run", *CELL, "std", "seed"]], on="run")
+    value = rows["value"].where(np.isfinite(rows["value"]) & (rows["value"] > 0))
+    keys = [*CELL, "std", "layer", "stat"]
+    table = over_seeds(rows.assign(value=np.log(value)), keys, ["value"], params)
+    table = table.rename(columns={"value_lo": "lo", "value_hi": "hi"})
+    table = table.assign(**{name: np.exp(table[name]) for name in ("value", "lo", "hi")})
+    return table.merge(predicted_layers(outcomes), on=[*SHAPE, "std", "layer", "stat"], how="left")
+
+
+def predicted_layers(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Theory's second moment, and gradient norm of one sample, of each layer at init, per shape and std."""
+    task = ["features", "classes", "input_second_moment"]
+    rows = []
+    for dataset, depth, width, std, features, classes, moment in (
+            outcomes[[*SHAPE, "std", *task]].drop_duplicates().itertuples(index=False)):
+        shape = band_of.sizes(features, classes, depth, width)
+        signal = forward_second_moment(shape, std, moment)
+        gradient = gradient_norm(shape, std, moment, error=(1 - 1 / classes) ** 0.5)
+        rows += [(dataset, depth, width, std, layer, stat, value)
+                 for stat, values in (("second_moment", signal), ("grad_norm", gradient))
+                 for layer, value in enumerate(values, 1)]
+    return pd.DataFrame(rows, columns=[*SHAPE, "std", "layer", "stat", "predicted"])
+
+
+def shapes_with_all_regimes(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Per cell and seed, effect 1 where some std trains, a smaller one vanishes and a larger one explodes."""
+    keys = [*CELL, "seed"]
+    low, high = (outcomes["std"].where(outcomes["regime"] == name) for name in ("vanishing", "exploding"))
+    cells = outcomes.assign(low=low, high=high).groupby(keys)
+    between = ((outcomes["std"] > cells["low"].transform("min"))
+               & (outcomes["std"] < cells["high"].transform("max")) & outcomes["trains"])
+    return outcomes.assign(effect=between.astype(float)).groupby(keys)[["effect"]].max().reset_index()
+
+
+def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Effects of the e1 claims, per cell and seed: claim cell primary seed effect predicted note."""
+    bands, most, task = band_of.of(outcomes), params.e2.max_cells, ["dataset", "optimizer"]
+    regimes = shapes_with_all_regimes(outcomes)
+    overlap = band_of.overlap(bands, params.e1.paper_band)
+    jaccard, coverage = (overlap.assign(effect=overlap[name]) for name in ("jaccard", "paper_share"))
+    coverage = coverage.groupby([*task, "seed"], as_index=False)["effect"].mean()
+    shift = band_of.slopes(bands).rename(columns={"slope": "effect"})
+    return pd.concat([
+        effects.primary("e1_regimes", regimes, task, most),
+        effects.exploratory("e1_regimes", regimes, CELL),
+        effects.primary("e1_stability_band", jaccard, task, most),
+        effects.exploratory("e1_stability_band", jaccard, CELL),
+        effects.exploratory("e1_stability_band", coverage, task, "/coverage"),
+        effects.primary("e1_band_follows_fan_in", shift, task, most),
+        effects.exploratory("e1_band_follows_fan_in", shift, [*task, "depth", "edge"]),
+    ], ignore_index=True)
+
+
+def metrics(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | int | None]:
+    """Headline numbers of metrics/mlp_sweep.json.
+
+    log10 of the edges of the deepest and widest MLP (of the grid's end where it is censored), overlap with
+    the paper's band and slope over width, means over shapes; null where there is none.
+    """
+    bands, task = band_of.of(outcomes), ["dataset", "optimizer"]
+    deep = bands[bands["depth"] == bands["depth"].max()]
+    deep = deep[deep["width"] == deep.groupby("dataset")["width"].transform("max")]
+    ends = edges(deep, params).set_index(["edge", *task])["std"]
+    overlap = band_of.overlap(bands, params.e1.paper_band).groupby(task)["jaccard"].mean()
+    slope = band_of.slopes(bands).groupby("optimizer")["slope"].mean()
+    found = (_metrics("e1_log10", ends.map(np.log10)) | _metrics("e1_overlap", overlap)
+             | _metrics("e1_slope", slope))
+    return dict(found)
+
+
+def _metrics(prefix: str, values: "pd.Series[float]") -> dict[str, float | None]:
+    names = ["_".join([prefix, *np.atleast_1d(key)]) for key in values.index]
+    return {name: float(value) if np.isfinite(value) else None
+            for name, value in zip(names, values, strict=True)}

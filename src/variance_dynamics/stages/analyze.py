@@ -1,0 +1,81 @@
+"""Statistics over seeds, predictions and verdicts, of this run and of the recorded runs that params name."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from variance_dynamics import params, rows
+from variance_dynamics.analysis import claims, ledger
+from variance_dynamics.analysis.over_seeds import significant
+from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.analysis.source import Found, analyzed
+from variance_dynamics.errors import BadInput, one_line
+
+DATA, OUT, METRICS = Path("data"), Path("data/analysis"), Path("metrics")
+LOCAL = "local"
+
+
+@one_line
+def main() -> None:
+    tree = params.read()
+    rules = params.section(tree, "analyze", AnalyzeParams)
+    items = [f"{arm}-{seed}" for arm in tree["gpt2"]["arms"] for seed in tree["gpt2"]["seeds"]]
+    drop_unnamed(DATA / "gpt2", items)
+    found = {LOCAL: analyzed(DATA, rules, items)}
+    found |= {name: analyzed(recorded(name), rules) for name in rules.recorded}
+    write_tables(found)
+    verdicts = {name: claims.judge(source.effects, rules) for name, source in found.items()}
+    metrics = found[LOCAL].metrics | {"claims": ledger.summary(verdicts[LOCAL]),
+                                      "claims_detail": ledger.detail(verdicts, rules)}
+    for name, content in metrics.items():
+        write_json(METRICS / f"{name}.json", content)
+
+
+def drop_unnamed(folder: Path, items: list[str]) -> None:
+    """Remove runs that params no longer name: DVC keeps them, and they would stay in the folder's hash."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name not in items:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def recorded(name: str) -> Path:
+    """The folder of a recorded run; BadInput if there is none."""
+    home = DATA / "recorded"
+    if not (home / name).is_dir() or Path(name).name != name:
+        known = ", ".join(sorted(path.name for path in home.glob("*/"))) or "none yet"
+        raise BadInput(f"params.yaml: analyze.recorded names {name!r}: expected folders of {home} ({known})")
+    return home / name
+
+
+def write_tables(found: dict[str, Found]) -> None:
+    """Each table of all sources in one file, with the column `source` first."""
+    names = sorted({table for source in found.values() for table in source.tables})
+    for name in names:
+        parts = [source.tables[name].assign(source=key) for key, source in found.items()
+                 if name in source.tables]
+        table = pd.concat(parts, ignore_index=True)
+        rows.write(OUT / f"{name}.parquet", significant(table[["source", *table.columns.drop("source")]]))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(plain(content), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def plain(value: Any) -> Any:
+    """`value` for JSON: numbers with six significant digits, null for what is not finite."""
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+if __name__ == "__main__":
+    main()

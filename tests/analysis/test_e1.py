@@ -1,0 +1,163 @@
+"""E1's tables and effects against synthetic sweeps whose edges are put in."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.synthetic import STDS, TASKS, fan_factor, params, sweep
+from variance_dynamics.analysis import bands, e1, outcomes
+
+PARAMS = params()
+STEP = STDS[1] / STDS[0]
+
+
+def natural(dataset, optimizer, depth, width, seed):
+    """Edges at fixed a, [exp(-6/L), exp(6/L)] and one seed's shift, so that they collapse over widths."""
+    factor = fan_factor(depth, width, TASKS[dataset][0])
+    shift = np.exp(0.02 * (seed - 2))
+    return shift * np.exp(-6 / depth) / factor, shift * np.exp(6 / depth) / factor
+
+
+def fixed(dataset, optimizer, depth, width, seed):
+    """The paper's band whatever the width."""
+    return 0.99e-2, 1.01e-1
+
+
+def outcome(edge, **grid):
+    return outcomes.of(*sweep(edge, **grid), PARAMS)
+
+
+NATURAL = outcome(natural)
+
+
+def pick(table, **values):
+    for name, value in values.items():
+        table = table[table[name] == value]
+    return table
+
+
+def test_edges_are_found_to_half_a_grid_step_and_collapse_on_the_natural_axis():
+    edges = e1.edges(bands.of(NATURAL), PARAMS)
+    assert len(edges) == 2 * 3 * 2 and (edges["n"] == 5).all() and (edges["censored"] == 0).all()
+    for row in edges.itertuples():
+        put_in = natural("digits", "sgd", row.depth, row.width, 2)[row.edge == "upper"]
+        assert put_in / STEP < row.std < put_in * STEP and row.lo < put_in < row.hi
+        assert row.axis == pytest.approx(row.std * fan_factor(row.depth, row.width, 64))
+    for _, cell in edges.groupby(["depth", "edge"]):
+        assert cell["axis"].max() / cell["axis"].min() < STEP and cell["std"].max() / cell["std"].min() > 1.5
+
+
+def test_band_is_the_one_around_the_best_std_and_holes_end_it():
+    models, curves = sweep(natural, depths=(4,), widths=(64,), seeds=1)
+    low, high = natural("digits", "sgd", 4, 64, 0)
+    hole = models[models["std"] > np.sqrt(low * high) * 1.5]["std"].min()
+    lost = curves["run"].isin(models[models["std"] == hole]["run"])
+    found = bands.of(outcomes.of(models, curves.assign(value=curves["value"].mask(lost, 9.0)), PARAMS))
+    assert pick(found, edge="upper")["outside"].item() == hole
+    assert low / STEP < pick(found, edge="lower")["std"].item() < low * STEP
+
+
+def test_edges_beyond_the_grid_are_censored_and_seeds_that_never_train_have_none():
+    def edge(dataset, optimizer, depth, width, seed):
+        return (1e-9, 1e9) if depth == 4 else (1e3, 1e4)
+    found = outcome(edge, widths=(64,))
+    edges = e1.edges(bands.of(found), PARAMS)
+    whole, nowhere = pick(edges, depth=4), pick(edges, depth=8)
+    assert (whole["censored"] == 5).all()
+    assert list(whole["std"]) == pytest.approx([STDS[0], STDS[-1]])
+    assert nowhere["std"].isna().all() and (nowhere["never"] == 5).all() and (nowhere["censored"] == 0).all()
+    overlap = pick(e1.claim_effects(found, PARAMS), claim="e1_stability_band", primary=True)
+    assert overlap["effect"].to_numpy() == pytest.approx(np.full(5, 0.5 / np.log10(STDS[-1] / STDS[0])))
+
+
+def test_overlap_with_the_paper_s_band():
+    found = bands.overlap(bands.of(outcome(fixed, widths=(64,), seeds=2)), [1e-2, 1e-1])
+    assert found["jaccard"].to_numpy() == pytest.approx(1, abs=0.06)
+    half = outcome(lambda *_: (3.1e-2, 3.1e-1), widths=(64,), seeds=2)
+    shifted = bands.overlap(bands.of(half), [1e-2, 1e-1])
+    assert shifted["jaccard"].to_numpy() == pytest.approx(1 / 3, abs=0.04)
+    assert shifted["paper_share"].to_numpy() == pytest.approx(1 / 2, abs=0.04)
+    apart = bands.overlap(bands.of(outcome(lambda *_: (0.2, 1.0), widths=(64,), seeds=2)), [1e-2, 1e-1])
+    assert (apart[["jaccard", "paper_share", "band_share"]] == 0).all(axis=None)
+
+
+def test_slopes_over_width():
+    table = e1.slopes(bands.of(NATURAL), PARAMS)
+    for row in table.itertuples():
+        assert row.predicted == pytest.approx(-(row.depth - 1) / (2 * row.depth))
+        assert row.slope == pytest.approx(row.predicted, abs=np.log(STEP) / np.log(4)) and row.n == 5
+    still = e1.slopes(bands.of(outcome(fixed)), PARAMS)
+    assert still["slope"].to_numpy() == pytest.approx(0, abs=1e-12)
+
+
+def test_censored_edges_have_no_slope_and_are_named():
+    def edge(*cell):
+        low, high = natural(*cell)
+        return low, high if cell[2] == 8 else 1e9
+    effects = e1.claim_effects(outcome(edge), PARAMS)
+    primary = pick(effects, claim="e1_band_follows_fan_in", primary=True)
+    assert set(primary["note"]) == {"digits/sgd/L4/upper: edge beyond the grid"}
+    assert primary["predicted"].to_numpy() == pytest.approx(np.full(5, -(3 / 8 + 7 / 16 + 7 / 16) / 3))
+    assert (primary["effect"] / primary["predicted"]).mean() == pytest.approx(1, abs=0.1)
+
+
+def test_one_width_has_no_slope():
+    effects = e1.claim_effects(outcome(natural, widths=(64,), datasets=("wine",)), PARAMS)
+    assert pick(effects, claim="e1_band_follows_fan_in").empty
+    assert pick(effects, claim="e1_regimes", primary=True)["cell"].unique() == ["wine/sgd"]
+
+
+def test_regimes_need_all_three_in_order():
+    assert set(pick(e1.claim_effects(NATURAL, PARAMS), claim="e1_regimes")["effect"]) == {1.0}
+    endless = outcome(lambda *cell: (natural(*cell)[0], 1e9 if cell[2] == 4 else natural(*cell)[1]))
+    assert set(pick(e1.claim_effects(endless, PARAMS), claim="e1_regimes", primary=True)["effect"]) == {0.5}
+    other = {"vanishing": "exploding", "exploding": "vanishing"}
+    turned = NATURAL.assign(regime=NATURAL["regime"].replace(other))
+    assert set(e1.shapes_with_all_regimes(turned)["effect"]) == {0.0}
+
+
+def test_loss_table_holds_shares_and_capped_losses():
+    table = e1.loss(NATURAL, PARAMS)
+    shares = table[[f"share_{name}" for name in e1.REGIMES]]
+    assert np.allclose(shares.sum(axis=1), 1) and (table["n"] == 5).all()
+    assert table["loss"].max() == pytest.approx(2 * np.log(10)) and np.isfinite(table["loss_hi"]).all()
+    mixed = pick(table, depth=4, width=64)[lambda rows: rows["share_trains"].between(0.1, 0.9)]
+    assert len(mixed) and (mixed["loss"] < 2 * np.log(10)).all()
+    assert table["axis"].to_numpy() == pytest.approx(
+        [row.std * fan_factor(row.depth, row.width, 64) for row in table.itertuples()])
+
+
+def test_band_s_width_over_depth():
+    table = e1.depth_law(bands.of(outcome(natural, depths=(4, 8, 16))), PARAMS)
+    assert table["exponent"].to_numpy() == pytest.approx(-1, abs=0.1)
+    assert e1.depth_law(bands.of(outcome(natural, depths=(4,))), PARAMS).empty
+
+
+def test_layers_are_geometric_means_with_predictions():
+    models, curves = sweep(natural, depths=(4,), widths=(128,), seeds=4, stds=[0.01, 0.1])
+    found = outcomes.of(models, curves, PARAMS)
+    rows = [(run.run, step, layer, stat, run.std**2 * (run.seed + 1) * layer)
+            for run in models.itertuples() for layer in range(1, 5)
+            for step, stat in ((0, "second_moment"), (0, "grad_norm"), (20, "grad_norm"))]
+    layers = pd.DataFrame(rows, columns=["run", "step", "layer", "stat", "value"])
+    table = e1.per_layer(found, layers, PARAMS)
+    row = pick(table, layer=3, stat="second_moment", std=0.1)
+    assert row["value"].item() == pytest.approx(0.01 * 3 * 24 ** (1 / 4)) and row["n"].item() == 4
+    assert set(table["stat"]) == {"second_moment", "grad_norm", "grad_norm_end"}
+    assert row["predicted"].item() == pytest.approx(64 * 0.1**2 * (64 * 0.1**2) ** 2)
+    zero = e1.per_layer(found, layers.assign(value=layers["value"].where(layers["layer"] != 2, 0)), PARAMS)
+    assert pick(zero, layer=2)["value"].isna().all() and pick(zero, layer=1)["value"].notna().all()
+
+
+def test_claim_effects_are_one_row_per_cell_and_seed():
+    effects = e1.claim_effects(NATURAL, PARAMS)
+    assert not effects.duplicated(["claim", "cell", "seed"]).any()
+    assert list(effects.columns) == ["claim", "cell", "primary", "seed", "effect", "predicted", "note"]
+
+
+def test_metrics_are_log10_of_stds():
+    found = e1.metrics(NATURAL, PARAMS)
+    low = natural("digits", "sgd", 8, 256, 2)[0]
+    assert found["e1_log10_lower_digits_sgd"] == pytest.approx(np.log10(low), abs=np.log10(STEP))
+    assert found["e1_slope_sgd"] == pytest.approx(-(3 / 8 + 7 / 16) / 2, abs=0.02)
+    assert all(name.startswith("e1_") for name in found)
