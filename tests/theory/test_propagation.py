@@ -1,5 +1,7 @@
 """Forward and backward variance against float64 networks drawn at random, GELU's against quadrature."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -104,3 +106,25 @@ def test_bad_input_is_told():
         theory.gain("swish")
     with pytest.raises(BadInput, match="2 stds for sizes"):
         theory.forward_second_moment([3, 4, 5, 6], [0.1, 0.2])
+
+
+@pytest.mark.parametrize("sizes, variance, logits, loss_rate", [
+    ([64] * 5, [2, 2, 2, 2], 4, 8),
+    ([13, 64, 64, 3], [1 + 64 / 13, 2, 1 + 3 / 64], 3.52, None),
+    ([784, 256, 128, 10], [1.3265, 1.5, 1.0781], 1.4646, None),
+])
+def test_kaiming_over_xavier(sizes, variance, logits, loss_rate):
+    ratio = theory.kaiming_xavier_ratio(sizes)
+    assert ratio.variance == pytest.approx(variance, rel=1e-3)
+    assert ratio.logits == pytest.approx(logits, rel=1e-3)
+    assert loss_rate is None or ratio.loss_rate == pytest.approx(loss_rate)
+
+
+@pytest.mark.parametrize("sizes", [[13, 32, 32, 3], [32] * 6])
+def test_kaiming_over_xavier_in_networks(sizes):
+    fans = list(pairwise(sizes))
+    kaiming = networks(sizes, [np.sqrt(2 / i) for i, _ in fans], "relu", 300)
+    xavier = networks(sizes, [np.sqrt(2 / (i + o)) for i, o in fans], "relu", 300)  # the same draws
+    ratio = theory.kaiming_xavier_ratio(sizes)
+    assert np.sqrt(kaiming[0][:, -1].mean() / xavier[0][:, -1].mean()) == pytest.approx(ratio.logits)
+    assert kaiming[2].sum(1).mean() / xavier[2].sum(1).mean() == pytest.approx(ratio.loss_rate, rel=0.1)

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,3 +165,28 @@ def natural_axis(std: float, sizes: Sequence[int], input_second_moment: float = 
     """
     factors = [sizes[0] * input_second_moment, *(width / 2 for width in sizes[1:-1])]
     return float(std * np.exp(np.mean(np.log(factors)) / 2))
+
+
+class SchemeRatio(NamedTuple):
+    """Kaiming (2 / fan_in) over Xavier (2 / (fan_in + fan_out)) in a ReLU network.
+
+    variance: of the weights, per layer [L]; logits: of their rms; loss_rate: of the loss's first decrease
+    under SGD, sum |d loss / d W|^2, where all classes are equally likely.
+    """
+
+    variance: list[float]
+    logits: float
+    loss_rate: float
+
+
+def kaiming_xavier_ratio(sizes: Sequence[int]) -> SchemeRatio:
+    """1 + fan_out / fan_in per layer; their product's square root for the logits: 2^(L/2) at constant width.
+
+    The loss rate is 2^(L-1) at constant width. 1502.01852 and Glorot and Bengio 2010; mostly geometry.
+    """
+    fans = list(pairwise(sizes))
+    kaiming = [np.sqrt(2 / fan_in) for fan_in, _ in fans]
+    xavier = [np.sqrt(2 / (fan_in + fan_out)) for fan_in, fan_out in fans]
+    variance = [1 + fan_out / fan_in for fan_in, fan_out in fans]
+    rates = [sum(norm**2 for norm in gradient_norm(sizes, stds)) for stds in (kaiming, xavier)]
+    return SchemeRatio(variance, math.sqrt(math.prod(variance)), rates[0] / rates[1])
