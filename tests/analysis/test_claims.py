@@ -7,7 +7,7 @@ from scipy import stats
 
 from imports import ROOT
 from variance_dynamics import params
-from variance_dynamics.analysis.claims import CLAIMS, judge
+from variance_dynamics.analysis.claims import CLAIMS, cells, judge
 from variance_dynamics.analysis.params import AnalyzeParams
 from variance_dynamics.analysis.verdicts import (
     AGAINST_NO_CHANGE,
@@ -16,6 +16,7 @@ from variance_dynamics.analysis.verdicts import (
     INCONCLUSIVE,
     NOT_RUN,
     SUPPORTED,
+    TIME_CONSTANTS,
 )
 
 PARAMS = params.section(params.read(ROOT / "params.yaml"), "analyze", AnalyzeParams)
@@ -41,6 +42,8 @@ def effects(claim, means, seeds=5, noise=0.01, primary=True, seed=0):
 
 
 def cells_of(claim, value):
+    if claim == "e3_narrow_bands":
+        return {"a": value, TIME_CONSTANTS: 2.0}
     if claim != "e3_null_law":
         return {"a": value, "b": value}
     return {"q": value, "k": value, "v": value, AGAINST_NO_CHANGE: -0.1}
@@ -124,6 +127,23 @@ def test_the_null_law_needs_every_role_and_to_beat_no_change(roles, error, expec
     furthest = max(roles.values(), key=lambda r: max((1 - r) / 0.2, (r - 1) / 0.25))
     assert found.verdict == expected
     assert found.effect == pytest.approx(furthest, abs=0.05)
+
+
+def test_every_cell_is_told_over_seeds():
+    data = pd.concat([effects("e1_regimes", {"a": 0.9}), effects("e1_regimes", {"b": 0.2}, primary=False)])
+    found = cells(data, PARAMS).set_index("cell")
+    assert found["primary"].to_dict() == {"a": True, "b": False}
+    judged = judge(data, PARAMS)["e1_regimes"].cells["a"]
+    assert tuple(found.loc["a", ["effect", "lo", "hi", "n"]]) == pytest.approx(
+        (judged.effect, judged.lo, judged.hi, judged.n))
+    assert cells(data[:0], PARAMS).empty
+
+
+def test_a_short_run_that_has_not_settled_contradicts_nothing():
+    short = verdict("e3_narrow_bands", {"a": 3.0, TIME_CONSTANTS: 0.1})
+    assert short.verdict == INCONCLUSIVE and "time constants" in short.note
+    assert short.effect == pytest.approx(3, abs=0.1)
+    assert verdict("e3_narrow_bands", {"a": 0.3, TIME_CONSTANTS: 0.1}).verdict == SUPPORTED
 
 
 def test_rules_tell_the_thresholds_of_params():

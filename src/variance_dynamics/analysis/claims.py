@@ -1,7 +1,9 @@
 """The claims: the paper's sentences and what theory implies, each with a rule fixed before looking."""
 
+import numpy as np
 import pandas as pd
 
+from variance_dynamics.analysis.over_seeds import over_seeds
 from variance_dynamics.analysis.params import AnalyzeParams
 from variance_dynamics.analysis.verdicts import Claim, Verdict, beyond, null_law, settled
 
@@ -102,3 +104,11 @@ def judge(effects: pd.DataFrame, params: AnalyzeParams) -> dict[str, Verdict]:
     A claim without data is "not run".
     """
     return {name: claim.decide(effects[effects["claim"] == name], params) for name, claim in CLAIMS.items()}
+
+
+def cells(effects: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """claim, cell, primary, effect, lo, hi, n: every cell over seeds; those not primary are exploratory."""
+    rows = effects.assign(effect=effects["effect"].astype(float), primary=effects["primary"].astype(bool))
+    rows = rows[np.isfinite(rows["effect"])]
+    found = over_seeds(rows, ["claim", "cell", "primary"], ["effect"], params)
+    return found.rename(columns={"effect_lo": "lo", "effect_hi": "hi"})
