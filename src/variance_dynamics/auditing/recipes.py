@@ -6,7 +6,7 @@ may be anything over WIDTH units of ln. So one faulty layer does not decide, and
 
 import difflib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from variance_dynamics.auditing.judge import Row, expected_std, within
@@ -27,12 +27,16 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Fit:
-    """A recipe with its std param, and how probable it is beside the others, 0..1."""
+    """A recipe with its std param, and how probable it is beside the others, 0..1.
+
+    `same` names the recipes that give each of these matrices the same std: nothing can tell them apart.
+    """
 
     recipe: str
     sigma: float
     probability: float
     fitted: bool
+    same: tuple[str, ...] = ()
 
 
 def check_recipe(name: str) -> None:
@@ -48,22 +52,26 @@ def check_recipe(name: str) -> None:
 def fits(rows: list[Row], sigma: float) -> list[Fit]:
     """Every recipe, the most probable first; `sigma` is the std to be expected, beside the one fitted."""
     rows = [row for row in rows if row.moments.std > 0 and not row.moments.broken]
-    tried = []
-    for recipe in SCHEMES:
+    scored = []
+    for recipe, same in _distinct(rows).items():
+        scored.append((_log_likelihood(rows, recipe, sigma), Fit(recipe, sigma, 0.0, False, same)))
         fitted = fitted_std(rows, recipe)
-        tried.append((recipe, sigma, _log_likelihood(rows, recipe, sigma), False))
         if fitted:
             score = _log_likelihood(rows, recipe, fitted) + math.log(FITTED_PRIOR)
-            tried.append((recipe, fitted, score, True))
-    return _posterior(tried)
-
-
-def _posterior(tried: list[tuple[str, float, float, bool]]) -> list[Fit]:
-    top = max(score for _, _, score, _ in tried)
-    weights = [math.exp(score - top) for _, _, score, _ in tried]
-    found = [Fit(recipe, sigma, weight / sum(weights), fitted)
-             for (recipe, sigma, _, fitted), weight in zip(tried, weights, strict=True)]
+            scored.append((score, Fit(recipe, fitted, 0.0, True, same)))
+    top = max(score for score, _ in scored)
+    total = sum(math.exp(score - top) for score, _ in scored)
+    found = [replace(fit, probability=math.exp(score - top) / total) for score, fit in scored]
     return sorted(found, key=lambda fit: -fit.probability)
+
+
+def _distinct(rows: list[Row]) -> dict[str, tuple[str, ...]]:
+    """Recipes that differ on these matrices, the first of each kind, with the others that agree with it."""
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for recipe in SCHEMES:
+        given = (expected_std(recipe, row.parameter, sigma) for row in rows for sigma in (USUAL_STD, 1.0))
+        kinds.setdefault(tuple(f"{std:.9g}" if std else "" for std in given), []).append(recipe)
+    return {recipe: tuple(same) for recipe, *same in kinds.values()}
 
 
 def _log_likelihood(rows: list[Row], recipe: str, sigma: float) -> float:

@@ -32,7 +32,7 @@ def record(row: Row) -> dict[str, Any]:
 def to_json(report: Audit) -> str:
     """The whole report as one JSON object."""
     return json.dumps({"source": report.source, "recipe": report.recipe or None, "std": report.sigma,
-                       "recipes": {fit.recipe: fit.probability for fit in reversed(report.fits)},
+                       "recipes": [vars(fit) for fit in report.fits],
                        "alarms": len(report.alarms), "broken_vectors": list(report.broken),
                        "notes": list(report.notes), "rows": [record(row) for row in report.rows]},
                       indent=1, allow_nan=False)
@@ -72,8 +72,9 @@ def _how_sure(report: Audit) -> str:
         return ""
     totals: dict[str, float] = {}
     for fit in report.fits:
-        totals[fit.recipe] = totals.get(fit.recipe, 0.0) + fit.probability
-    likely = [f"{name} {_percent(share)}" for name, share in totals.items() if share >= LIKELY]
+        names = " = ".join([fit.recipe, *fit.same])
+        totals[names] = totals.get(names, 0.0) + fit.probability
+    likely = [f"{names} {_percent(share)}" for names, share in totals.items() if share >= LIKELY]
     fitted = ", std fitted" if report.fits[0].fitted else ""
     return f" (found by itself: {', '.join(likely)}{fitted})"
 

@@ -1,6 +1,7 @@
 """Tensors that torch holds: a .pt file, opened without running what it contains, or a live module."""
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from functools import partial
@@ -27,7 +28,9 @@ def read_torch(path: Path) -> Checkpoint:
 
     mapped = zipfile.is_zipfile(path)
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch warns of is either fine or an error below
+            saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError:
         raise BadInput(f"{path}: holds Python objects, and loading them could run code: "
                        "expected tensors only, as torch.save(model.state_dict(), ...) writes them") from None
