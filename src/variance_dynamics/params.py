@@ -52,7 +52,11 @@ def load(path: str | Path = PATH) -> dict[str, Any]:
 
 def read(path: str | Path = PATH) -> dict[str, Any]:
     """The params tree after the study's overlay; sections stay plain dicts until `section` types them."""
-    tree = load(path)
+    return overlaid(load(path))
+
+
+def overlaid(tree: dict[str, Any]) -> dict[str, Any]:
+    """The sections of a loaded tree, with the changes of the study that it names laid over them."""
     study, studies = tree.get("study"), tree.get("studies")
     if not isinstance(studies, dict) or not isinstance(study, str) or study not in studies:
         known = ", ".join(map(str, studies)) if isinstance(studies, dict) else "a name in a mapping `studies`"

@@ -55,7 +55,7 @@ def test_standardised_as_scikit_learn_does_on_the_training_split(section, name):
 
 @embedded
 def test_each_split_has_every_class_in_proportion(section, name):
-    x, y = ORIGINAL[name]
+    y = ORIGINAL[name][1]
     splits, classes = prepare(name, section)
     for part, share in (("val", section.val_fraction), ("test", section.test_fraction)):
         counts = np.bincount(splits[f"y_{part}"], minlength=classes)
@@ -105,7 +105,7 @@ def test_a_constant_feature_stays_finite(section, monkeypatch):
 @pytest.mark.parametrize(
     ("x", "y", "told"),
     [
-        ([[0.0, 1.0], [np.nan, 1.0]], [0, 1], "dataset made_up: feature 0 of row 1 is nan: expected a finite number"),
+        ([[0.0, 1.0], [np.nan, 1.0]], [0, 1], "made_up: feature 0 of row 1 is nan: expected a finite number"),
         ([[0.0, np.inf], [0.0, 1.0]], [0, 1], "feature 1 of row 0 is inf"),
         ([[0.0, 1.0], [0.0, 1.0]], [0, 2], "label of row 1 is 2: expected 0 to 1"),
         ([[0.0, 1.0], [0.0, 1.0]], [-1, 0], "label of row 0 is -1: expected 0 to 1"),

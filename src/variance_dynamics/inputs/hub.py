@@ -25,7 +25,7 @@ def load(where: str, path: str, options: dict[str, Any], local: bool = False) ->
     import datasets
 
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what fails is raised, and told below
     try:
         return datasets.load_dataset(path, **options)
     except Exception as problem:  # whatever the hub, the network or a file's format may raise

@@ -107,7 +107,7 @@ def _between(file: BufferedReader | gzip.GzipFile, path: Path, separator: bytes)
     """What lies between lines that are just `separator`."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     number, starts = 1, True
-    while line := file.readline(LONGEST_LINE):
+    while line := file.readline(LONGEST_LINE + len(separator)):
         try:
             decoder.decode(line)
         except UnicodeDecodeError as problem:

@@ -20,8 +20,9 @@ OUT = Path("data/validated.json")
 
 @one_line
 def main() -> None:
-    checks.sections(params.load())
-    tree = params.read()
+    whole = params.load()
+    checks.sections(whole)
+    tree = params.overlaid(whole)
     classification = params.section(tree, "classification", ClassificationParams)
     corpus = params.section(tree, "corpus", CorpusParams)
     sweep = params.section(tree, "mlp_sweep", MlpSweepParams)

@@ -1,0 +1,147 @@
+"""The stage validate: the study's params pass; each mistake ends in one line, quickly."""
+
+import copy
+import os
+import subprocess
+import sys
+
+import pytest
+
+from imports import ROOT
+from variance_dynamics import params
+from variance_dynamics.stages import validate
+
+CHANGES = [
+    # What one section alone tells
+    ("classification.val_fraction", 0, "classification.val_fraction is 0: expected greater than 0"),
+    ("classification.datasets", [], "classification.datasets is []: expected at least 1 item"),
+    ("classification.datasets", ["wine", "wine"], "expected entries that differ"),
+    ("classification.test_fraction", 0.85, "val_fraction 0.15, test_fraction 0.85: expected a sum below 1"),
+    ("corpus.source", "web", "corpus.source is 'web': expected 'docs', 'files' or 'hub'"),
+    ("corpus.tokenizer.vocab_size", 256, "vocab_size is 256: expected greater than or equal to 257"),
+    ("corpus.tokenizer.vocab_size", "4096", "is '4096': expected a valid integer"),
+    ("corpus.tokeniser", {}, "corpus.tokeniser is {}: expected no such key"),
+    ("mlp_sweep.steps", 0, "mlp_sweep.steps is 0: expected"),
+    ("mlp_sweep.optimizers.sgd.lr", 0.0, "mlp_sweep.optimizers.sgd.lr is 0.0: expected"),
+    ("init_comparison.optimizers.adamw.lrs", [0.1, -0.1], "adamw.lrs.1 is -0.1: expected"),
+    ("init_comparison.schemes", ["xavier", "kaimin"], "kaimin"),
+    ("gpt2.lr", 0, "gpt2.lr is 0: expected greater than 0"),
+    ("gpt2.lr", "1e-3", "gpt2.lr is '1e-3': expected a valid number"),
+    ("gpt2.device", "gpu", "gpt2.device is 'gpu': expected 'cpu' or 'cuda'"),
+    ("gpt2.arms", [], "gpt2.arms is []: expected at least 1 item"),
+    ("gpt2.arms", ["gpt2", "gpt2"], "gpt2.arms is ['gpt2', 'gpt2']: expected entries that differ"),
+    ("gpt2.seeds", [0, 0], "gpt2.seeds is [0, 0]: expected entries that differ"),
+    ("gpt2.seeds", [-1], "gpt2.seeds.0 is -1: expected greater than or equal to 0"),
+    ("analyze.confidence", 1.0, "analyze.confidence is 1.0: expected less than 1"),
+    ("plot.dpi", 9999, "plot.dpi is 9999: expected"),
+    # What only sections together tell
+    ("classification.datasets", ["wine", "iris"], "datasets has 'iris': expected wine, digits, mnist"),
+    ("mlp_sweep.tasks.wine", None, "mlp_sweep.tasks.wine"),
+    ("gpt2.arms", ["gpt2", "nothing"], "gpt2.arms names 'nothing': expected one of gpt2, "),
+    ("gpt2.preset", "huge", "gpt2.preset names 'huge': expected one of cpu, gpt2"),
+    ("gpt2_presets.cpu.n_head", 3, "n_head is 3: expected a divisor of n_embd, 128"),
+    ("gpt2_presets.gpt2.n_head", 7, "n_head is 7: expected a divisor of n_embd, 768"),
+    ("gpt2_presets.cpu.vocab_size", 4095, "vocab_size is 4095: expected at least corpus.tokenizer's 4096"),
+    ("gpt2_arms.wd_1.weight_decay", -1.0, "arm wd_1.weight_decay is -1.0: expected"),
+    ("gpt2_arms.wd_1.n_ctx", 64, "arm wd_1: n_ctx is 64: expected the preset's"),
+    ("gpt2_arms.wd_1.lrr", 64, "lrr is 64: expected no such key"),
+    ("gpt2_arms", [], "gpt2_arms is []: expected a mapping"),
+    ("analyze.recorded", ["nowhere"], "analyze.recorded has 'nowhere': expected a folder in data/recorded"),
+    ("analyze.e3.arm", "nothing", "analyze.e3.arm is 'nothing': expected one of gpt2, "),
+    ("extra", {}, "section extra is unknown: expected study, studies, classification"),
+    ("study", "tiny", "study is 'tiny': expected one of default, smoke"),
+    ("studies.default.mlp", {}, "studies.default: section mlp is unknown: expected classification, corpus"),
+    ("studies.smoke.gpt2.arms", ["gpt2"], "studies.smoke.gpt2.arms is set: expected in gpt2 itself"),
+    ("studies.default.gpt2.lr", -0.1, "gpt2.lr is -0.1: expected greater than 0"),
+    ("studies.smoke", None, "studies.smoke is None: expected a mapping"),
+    # What is not there
+    ("classification.datasets", ["mnist"], "path is data/raw/mnist: no train-images-idx3-ubyte"),
+    ("corpus.source", "files", "corpus.files has 'data/raw/text/*', which matches no file"),
+    ("corpus.packages", ["no-such-thing"], "has 'no-such-thing': expected an installed distribution"),
+]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return params.load(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(tree):
+        monkeypatch.setattr(params, "load", lambda: tree)  # tests/test_params.py tests the reading
+        validate.main()
+        return tmp_path / "data/validated.json"
+
+    return run
+
+
+def put(tree, key, value):
+    *parents, last = key.split(".")
+    for name in parents:
+        tree = tree.setdefault(name, {})
+    tree[last] = value
+
+
+@pytest.mark.parametrize(("key", "value", "told"), CHANGES, ids=[f"{each[0]}={each[1]}" for each in CHANGES])
+def test_each_mistake_ends_in_one_line(whole, run, capsys, tmp_path, key, value, told):
+    tree = copy.deepcopy(whole)
+    put(tree, key, value)
+    with pytest.raises(SystemExit) as ended:
+        run(tree)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and told in line
+    assert len(line) < 400
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("section", [*params.STUDY_KEYS, *validate.checks.STUDY_SECTIONS, "gpt2_arms"])
+def test_no_section_may_be_missing(whole, run, capsys, section):
+    with pytest.raises(SystemExit):
+        run({name: value for name, value in whole.items() if name != section})
+    assert section in capsys.readouterr().err
+
+
+def leaves(tree, path=()):
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def test_no_key_may_be_missing_and_every_key_is_named(whole, run, capsys):
+    """Each leaf of params.yaml in turn, arms and studies aside, which may say little or nothing."""
+    sections = {name: value for name, value in whole.items() if name not in ("gpt2_arms", "studies")}
+    for path in leaves(sections):
+        tree = copy.deepcopy(whole)
+        parent = tree
+        for key in path[:-1]:
+            parent = parent[key]
+        del parent[path[-1]]
+        if path[-2:-1] in (("tasks",), ("optimizers",)):
+            continue
+        with pytest.raises(SystemExit):
+            run(tree)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert path[-1] in line, (path, line)
+
+
+@pytest.mark.parametrize("study", ["default", "smoke"])
+def test_the_studies_are_valid_and_the_output_is_always_the_same(whole, run, study):
+    assert run(whole | {"study": study}).read_bytes() == b'{"valid": true}\n'
+
+
+def test_it_is_quick_because_it_imports_nothing_heavy(tmp_path):
+    script = (
+        "import sys; from variance_dynamics.stages import validate; validate.main()\n"
+        "print(*{'torch', 'pandas', 'matplotlib', 'datasets', 'sklearn', 'scipy'} & set(sys.modules))"
+    )
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert result.stdout == "\n", result
