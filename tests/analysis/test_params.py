@@ -22,6 +22,7 @@ def test_the_params_of_the_study_are_valid(tree):
     ({"e1": {"paper_band": [0.1, 0.01]}}, r"analyze.e1.paper_band is \[0.1, 0.01\]: expected the low end"),
     ({"e3": {"primary_horizon": 0.3}}, "analyze.e3.primary_horizon is 0.3: expected one of horizons"),
     ({"e3": {"null_bnd": 1}}, "analyze.e3.null_bnd is 1: expected no such key"),
+    ({"recipes": {"weight_decay": 5e3}}, "weight_decay is 5000.0: expected less than 1 / lr = 1666.67"),
     ({"confidence": 95.0}, "analyze.confidence is 95.0"),
     ({"bootstrap": "many"}, "analyze.bootstrap is 'many'"),
 ])

@@ -71,6 +71,23 @@ class E3Rules(Section):
         return primary
 
 
+class Recipes(Section):
+    """The models that the table of recipes is for: layer sizes of a ReLU MLP, and a GPT-2 with its AdamW."""
+
+    mlp_sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
+    n_layer: Annotated[int, Field(ge=1)]
+    n_embd: Annotated[int, Field(ge=1)]
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+
+    @field_validator("weight_decay")
+    @classmethod
+    def _a_step_leaves_something(cls, decay: float, info: ValidationInfo) -> float:
+        if decay * info.data.get("lr", 0) >= 1:
+            raise ValueError(f"expected less than 1 / lr = {1 / info.data['lr']:g}")
+        return decay
+
+
 class AnalyzeParams(Section):
     """Section `analyze`: intervals at `confidence`, from `bootstrap` draws of the stream of `seed`."""
 
@@ -81,3 +98,4 @@ class AnalyzeParams(Section):
     e1: E1Rules
     e2: E2Rules
     e3: E3Rules
+    recipes: Recipes

@@ -1,0 +1,125 @@
+"""Recipes: what to set for a given MLP and a given GPT-2, each line with the measurement it stands on."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.init.schemes import SCHEMES, kaiming
+from variance_dynamics.roles import BLOCK, EMBEDDINGS, QKV, RESIDUAL, Parameter
+from variance_dynamics.theory import null_law
+from variance_dynamics.theory.propagation import kaiming_xavier_ratio
+
+Tables = dict[str, pd.DataFrame]
+Line = tuple[str, str, str, float, float, float, str]
+COLUMNS = ["model", "part", "quantity", "value", "lo", "hi", "basis"]
+NAN = float("nan")
+
+
+def table(tables: Tables, cells: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Columns model, part, quantity, value, lo, hi, basis, for the models of params `recipes`.
+
+    tables: those of one source (e1_*, e3_*; any may be missing); cells: `claims.cells` of the same source.
+    """
+    sizes = params.recipes.mlp_sizes
+    lines = [*_mlp_stds(sizes, tables.get("e1_edges")), *_kaiming_or_xavier(sizes, cells)]
+    if "e3_final" in tables:
+        lines += [*_gpt2_stds(tables, params), *_gpt2_in_the_end(tables, params)]
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _mlp_stds(sizes: list[int], edges: pd.DataFrame | None) -> list[Line]:
+    low, high, where = _band(len(sizes) - 1, edges)
+    lines = []
+    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes), 1):
+        std = kaiming(Parameter("", "hidden", layer, len(sizes) - 1, fan_in, fan_out))
+        lines.append((_named(sizes), f"layer {layer}, {fan_in} to {fan_out}", "std (Kaiming)", std, low * std,
+                      high * std, f"critical std sqrt(2 / fan-in), theory; {where}"))
+    return lines
+
+
+def _band(depth: int, edges: pd.DataFrame | None) -> tuple[float, float, str]:
+    """The stds that trained in every cell of the nearest measured depth, in units of Kaiming's."""
+    if edges is None or edges.empty:
+        return NAN, NAN, "no band was measured"
+    near = min(sorted(edges["depth"].unique()), key=lambda measured: abs(np.log(measured / depth)))
+    rows = edges[edges["depth"] == near]
+    ends = rows.groupby("edge")["axis"]
+    own = 2 ** (1 / (2 * near))  # Kaiming's place on the natural axis, for inputs of unit second moment
+    low, high = float(ends.max().get("lower", NAN)) / own, float(ends.min().get("upper", NAN)) / own
+    names = ", ".join(sorted(set(rows["dataset"] + " " + rows["optimizer"])))
+    where = f"range: e1_edges at {near} layers, common to all widths of {names}"
+    none = f"no std trains at {near} layers in all of {names}"
+    return (low, high, where) if low < high else (NAN, NAN, none)
+
+
+def _kaiming_or_xavier(sizes: list[int], cells: pd.DataFrame) -> list[Line]:
+    logits = kaiming_xavier_ratio(sizes).logits
+    theory = (_named(sizes), "logits", "scale with Kaiming / with Xavier", logits, NAN, NAN, "theory")
+    rows = cells[(cells["claim"] == "e2_kaiming_faster") & cells["primary"]]
+    ratios = np.exp(rows[["effect", "lo", "hi"]].to_numpy(dtype=np.float64))
+    basis = "claim e2_kaiming_faster, each at its best lr"
+    return [theory, *((_named(sizes), f"optimizer {cell}", "steps with Kaiming / with Xavier", *ratio, basis)
+                      for cell, ratio in zip(rows["cell"], ratios.tolist(), strict=True))]
+
+
+def _gpt2_stds(tables: Tables, params: AnalyzeParams) -> list[Line]:
+    chosen, why = _best_std(tables, params.e3.arm)
+    target = params.recipes
+    lines = []
+    for roles in ((*EMBEDDINGS, *(role for role in BLOCK if role not in RESIDUAL)), RESIDUAL):
+        parameter = Parameter("", roles[-1], 1, target.n_layer, target.n_embd, target.n_embd)
+        std = SCHEMES["gpt2"].std(parameter, chosen)
+        lines.append((_gpt2(params), ", ".join(roles), "initial std", std, NAN, NAN, why))
+    return lines
+
+
+def _best_std(tables: Tables, main: str) -> tuple[float, str]:
+    """The initial std with the lowest final validation loss among the arms that differ in nothing else."""
+    pairs = tables["e3_convergence"]
+    linked = pairs[(pairs["arm"] == main) | (pairs["other"] == main)]
+    arms = sorted({main, *linked["arm"], *linked["other"]})
+    loss = tables["e3_loss"][tables["e3_loss"]["stat"] == "val_loss"]
+    last = loss[loss["step"] == loss.groupby("arm")["step"].transform("max")].set_index("arm")["mean"]
+    start = tables["e3_std"].query("step == 0 and role == 'q'").groupby("arm")["value"].mean()
+    known = [arm for arm in arms if arm in last.index and arm in start.index]
+    if not known:
+        return 0.02, "GPT-2's own; nothing was measured"
+    best = min(known, key=lambda arm: float(last[arm]))
+    known.sort(key=lambda arm: float(start[arm]))
+    told = ", ".join(f"{start[arm]:.2g}: {last[arm]:.3f}" for arm in known)
+    only = "the only std that was run" if len(known) == 1 else "lowest of the stds that were run"
+    return float(f"{start[best]:.2g}"), f"e3_loss, validation loss by std {told}; {only}"
+
+
+def _gpt2_in_the_end(tables: Tables, params: AnalyzeParams) -> list[Line]:
+    lr, decay = params.recipes.lr, params.recipes.weight_decay
+    settled, steps = null_law.equilibrium(lr, decay), 2 * null_law.time_constant(lr, decay)
+    what, final = "std at constant lr, in the end", tables["e3_final"]
+    final = final[(final["arm"] == params.e3.arm) & final["role"].isin(QKV)]
+    ratios = final[["R", "R_lo", "R_hi"]].to_numpy(dtype=np.float64)
+    stds = settled * np.sqrt(np.where(ratios >= 0, ratios, NAN))
+    measured = [(_gpt2(params), role, what, *ends, f"the same with measured R = {ratio[0]:.2g} (e3_final)")
+                for role, ends, ratio in zip(final["role"], stds.tolist(), ratios, strict=True)]
+    return [(_gpt2(params), "every matrix", what, settled, NAN, NAN, "theory: sqrt(lr / (2 weight decay))"),
+            *measured,
+            (_gpt2(params), "every matrix", "steps until init is forgotten (e-fold)", steps, NAN, NAN,
+             f"theory: 1 / (lr weight decay); {_convergence(tables['e3_convergence'])}")]
+
+
+def _convergence(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return "not measured: no two arms differ in the initial std alone"
+    last = rows[rows["step"] == rows["step"].max()]
+    return (f"e3_convergence: gap in variance between stds left at the end {last['left'].mean():.3f}, "
+            f"predicted {last['predicted'].mean():.3f}")
+
+
+def _named(sizes: list[int]) -> str:
+    return "ReLU MLP " + "-".join(map(str, sizes))
+
+
+def _gpt2(params: AnalyzeParams) -> str:
+    target = params.recipes
+    return f"GPT-2 {target.n_layer} x {target.n_embd}, lr {target.lr:g}, weight decay {target.weight_decay:g}"
