@@ -45,9 +45,9 @@ def qkv_std(tables: Tables, plot: PlotParams) -> Figures:
     rows = tables["e3_std"]
     rows = rows[rows.role.isin(QKV)]
     arms = list(rows.arm.unique())
-    yield "e3_std", _std_figure(rows, [main_arm(rows)[0]], 2.9)
+    yield "e3_qkv_std", _std_figure(rows, [main_arm(rows)[0]], 2.9)
     if len(arms) > 1:
-        yield "e3_std_arms", _std_figure(rows, arms, 0.9 + 1.5 * len(arms))
+        yield "e3_qkv_std_arms", _std_figure(rows, arms, 0.9 + 1.5 * len(arms))
 
 
 def _std_figure(rows: pd.DataFrame, arms: list[str], height: float) -> Figure:
@@ -70,11 +70,15 @@ def _std_figure(rows: pd.DataFrame, arms: list[str], height: float) -> Figure:
 
 
 def _law(axes: Axes, curves: pd.DataFrame) -> None:
-    """The predicted std; one line where the layers' predictions coincide (within 2%), else one for each."""
+    for _, curve in curves[curves.layer.isin(distinct_laws(curves))].groupby("layer"):
+        axes.plot(curve.step, curve.predicted, **PREDICTED, zorder=5)
+
+
+def distinct_laws(curves: pd.DataFrame) -> list[int]:
+    """Layers whose predicted std is worth a line: the first if all coincide (within 2%), else every one."""
     by_layer = curves.pivot_table(index="step", columns="layer", values="predicted")
     alike = bool(((by_layer.max(axis=1) / by_layer.min(axis=1)) < 1.02).all())
-    for layer in list(by_layer)[: 1 if alike else None]:
-        axes.plot(by_layer.index, by_layer[layer], **PREDICTED, zorder=5)
+    return [int(layer) for layer in by_layer.columns.to_list()][: 1 if alike else None]
 
 
 def _steps(axes: Axes, steps: pd.Series, label: bool = True) -> None:
@@ -92,7 +96,7 @@ def _layer_bar(figure: Figure, panels: Any, layers: list[int]) -> None:
 
 
 def histogram(tables: Tables, plot: PlotParams) -> Figures:
-    """Density of one layer's Q, K and V weights, a line for each dump, coloured by step."""
+    """Density of one layer's Q, K and V weights of one seed, a line for each dump, coloured by step."""
     arm, rows = main_arm(tables["e3_hist"])
     scale = LogNorm(1, max(rows.step.max(), 2))
     figure, panels = new_figure(1, len(QKV), 2.7, sharey=True, sharex=True)
@@ -110,7 +114,7 @@ def histogram(tables: Tables, plot: PlotParams) -> Figures:
     bar.outline.set_visible(False)
     figure.suptitle(f"GPT-2, arm {arm}: the weights of layer {rows.layer.iloc[0]} through training")
     legend(figure, [line("at initialisation", color=INK),
-                    line("later, all seeds together", color=sequential()(0.6))], 2)
+                    line("later, one seed", color=sequential()(0.6))], 2)
     yield "e3_histogram", figure
 
 

@@ -6,6 +6,7 @@ The templates in .dvc/plots read these columns by name. A band's ends are <value
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,6 @@ from variance_dynamics.roles import QKV
 from variance_dynamics.theory.propagation import critical_std
 
 Rows = Callable[[Tables, PlotParams], pd.DataFrame]
-STEPS = 40
-"""At most about so many steps of a curve are kept: the first ones and log-spaced ones."""
 
 
 def e1_loss(tables: Tables, plot: PlotParams) -> pd.DataFrame:
@@ -63,7 +62,7 @@ def e2_threshold(tables: Tables, plot: PlotParams) -> pd.DataFrame:
 def e3_std(tables: Tables, plot: PlotParams) -> pd.DataFrame:
     """Std of Q, K and V by layer and step, with the null law's."""
     rows = tables["e3_std"]
-    rows = _thinned(rows[rows.role.isin(QKV)])
+    rows = thinned(rows[rows.role.isin(QKV)], 40)
     rows = _value(rows).rename(columns={"value": "std", "value_lo": "std_lo", "value_hi": "std_hi"})
     return rows[["arm", "role", "layer", "step", "std", "std_lo", "std_hi", "predicted", "n"]]
 
@@ -78,8 +77,7 @@ def e3_ratio(tables: Tables, plot: PlotParams) -> pd.DataFrame:
 def e3_loss(tables: Tables, plot: PlotParams) -> pd.DataFrame:
     """Training and validation loss by arm and step."""
     rows = tables["e3_loss"]
-    rows = rows[rows.stat.isin(["train_loss", "val_loss"])]
-    rows = pd.concat([_thinned(part) for _, part in rows.groupby("stat")])
+    rows = thinned(rows[rows.stat.isin(["train_loss", "val_loss"])], 100)
     rows = rows.rename(columns={"mean": "loss", "lo": "loss_lo", "hi": "loss_hi"})
     return rows[["arm", "stat", "step", "loss", "loss_lo", "loss_hi", "n"]]
 
@@ -91,9 +89,10 @@ ROWS: dict[str, Rows] = {
 
 
 def write_all(tables: Tables, folder: Path, plot: PlotParams) -> None:
-    """Write plots/NAME.json for every entry of ROWS."""
+    """Write NAME.json for every entry of ROWS whose table is there."""
     for name, rows in ROWS.items():
-        write(rows(tables, plot), folder / f"{name}.json")
+        if name in tables and len(tables[name]):
+            write(rows(tables, plot), folder / f"{name}.json")
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
@@ -121,17 +120,22 @@ def _value(rows: pd.DataFrame) -> pd.DataFrame:
 def _wide(rows: pd.DataFrame, keys: list[str], values: list[str]) -> pd.DataFrame:
     """One row for each combination of `keys`, in the order of `rows`; columns STAT, STAT_lo, STAT_hi, ..."""
     wide = rows.pivot(index=keys, columns="stat", values=values)
-    pairs: list[tuple[str, str]] = wide.columns.to_list()
+    pairs: list[Any] = wide.columns.to_list()
     wide.columns = pd.Index([f"{stat}_{value}".removesuffix("_mean") for value, stat in pairs])
     order = pd.MultiIndex.from_frame(rows[keys]).drop_duplicates()
     return wide.reindex(order).reset_index()
 
 
-def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of at most about STEPS steps that are there, half evenly and half log-spaced."""
-    steps = np.sort(rows.step.unique())
-    if len(steps) <= STEPS:
-        return rows
-    aims = np.concatenate([np.linspace(0, steps[-1], STEPS // 2),
-                           np.geomspace(max(steps[steps > 0][0], 1), steps[-1], STEPS // 2)])
-    return rows[rows.step.isin(steps[np.abs(steps[None] - aims[:, None]).argmin(axis=1)])]
+def thinned(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The rows of at most about `count` steps of each run and arm, half evenly and half log-spaced."""
+    keys = [name for name in ("source", "arm", "stat") if name in rows]
+    return pd.concat([part[part.step.isin(_some(np.sort(part.step.unique()), count))]
+                      for _, part in rows.groupby(keys, sort=False)])
+
+
+def _some(steps: np.ndarray, count: int) -> np.ndarray:
+    if len(steps) <= count:
+        return steps
+    aims = np.concatenate([np.linspace(steps[0], steps[-1], count // 2),
+                           np.geomspace(max(steps[1], 1), steps[-1], count - count // 2)])
+    return np.asarray(steps[np.abs(steps[None] - aims[:, None]).argmin(axis=1)])

@@ -1,0 +1,159 @@
+"""plots/report.html: one page without a network: verdicts, figures, recipes, params and versions."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from variance_dynamics.plotting.javascript import bundle, compressed, data_element
+from variance_dynamics.plotting.report_charts import CHARTS
+from variance_dynamics.plotting.report_page import page
+from variance_dynamics.plotting.style import Tables
+from variance_dynamics.plotting.vega import Chart
+
+EXPERIMENTS = {
+    "e1": "E1: which initial std trains a ReLU MLP",
+    "e2": "E2: Kaiming, Xavier and others",
+    "e3": "E3: the weights of GPT-2 while it learns",
+}
+PACKAGES = ("variance-dynamics", "torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "tokenizers",
+            "dvc", "matplotlib", "vl-convert-python")
+INTRODUCTION = """A study of Y. Han, <i>Weight Initialization and Variance Dynamics in Deep Neural Networks
+and Large Language Models</i> (arXiv 2510.09423): what theory said before training, what was measured, what
+follows. The unit of replication is the seed: intervals are over seeds, and each figure says how many."""
+
+
+def write(path: Path, tables: Tables, detail: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Write the report of all sources in `tables`; `detail` is metrics/claims_detail.json."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(body(tables, detail, params), bundle()), encoding="utf-8")
+
+
+def body(tables: Tables, detail: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    """Everything that depends on the run, as HTML."""
+    sections = [f'<section id="{name}"><h2>{title}</h2>{"".join(map(figure, charts(tables, name)))}</section>'
+                for name, title in EXPERIMENTS.items()]
+    links = {"claims": "Claims", **{name: name.upper() for name in EXPERIMENTS},
+             **({"recipes": "Recipes"} if "recipes" in tables else {}), "params": "Params"}
+    anchors = "".join(f'<a href="#{name}">{label}</a>' for name, label in links.items())
+    return "\n".join(["<header><h1>Variance dynamics: expected, measured, concluded</h1>",
+                      f"<p>{INTRODUCTION}</p><nav>{anchors}</nav></header><main>", claims(detail), *sections,
+                      recipes(tables.get("recipes")), reproduction(params), "</main>"])
+
+
+def charts(tables: Tables, experiment: str) -> list[Chart]:
+    """The charts of one experiment; what was not run has no table."""
+    return [make(tables[name]) for name, make in CHARTS.items()
+            if name.startswith(experiment) and name in tables and len(tables[name])]
+
+
+def claims(detail: Mapping[str, Any]) -> str:
+    """The table of claims: a verdict for each run, the rule and its cells below."""
+    head = "".join(f"<th{' class=number' if name in ('Effect', 'Seeds') else ''}>{name}</th>"
+                   for name in ("Claim", "Run", "Verdict", "Effect", "Seeds"))
+    rows = "".join(_claim(name, claim) for name, claim in detail["claims"].items())
+    return ('<section id="claims"><h2>Claims and verdicts</h2><p>Rules were fixed before looking; verdicts '
+            "follow from the data alone. Inconclusive means that a study of this size cannot tell.</p>"
+            f"<p class=quiet>{escape(detail['rule_of_all'])}</p><div class=wide><table class=claims>"
+            f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>")
+
+
+def _claim(name: str, claim: Mapping[str, Any]) -> str:
+    sources = claim["sources"]
+    notes = "".join(f"<p class=quiet>{escape(source)}: {escape(found['note'])}</p>"
+                    for source, found in sources.items() if found["note"])
+    cells = "".join(_cells(source, found["cells"]) for source, found in sources.items() if found["cells"])
+    told = {key: escape(str(claim[key])) for key in ("sentence", "origin", "effect", "rule")}
+    about = (f"<td rowspan={len(sources)}>{told['sentence']} <span class=quiet>({told['origin']}; "
+             f"{escape(name)})</span><p class=quiet>Effect: {told['effect']}.</p>"
+             "<details><summary>Rule and cells</summary>"
+             f"<p>{told['rule']}</p>{notes}{cells}</details></td>")
+    lines = [_verdict(source, found) for source, found in sources.items()]
+    return "".join(f"<tr>{'' if index else about}{line}</tr>" for index, line in enumerate(lines))
+
+
+def _verdict(source: str, found: Mapping[str, Any]) -> str:
+    verdict = escape(str(found["verdict"]))
+    effect = interval(found["effect"], found["ci_low"], found["ci_high"])
+    return (f'<td data-label="run">{escape(source)}</td>'
+            f'<td class="verdict {verdict.replace(" ", "-")}">{verdict}</td>'
+            f'<td class=number data-label="effect">{effect}</td>'
+            f'<td class=number data-label="seeds">{found["n"]}</td>')
+
+
+def _cells(source: str, cells: Mapping[str, Any]) -> str:
+    found = [(escape(name), interval(cell["effect"], cell["lo"], cell["hi"]), str(cell["n"]),
+              number(cell["p_holm"])) for name, cell in cells.items()]
+    return table([f"{escape(source)}: cell", "Effect", "Seeds", "p (Holm)"], found)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are HTML already; all columns but the first hold numbers."""
+    first, *rest = head
+    top = f"<th>{first}</th>" + "".join(f"<th class=number>{name}</th>" for name in rest)
+    lines = "".join(f"<tr><td>{name}</td>{''.join(f'<td class=number>{cell}</td>' for cell in cells)}</tr>"
+                    for name, *cells in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def interval(mean: Any, low: Any, high: Any) -> str:
+    """`mean [low, high]`, with a dash for what there is not."""
+    return f"{number(mean)} [{number(low)}, {number(high)}]"
+
+
+def number(value: Any) -> str:
+    """Three significant digits; a dash for what there is not."""
+    return "–" if value is None or not np.isfinite(value) else f"{value:.3g}"
+
+
+def figure(chart: Chart) -> str:
+    """A chart's place in the page and its data."""
+    content = {"spec": {"description": chart.title, **chart.spec}, "columns": chart.columns,
+               "data": compressed(packed(chart.rows))}
+    return (f"<figure><h3>{escape(chart.title)}</h3><figcaption>{escape(chart.caption)}</figcaption>"
+            f'<div class="chart" data-chart="data-{chart.name}"></div>'
+            f"{data_element(f'data-{chart.name}', content)}</figure>")
+
+
+def packed(rows: pd.DataFrame) -> dict[str, Any]:
+    """Columns as lists, floats to four digits, null where not finite; names as {words, index}."""
+    return {str(name): _column(rows[name]) for name in rows}
+
+
+def _column(values: "pd.Series[Any]") -> Any:
+    if values.dtype.kind in "biu":
+        return values.tolist()
+    if values.dtype.kind == "f":
+        return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values.tolist()]
+    codes, words = pd.factorize(values)
+    return {"words": [str(word) for word in words], "index": codes.tolist()}
+
+
+def recipes(rows: pd.DataFrame | None) -> str:
+    """The table of recipes, if the analysis made one."""
+    if rows is None or not len(rows):
+        return ""
+    head = "".join(f"<th>{escape(str(name).replace('_', ' '))}</th>" for name in rows)
+    lines = "".join("<tr>" + "".join(f"<td>{escape(_cell(value))}</td>" for value in row) + "</tr>"
+                    for row in rows.itertuples(index=False))
+    return ('<section id="recipes"><h2>Recipes</h2><p>Each line says which measurement it stands on.</p>'
+            f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+            "</section>")
+
+
+def _cell(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def reproduction(params: Mapping[str, Any]) -> str:
+    """The exact params and versions."""
+    text = escape(yaml.safe_dump(dict(params), sort_keys=False, allow_unicode=True))
+    versions = ", ".join([f"Python {python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
+    return (f'<section id="params"><h2>Params and versions</h2><p>{escape(versions)}.</p>'
+            f"<details><summary>Every param of this run</summary><pre>{text}</pre></details></section>")

@@ -1,0 +1,36 @@
+"""Stage `plot`: rows for `dvc plots`, the figures and the report, from the tables and verdicts of `analyze`."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from variance_dynamics import params, rows
+from variance_dynamics.errors import one_line
+from variance_dynamics.plotting import figures, plot_rows, report
+from variance_dynamics.plotting.params import PlotParams
+
+TABLES, DETAIL, OUT = Path("data/analysis"), Path("metrics/claims_detail.json"), Path("plots")
+LOCAL = "local"
+
+
+@one_line
+def main() -> None:
+    tree = params.read()
+    section = params.section(tree, "plot", PlotParams)
+    tables = {path.stem: rows.read(path) for path in sorted(TABLES.glob("*.parquet"))}
+    for source in sources(tables):
+        found = {name: table[table["source"] == source] for name, table in tables.items()}
+        if source == LOCAL:
+            plot_rows.write_all(found, OUT, section)
+        figures.draw_all(found, OUT / "figures" / ("" if source == LOCAL else source), section)
+    report.write(OUT / "report.html", tables, json.loads(DETAIL.read_text(encoding="utf-8")), tree)
+
+
+def sources(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """This run and the recorded ones, in the order of the tables."""
+    return list(dict.fromkeys(source for table in tables.values() for source in table["source"].unique()))
+
+
+if __name__ == "__main__":
+    main()
