@@ -4,7 +4,7 @@ PYTHON ?= python3
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test setup clean
+.PHONY: repro test consistent setup clean
 repro: $(READY)
 	dvc repro
 
@@ -12,6 +12,11 @@ test: $(READY)
 	ruff check .
 	mypy
 	pytest
+
+# Params, deps, dvc.lock, metrics and plots agree: a repro would run nothing.
+consistent: $(READY)
+	CI=true dvc repro --dry --allow-missing > $(VENV)/dry.log || { cat $(VENV)/dry.log; exit 1; }
+	! grep 'Running stage' $(VENV)/dry.log
 
 setup: $(READY)
 
