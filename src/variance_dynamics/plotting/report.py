@@ -136,19 +136,19 @@ def _column(values: "pd.Series[Any]") -> Any:
 
 
 def recipes(rows: pd.DataFrame | None) -> str:
-    """The table of recipes, if the analysis made one."""
+    """The table of recipes (source model part quantity value lo hi basis), if the analysis made one."""
     if rows is None or not len(rows):
         return ""
-    head = "".join(f"<th>{escape(str(name).replace('_', ' '))}</th>" for name in rows)
-    lines = "".join("<tr>" + "".join(f"<td>{escape(_cell(value))}</td>" for value in row) + "</tr>"
-                    for row in rows.itertuples(index=False))
+    names = ["source", "model", "part", "quantity"]
+    head = "".join(f"<th>{name}</th>" for name in ["run", *names[1:], "value [range]", "stands on"])
+    lines = ""
+    for row in rows.to_dict("records"):
+        ends = "" if np.isnan(row["lo"]) else f" [{number(row['lo'])}, {number(row['hi'])}]"
+        cells = [*(row[name] for name in names), number(row["value"]) + ends, row["basis"]]
+        lines += "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
     return ('<section id="recipes"><h2>Recipes</h2><p>Each line says which measurement it stands on.</p>'
             f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
             "</section>")
-
-
-def _cell(value: Any) -> str:
-    return number(value) if isinstance(value, float) else str(value)
 
 
 def reproduction(params: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Stage `plot`: rows for `dvc plots`, the figures and the report, from the tables and verdicts of `analyze`."""
+"""Stage `plot`: rows for `dvc plots`, figures and the report, from the tables and verdicts of `analyze`."""
 
 import json
 from pathlib import Path
