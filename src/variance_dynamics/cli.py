@@ -105,3 +105,7 @@ def _forecast(options: argparse.Namespace) -> int:
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     names = ("lr", "steps", "schedule", "warmup", "weight_decay", "min_lr_ratio")
     return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+if __name__ == "__main__":
+    main()

@@ -20,7 +20,7 @@ FORGOTTEN = 0.05
 NEAR = 0.05
 """In equilibrium: |ln(std / equilibrium)| within this."""
 STILL = 0.01
-"""Frozen: ln std changes by less than this over the last tenth of the steps."""
+"""Frozen: std changes by less than this share of it over the last tenth of the steps."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ class Forecast:
     @property
     def ending(self) -> str:
         """in equilibrium (with the last lr), frozen (the lr is spent before that), or moving."""
-        tail = self.std[-1 - max(1, self.schedule.steps // 10)]
+        before = self.std[-1 - max(1, self.schedule.steps // 10)]
         if self._settled[-1]:
             return "in equilibrium"
-        return "frozen" if abs(np.log(self.std[-1] / tail)) <= STILL else "moving"
+        return "frozen" if abs(self.std[-1] - before) <= STILL * self.std[-1] else "moving"
 
     @property
     def met_equilibrium(self) -> int | None:
