@@ -66,6 +66,7 @@ def audit(source: "str | Path | nn.Module | Mapping[str, Tensor]", recipe: str =
     Raises BadInput where the input cannot be read, or nothing in it can be judged.
 
     >>> import torch
+    >>> _ = torch.manual_seed(0)
     >>> report = audit({"0.weight": torch.zeros(8, 8), "1.weight": torch.randn(8, 8)}, "normal", std=1.0)
     >>> [(row.parameter.role, row.verdict) for row in report.rows]
     [('hidden', 'never initialised'), ('readout', 'as the recipe says')]
