@@ -51,7 +51,8 @@ def wide(bands: pd.DataFrame) -> pd.DataFrame:
     """A row per cell and seed: ln_lower, ln_upper (nan without a band), censored (number of ends)."""
     logs = bands.assign(ln=np.log(bands["std"])).pivot(index=[*CELL, "seed"], columns="edge", values="ln")
     ends = bands.groupby([*CELL, "seed"])["censored"].sum()
-    return logs.rename(columns={edge: f"ln_{edge}" for edge in EDGES}).assign(censored=ends).reset_index()
+    named = logs.rename(columns={edge: f"ln_{edge}" for edge in EDGES}).rename_axis(columns=None)
+    return named.assign(censored=ends).reset_index()
 
 
 def overlap(bands: pd.DataFrame, paper: list[float]) -> pd.DataFrame:
@@ -92,10 +93,10 @@ def slopes(bands: pd.DataFrame) -> pd.DataFrame:
 
 def _why_not(runs: pd.DataFrame) -> str:
     first = runs.iloc[0]
-    name = f"{first['dataset']}/{first['optimizer']}/L{first['depth']}/{first['edge']}"
+    name = f"{first['dataset']}/{first['optimizer']}/L{first['depth']}"
     if runs["std"].isna().any():
         return f"{name}: no band at some width"
-    return f"{name}: edge beyond the grid" if runs["censored"].any() else ""
+    return f"{name}/{first['edge']}: edge beyond the grid" if runs["censored"].any() else ""
 
 
 def widths(bands: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from variance_dynamics.analysis.over_seeds import over_seeds
+from variance_dynamics.analysis.over_seeds import over_seeds, within
 from variance_dynamics.analysis.params import AnalyzeParams
 from variance_dynamics.analysis.statistics import Floats, deviations, differences, log_ratio
 
@@ -25,7 +25,7 @@ def learning_rates(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFram
     keys = [*CELL, "scheme", "lr"]
     share = outcomes["trains"].astype(float)
     rows = outcomes.assign(val_loss=capped(outcomes, "val_loss"), share_trains=share)
-    table = over_seeds(rows, keys, ["val_loss", "share_trains"], params)
+    table = within(over_seeds(rows, keys, ["val_loss", "share_trains"], params), ["share_trains"], 0, 1)
     lrs = table.groupby(keys[:-1])["lr"]
     ends = (table["lr"] == lrs.transform("min")) | (table["lr"] == lrs.transform("max"))
     least = table.sort_values(["val_loss", "lr"], kind="stable").drop_duplicates(keys[:-1])

@@ -7,8 +7,9 @@ from variance_dynamics.analysis import bands as band_of
 from variance_dynamics.analysis import effects
 from variance_dynamics.analysis.bands import CELL
 from variance_dynamics.analysis.edges import half_of_seeds
-from variance_dynamics.analysis.over_seeds import over_seeds, trend
+from variance_dynamics.analysis.over_seeds import over_seeds, trend, within
 from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.theory.finite_width import log_second_moment
 from variance_dynamics.theory.propagation import forward_second_moment, gradient_norm
 
 Tables = dict[str, pd.DataFrame]
@@ -22,7 +23,7 @@ def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) 
     bands = band_of.of(outcomes)
     return {"e1_loss": loss(outcomes, params), "e1_layers": per_layer(outcomes, layers, params),
             "e1_edges": edges(bands, params), "e1_slopes": slopes(bands, params),
-            "e1_overlap": over_seeds(band_of.overlap(bands, params.e1.paper_band), CELL, PAPER, params),
+            "e1_overlap": overlap(bands, params),
             "e1_widths": widths(bands, params), "e1_depth_law": depth_law(bands, params)}
 
 
@@ -38,7 +39,9 @@ def loss(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
         share_censored=outcomes["censored"].astype(float), **shares)
     keys = [*CELL, "std"]
     means = rows.groupby(keys, as_index=False)[[*shares, "share_censored", "cap", "axis"]].mean()
-    return over_seeds(rows, keys, ["loss", "accuracy", "steps"], params).merge(means, on=keys)
+    table = over_seeds(rows, keys, ["loss", "accuracy", "steps"], params)
+    table = within(within(table, ["accuracy"], 0, 1), ["steps"], 1, outcomes["budget"].max())
+    return table.merge(means, on=keys)
 
 
 def edges(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
@@ -55,6 +58,12 @@ def edges(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     found = pd.DataFrame(rows, columns=[*CELL, "edge", "std", "lo", "hi", "n", "censored", "never",
                                         "axis", "axis_lo", "axis_hi"])
     return found
+
+
+def overlap(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """The measured band against the paper's, in log width: see bands.overlap."""
+    rows = band_of.overlap(bands, params.e1.paper_band)
+    return within(over_seeds(rows, CELL, PAPER, params), PAPER, 0, 1)
 
 
 def slopes(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
@@ -108,7 +117,11 @@ def per_layer(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParam
 
 
 def predicted_layers(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Theory's second moment, and gradient norm of one sample, of each layer at init, per shape and std."""
+    """Theory's second moment, and gradient norm of one sample, of each layer at init, per shape and std.
+
+    predicted: mean over initialisations. predicted_typical: geometric mean of one sample's second moment,
+    lower by what finite width costs (1812.05994); samples that differ average over some of it.
+    """
     task = ["features", "classes", "input_second_moment"]
     rows = []
     for dataset, depth, width, std, features, classes, moment in (
@@ -116,10 +129,11 @@ def predicted_layers(outcomes: pd.DataFrame) -> pd.DataFrame:
         shape = band_of.sizes(features, classes, depth, width)
         signal = forward_second_moment(shape, std, moment)
         gradient = gradient_norm(shape, std, moment, error=(1 - 1 / classes) ** 0.5)
-        rows += [(dataset, depth, width, std, layer, stat, value)
-                 for stat, values in (("second_moment", signal), ("grad_norm", gradient))
-                 for layer, value in enumerate(values, 1)]
-    return pd.DataFrame(rows, columns=[*SHAPE, "std", "layer", "stat", "predicted"])
+        typical = list(signal * np.exp([log.mean for log in log_second_moment(shape)]))
+        known = (("second_moment", signal, typical), ("grad_norm", gradient, [np.nan] * depth))
+        rows += [(dataset, depth, width, std, layer, stat, *values) for stat, *both in known
+                 for layer, values in enumerate(zip(*both, strict=True), 1)]
+    return pd.DataFrame(rows, columns=[*SHAPE, "std", "layer", "stat", "predicted", "predicted_typical"])
 
 
 def shapes_with_all_regimes(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +143,8 @@ def shapes_with_all_regimes(outcomes: pd.DataFrame) -> pd.DataFrame:
     cells = outcomes.assign(low=low, high=high).groupby(keys)
     between = ((outcomes["std"] > cells["low"].transform("min"))
                & (outcomes["std"] < cells["high"].transform("max")) & outcomes["trains"])
-    return outcomes.assign(effect=between.astype(float)).groupby(keys)[["effect"]].max().reset_index()
+    shapes = outcomes.assign(effect=between.astype(float)).groupby(keys)
+    return shapes.agg(effect=("effect", "max")).reset_index()
 
 
 def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
@@ -137,8 +152,8 @@ def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame
     bands, most, task = band_of.of(outcomes), params.e2.max_cells, ["dataset", "optimizer"]
     regimes = shapes_with_all_regimes(outcomes)
     overlap = band_of.overlap(bands, params.e1.paper_band)
-    jaccard, coverage = (overlap.assign(effect=overlap[name]) for name in ("jaccard", "paper_share"))
-    coverage = coverage.groupby([*task, "seed"], as_index=False)["effect"].mean()
+    jaccard = overlap.assign(effect=overlap["jaccard"])
+    coverage = overlap.groupby([*task, "seed"]).agg(effect=("paper_share", "mean")).reset_index()
     shift = band_of.slopes(bands).rename(columns={"slope": "effect"})
     return pd.concat([
         effects.primary("e1_regimes", regimes, task, most),

@@ -4,13 +4,17 @@ import numpy as np
 import pandas as pd
 
 from variance_dynamics.analysis import contrasts, effects
+from variance_dynamics.analysis.bands import sizes
 from variance_dynamics.analysis.contrasts import BEST, CELL, GRID, MEASURES, SHARED, STEPS
 from variance_dynamics.analysis.outcomes import smoothed, train_loss
-from variance_dynamics.analysis.over_seeds import over_seeds, p_values, trend
+from variance_dynamics.analysis.over_seeds import over_seeds, p_values, trend, within
 from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.theory.propagation import kaiming_xavier_ratio
 
 Tables = dict[str, pd.DataFrame]
 REFERENCE, RIVAL, CONTROL = "kaiming", "xavier", "xavier_sqrt2"
+GRADIENT_SCALED = ("sgd", "momentum")
+"""Optimizers whose step is in proportion to the gradient."""
 KEYS = [*CELL, "scheme", "lr", "lr_kind"]
 
 
@@ -34,7 +38,7 @@ def training_curves(chosen: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeP
     losses = long["stat"] != "val_accuracy"
     value = np.where(losses, contrasts.capped(long, "value"), long["value"].fillna(np.exp(-long["log_k"])))
     table = over_seeds(long.assign(mean=value), [*KEYS, "step", "stat"], ["mean"], params)
-    return table.rename(columns={"mean_lo": "lo", "mean_hi": "hi"})
+    return within(table, ["mean"], 0, np.inf).rename(columns={"mean_lo": "lo", "mean_hi": "hi"})
 
 
 def _smooth_train_loss(curves: pd.DataFrame, smoothing: int) -> pd.DataFrame:
@@ -48,14 +52,30 @@ def _smooth_train_loss(curves: pd.DataFrame, smoothing: int) -> pd.DataFrame:
 
 def threshold(chosen: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Mean of min(steps to the threshold, budget); censored is the number of seeds that never got there."""
-    table = over_seeds(chosen, KEYS, ["steps"], params)
+    table = within(over_seeds(chosen, KEYS, ["steps"], params), ["steps"], 1, chosen["budget"].max())
     counts = chosen.groupby(KEYS, as_index=False)["censored"].sum()
     return table.rename(columns={"steps_lo": "lo", "steps_hi": "hi"}).merge(counts, on=KEYS)
 
 
 def gap(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Kaiming minus Xavier, paired by seed: a row per cell, lr_kind and measure."""
-    return _over_pairs(contrasts.paired(outcomes, REFERENCE, RIVAL, params), [], params)
+    """Kaiming minus Xavier, paired by seed: a row per cell, lr_kind and measure.
+
+    predicted: for ln_steps_ratio at the shared lr under SGD, with or without momentum, -ln of the ratio of
+    the loss's first rates of decrease, the head start that geometry gives; Adam cancels gradient scale.
+    """
+    table = _over_pairs(contrasts.paired(outcomes, REFERENCE, RIVAL, params), [], params)
+    table = table.merge(head_starts(outcomes), on=["dataset", "depth"])
+    known = (table["measure"] == STEPS) & (table["lr_kind"] == SHARED)
+    known &= table["optimizer"].isin(GRADIENT_SCALED)
+    return table.assign(predicted=table["predicted"].where(known))
+
+
+def head_starts(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """dataset, depth, predicted: -ln of Kaiming's over Xavier's first rate of loss decrease under SGD."""
+    shapes = outcomes[["dataset", "depth", "features", "classes", "width"]].drop_duplicates()
+    rows = [(dataset, depth, -np.log(kaiming_xavier_ratio(sizes(features, classes, depth, width)).loss_rate))
+            for dataset, depth, features, classes, width in shapes.itertuples(index=False)]
+    return pd.DataFrame(rows, columns=["dataset", "depth", "predicted"])
 
 
 def against_reference(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:

@@ -22,17 +22,22 @@ def primary(claim: str, rows: pd.DataFrame, by: list[str], most: int) -> pd.Data
     kept = rows.assign(predicted=rows["predicted"].where(rows["effect"].notna()))
     pooled = kept.groupby([*by, "seed"], sort=True).agg(
         effect=("effect", "mean"), predicted=("predicted", "mean"),
-        note=("note", lambda notes: "; ".join(sorted({note for note in notes if note})))).reset_index()
+        note=("note", _all)).reset_index()
     found = _named(claim, pooled, by)
     return found.assign(primary=found.groupby("cell", sort=False).ngroup() < most)[COLUMNS]
 
 
 def exploratory(claim: str, rows: pd.DataFrame, by: list[str], suffix: str = "") -> pd.DataFrame:
-    """Single cells, told but not judged: rows hold by, seed and effect, one per cell and seed."""
+    """Single cells, told but not judged (so without notes): by, seed and effect, one per cell and seed."""
     if rows.empty:
         return none()
     found = _named(claim, _complete(rows), by)
-    return found.assign(cell=found["cell"] + suffix, primary=False)[COLUMNS]
+    return found.assign(cell=found["cell"] + suffix, primary=False, note="")[COLUMNS]
+
+
+def _all(notes: "pd.Series[str]") -> str:
+    """Every note once; one may hold several."""
+    return "; ".join(sorted({part for note in notes for part in note.split("; ") if part}))
 
 
 def _complete(rows: pd.DataFrame) -> pd.DataFrame:

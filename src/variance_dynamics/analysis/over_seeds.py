@@ -27,6 +27,12 @@ def over_seeds(frame: pd.DataFrame, keys: list[str], values: list[str], params: 
     return table.assign(n=counts)
 
 
+def within(table: pd.DataFrame, values: list[str], low: float, high: float) -> pd.DataFrame:
+    """`table` with its intervals cut to [low, high], where the values lie by definition."""
+    ends = [f"{value}_{end}" for value in values for end in ("lo", "hi")]
+    return table.assign(**{end: table[end].clip(low, high) for end in ends})
+
+
 def p_values(frame: pd.DataFrame, keys: list[str], value: str) -> Floats:
     """p_value of every cell of `keys`, in the order of `over_seeds`."""
     return np.array([p_value(cell.to_numpy(float)) for _, cell in frame.groupby(keys, sort=True)[value]])

@@ -24,9 +24,10 @@ def main() -> None:
     tree = params.read()
     rules = params.section(tree, "analyze", AnalyzeParams)
     items = [f"{arm}-{seed}" for arm in tree["gpt2"]["arms"] for seed in tree["gpt2"]["seeds"]]
+    folders = {name: recorded(name) for name in rules.recorded}
     drop_unnamed(DATA / "gpt2", items)
     found = {LOCAL: analyzed(DATA, rules, items)}
-    found |= {name: analyzed(recorded(name), rules) for name in rules.recorded}
+    found |= {name: analyzed(folder, rules) for name, folder in folders.items()}
     write_tables(found)
     verdicts = {name: claims.judge(source.effects, rules) for name, source in found.items()}
     metrics = found[LOCAL].metrics | {"claims": ledger.summary(verdicts[LOCAL]),

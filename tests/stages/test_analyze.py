@@ -1,0 +1,155 @@
+"""The stage on synthetic raw tables: what it writes, what it deletes, recorded runs, the same bytes twice."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+import adam_noise
+from analysis import synthetic
+from imports import ROOT, SOURCE
+from variance_dynamics import rows
+from variance_dynamics.analysis.claims import CLAIMS
+from variance_dynamics.stages import analyze
+
+METRICS = ("claims", "claims_detail", "gpt2", "init_comparison", "mlp_sweep")
+
+
+def band(dataset, optimizer, depth, width, seed):
+    factor = synthetic.fan_factor(depth, width, synthetic.TASKS[dataset][0])
+    return 0.3 / factor, 3 * (1 + 0.1 * seed) / factor
+
+
+def write_mlp(folder, models, curves):
+    layers = [(run, 0, 1, stat, 1.0) for run in models["run"] for stat in ("second_moment", "grad_norm")]
+    rows.write(folder / "models.parquet", models)
+    rows.write(folder / "curves.parquet", curves)
+    names = ["run", "step", "layer", "stat", "value"]
+    rows.write(folder / "layers.parquet", pd.DataFrame(layers, columns=names))
+
+
+def write_study(data, arms=("gpt2",), seeds=(0, 1)):
+    write_mlp(data / "mlp_sweep", *synthetic.sweep(band, widths=(64, 128), seeds=2, stds=synthetic.STDS[::8]))
+    write_mlp(data / "init_comparison", *synthetic.comparison(
+        lambda o, d, scheme, lr, seed: 8 + 4 * (scheme == "xavier") + seed, lambda *_: 0.8, seeds=2))
+    for arm in arms:
+        for seed in seeds:
+            frames, knobs = adam_noise.run(arm, seed, steps=120, layers=12, elements=100)
+            for name, frame in frames.items():
+                rows.write(data / "gpt2" / f"{arm}-{seed}" / f"{name}.parquet", frame)
+            (data / "gpt2" / f"{arm}-{seed}" / "run.json").write_text(json.dumps(knobs))
+
+
+def write_params(folder, **changes):
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree["gpt2"] |= {"arms": ["gpt2"], "seeds": [0, 1]}
+    tree["analyze"] |= {"bootstrap": 200, **changes}
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study that was analyzed once."""
+    folder = tmp_path_factory.mktemp("study")
+    write_study(folder / "data")
+    write_params(folder)
+    with contextlib.chdir(folder):
+        analyze.main()
+    return folder
+
+
+@pytest.fixture
+def study(finished, tmp_path, monkeypatch):
+    """A copy of it, to change and to analyze again."""
+    shutil.copytree(finished, tmp_path / "study")
+    monkeypatch.chdir(tmp_path / "study")
+    return tmp_path / "study"
+
+
+def written(study):
+    return {path.name: path.read_bytes() for folder in ("data/analysis", "metrics")
+            for path in sorted((study / folder).iterdir())}
+
+
+def strict(constant):
+    raise ValueError(f"{constant} is not JSON")
+
+
+def test_tables_and_metrics(study):
+    tables = {path.stem: rows.read(path) for path in (study / "data/analysis").iterdir()}
+    assert {name.split("_")[0] for name in tables} >= {"e1", "e2", "e3"}
+    for name, table in tables.items():
+        assert table.columns[0] == "source" and (table["source"] == "local").all(), name
+    found = {name: json.loads((study / f"metrics/{name}.json").read_text(), parse_constant=strict)
+             for name in METRICS}
+    assert set(found["claims"]) == set(CLAIMS)
+    for name in ("mlp_sweep", "init_comparison"):
+        assert {type(value) for value in found[name].values()} <= {int, float, type(None)}
+    assert not set(found["mlp_sweep"]) & set(found["init_comparison"])
+    first = found["claims"]["e2_kaiming_faster"]
+    assert first["effect"] < 0 and first["n"] == 2
+
+
+def test_the_same_bytes_twice_and_runs_that_params_no_longer_name_are_deleted(study):
+    first = written(study)
+    shutil.copytree("data/gpt2/gpt2-0", "data/gpt2/std_1-0")
+    (study / "data/gpt2/stray.txt").write_text("")
+    analyze.main()
+    assert written(study) == first
+    assert sorted(path.name for path in (study / "data/gpt2").iterdir()) == ["gpt2-0", "gpt2-1"]
+
+
+def test_recorded_runs_stand_beside_the_local_one(study):
+    alone = written(study)
+    for name in ("init_comparison", "gpt2"):
+        shutil.copytree(study / "data" / name, study / "data/recorded/full" / name)
+    write_mlp(study / "data/recorded/sweep/mlp_sweep",
+              *synthetic.sweep(band, widths=(64,), seeds=3, stds=synthetic.STDS[::4]))
+    write_params(study, recorded=["full", "sweep"])
+    analyze.main()
+    claims = written(study)["claims.json"]
+    assert claims == alone["claims.json"], "claims.json is the local run's"
+    assert written(study)["mlp_sweep.json"] == alone["mlp_sweep.json"]
+    edges = rows.read("data/analysis/e1_edges.parquet")
+    assert list(edges["source"].unique()) == ["local", "sweep"]
+    for name in ("e2_gap", "e3_std"):
+        table = rows.read(f"data/analysis/{name}.parquet")
+        local, full = (table[table["source"] == source].drop(columns="source").reset_index(drop=True)
+                       for source in ("local", "full"))
+        pd.testing.assert_frame_equal(local, full)
+    detail = json.loads(written(study)["claims_detail.json"])["claims"]
+    assert detail["e2_kaiming_faster"]["sources"]["sweep"]["verdict"] == "not run"
+    assert set(detail["e1_regimes"]["sources"]) == {"local", "full", "sweep"}
+
+
+@pytest.mark.parametrize("name", ["nowhere", "../gpt2"])
+def test_an_unknown_recorded_run_is_told_in_one_line(study, name, capsys):
+    first = written(study)
+    write_params(study, recorded=[name])
+    with pytest.raises(SystemExit) as ended:
+        analyze.main()
+    assert ended.value.code == 2 and written(study) == first
+    told = capsys.readouterr().err
+    assert name in told and "expected" in told and told.count("\n") == 1
+
+
+def test_a_run_that_is_not_there_is_told_in_one_line(study, capsys):
+    (study / "data/gpt2/gpt2-1/weights.parquet").unlink()
+    with pytest.raises(SystemExit):
+        analyze.main()
+    assert "data/gpt2/gpt2-1/weights.parquet" in capsys.readouterr().err
+
+
+def test_it_starts_without_torch():
+    code = "import sys, variance_dynamics.stages.analyze; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(SOURCE)}).returncode == 0
+
+
+def test_plain_values():
+    found = analyze.plain({"a": [1 / 3, float("nan"), 2], "b": ("x", True, None, float("inf"), 1e-20 / 3)})
+    assert found == {"a": [0.333333, None, 2], "b": ["x", True, None, None, 3.33333e-21]}
