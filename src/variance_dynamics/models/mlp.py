@@ -34,6 +34,10 @@ class Mlps:
     def __len__(self) -> int:
         return len(self.biases[0])
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.biases[0].dtype
+
     def keep(self, models: Tensor) -> None:
         """Go on with the models of these indices only."""
         self.weights = [weight[models] for weight in self.weights]
@@ -53,7 +57,7 @@ class Workspace:
 
     def __init__(self, mlps: Mlps, samples: int) -> None:
         models, fan_outs = len(mlps), [weight.shape[1] for weight in mlps.weights]
-        dtype = mlps.weights[0].dtype
+        dtype = mlps.dtype
         self.outputs = [torch.empty(models, fan_out, samples, dtype=dtype) for fan_out in fan_outs]
         flat = [torch.empty(models * max(fan_outs) * samples, dtype=dtype) for _ in range(2)]
         self.deltas = [
@@ -135,8 +139,8 @@ def second_moments(mlps: Mlps, x: Tensor) -> Tensor:
 
 
 def _preactivations(mlps: Mlps, inputs: Tensor) -> Iterator[Tensor]:
-    """Each layer's pre-activations [M, O, B]; what was given out is overwritten when the next is asked for."""
+    """Each layer's pre-activations [M, O, B]; one is overwritten when the next is asked for."""
+    z = None
     for weight, bias in zip(mlps.weights, mlps.biases, strict=True):
-        z = product(weight, inputs).add_(bias.unsqueeze(-1))
+        z = product(weight, inputs if z is None else z.relu_()).add_(bias.unsqueeze(-1))
         yield z
-        inputs = z.relu_()

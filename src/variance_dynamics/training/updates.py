@@ -33,7 +33,7 @@ class Sgd:
     """w <- w - lr g."""
 
     def __init__(self, mlps: Mlps, lr: Tensor) -> None:
-        self.mlps, self.scale = mlps, lr.float()
+        self.mlps, self.scale = mlps, lr.to(mlps.dtype)
 
     def begin(self) -> None:
         pass
@@ -50,8 +50,8 @@ class Momentum:
     """v <- momentum v + lr g, w <- w - v (the learning rate is constant, so it may stand inside v)."""
 
     def __init__(self, mlps: Mlps, lr: Tensor, momentum: float) -> None:
-        self.mlps, self.scale, self.momentum = mlps, lr.float(), momentum
-        self.velocity = _zeros_like(mlps)
+        self.mlps, self.scale, self.momentum = mlps, lr.to(mlps.dtype), momentum
+        self.velocity = Mlps([*map(torch.zeros_like, mlps.weights)], [*map(torch.zeros_like, mlps.biases)])
 
     def begin(self) -> None:
         pass
@@ -66,52 +66,70 @@ class Momentum:
         self.velocity.keep(models)
 
 
+Layer = tuple[Tensor, Tensor]
+"""A layer's weight [M, O, I] and padded bias [M, P], or their gradients or states."""
+
+
 class AdamW:
     """Adam with decoupled weight decay (arXiv 1711.05101), torch's fused kernel.
 
-    The kernel takes one learning rate, so it is called once for each run of models with the same one.
+    The kernel takes one learning rate, so it is called once for each run of models with the same one. It goes
+    through a tensor in vectors, and what is left over at the end is rounded differently. Biases are padded to
+    whole vectors, so that a model's values do not depend on its place; weights are whole where O * I is.
     """
+
+    VECTOR = 16
 
     def __init__(
         self, mlps: Mlps, lr: Tensor, beta1: float, beta2: float, eps: float, weight_decay: float
     ) -> None:
-        self.mlps, self.lr, self.scale = mlps, lr, torch.ones(len(lr))
+        self.mlps, self.lr = mlps, lr
+        self.scale = torch.ones(len(lr), dtype=mlps.dtype)
         self.beta1, self.beta2, self.eps, self.weight_decay = beta1, beta2, eps, weight_decay
-        self.mean, self.square = _zeros_like(mlps), _zeros_like(mlps)
         self.steps = torch.zeros(())
-        self._slice()
+        self.biases = [self._padded(bias) for bias in mlps.biases]
+        layers = list(zip(mlps.weights, self.biases, strict=True))
+        self.means, self.squares = ([_zeros_like(layer) for layer in layers] for _ in range(2))
+        self._bind()
 
     def begin(self) -> None:
         self.steps += 1
 
     def __call__(self, layer: int, delta: Tensor, inputs: Tensor) -> None:
-        accumulate(self.gradient.weights[layer], delta, inputs, beta=0, alpha=1)
-        torch.sum(delta, -1, out=self.gradient.biases[layer])
+        weight, bias = self.gradients[layer]
+        accumulate(weight, delta, inputs, beta=0, alpha=1)
+        torch.sum(delta, -1, out=bias[:, : delta.shape[1]])
         counts = [self.steps, self.steps]
         for lr, (parameters, gradients, means, squares) in self.runs[layer]:
             torch._fused_adamw_(
                 parameters, gradients, means, squares, [], counts, lr=lr, beta1=self.beta1, beta2=self.beta2,
                 weight_decay=self.weight_decay, eps=self.eps, amsgrad=False, maximize=False,
-            )
+            )  # fmt: skip
 
     def keep(self, models: Tensor) -> None:
         self.lr, self.scale = self.lr[models], self.scale[models]
-        self.mean.keep(models)
-        self.square.keep(models)
-        self._slice()
+        self.biases = [bias[models] for bias in self.biases]
+        self.means, self.squares = (
+            [(weight[models], bias[models]) for weight, bias in state] for state in (self.means, self.squares)
+        )
+        self._bind()
 
-    def _slice(self) -> None:
-        """For each layer, a list of (lr, [parameters, gradients, means, squares]) over runs of one lr."""
+    def _padded(self, bias: Tensor) -> Tensor:
+        return torch.nn.functional.pad(bias, (0, -bias.shape[1] % self.VECTOR))
+
+    def _bind(self) -> None:
+        """Let the models read the padded biases; cut everything into runs of one learning rate."""
+        layers = list(zip(self.mlps.weights, self.biases, strict=True))
+        self.mlps.biases = [bias[:, : weight.shape[1]] for weight, bias in layers]
         buffers: dict[tuple[int, ...], Tensor] = {}
-        shared = [buffers.setdefault(tuple(w.shape), torch.empty_like(w)) for w in self.mlps.weights]
-        self.gradient = Mlps(shared, [torch.empty_like(bias) for bias in self.mlps.biases])
-        states = [self.mlps, self.gradient, self.mean, self.square]
-        self.runs: list[list[tuple[float, list[list[Tensor]]]]] = [
-            [
-                (lr, [[state.weights[layer][models], state.biases[layer][models]] for state in states])
-                for lr, models in _runs(self.lr)
-            ]
-            for layer in range(len(shared))
+        self.gradients: list[Layer] = [
+            (buffers.setdefault(tuple(weight.shape), torch.empty_like(weight)), torch.zeros_like(bias))
+            for weight, bias in layers
+        ]
+        states = zip(layers, self.gradients, self.means, self.squares, strict=True)
+        self.runs = [
+            [(lr, [[weight[run], bias[run]] for weight, bias in of_layer]) for lr, run in _runs(self.lr)]
+            for of_layer in states
         ]
 
 
@@ -125,8 +143,8 @@ def _runs(lr: Tensor) -> list[tuple[float, slice]]:
     return runs
 
 
-def _zeros_like(mlps: Mlps) -> Mlps:
-    return Mlps([torch.zeros_like(w) for w in mlps.weights], [torch.zeros_like(b) for b in mlps.biases])
+def _zeros_like(layer: Layer) -> Layer:
+    return torch.zeros_like(layer[0]), torch.zeros_like(layer[1])
 
 
 UPDATES: dict[str, Any] = {"sgd": Sgd, "momentum": Momentum, "adamw": AdamW}
