@@ -190,6 +190,15 @@ def test_faults_are_told_by_name(change, note):
     assert note in row.note
 
 
+def test_bfloat16_changes_no_verdict():
+    model = NanoGPT(width=64)
+    name = "transformer.h.1.mlp.c_proj.weight"
+    nn.init.kaiming_uniform_(model.get_parameter(name), a=math.sqrt(5))
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        row = only_alarm(model.to(dtype), name)
+        assert row.note == "PyTorch's default left in place"
+
+
 def test_an_embedding_at_pytorch_s_default():
     model = NanoGPT(width=64)
     nn.init.normal_(model.transformer["wpe"].weight)

@@ -17,7 +17,7 @@ from variance_dynamics.auditing.stored import Checkpoint
 from variance_dynamics.errors import BadInput
 from variance_dynamics.progress import progress
 from variance_dynamics.roles import BLOCK, EMBEDDINGS
-from variance_dynamics.tracking.find_roles import Found, find_roles
+from variance_dynamics.tracking.find_roles import UNKNOWN, Found, find_roles
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -115,9 +115,9 @@ def _measured(checkpoint: Checkpoint, found: Found) -> tuple[list[Row], dict[str
 
 def _order(row: Row) -> tuple[bool, int, int]:
     """Embeddings, then block by block as the signal goes, then what follows the blocks."""
-    role = row.parameter.role
-    after = role not in (*BLOCK, *EMBEDDINGS, "unknown")
-    return after, row.parameter.layer, BLOCK.index(role) if role in BLOCK else 0
+    role, inside = row.parameter.role, (*EMBEDDINGS, *BLOCK)
+    after = role not in (*inside, UNKNOWN)
+    return after, row.parameter.layer, inside.index(role) if role in inside else len(inside)
 
 
 def _all_ties(checkpoint: Checkpoint, rows: list[Row]) -> dict[str, str]:

@@ -25,6 +25,8 @@ MEASURED = "measured"
 ALARMS = (OFF, NEVER)
 TESTS = 4
 """Per matrix: std, mean, largest value, and its share of its role's test."""
+BFLOAT16 = 2**-8
+"""Bound on the relative error of rounding."""
 TRUNCATED_STD = 0.8796
 """Std of a standard normal cut at two std, which some samplers do not correct for."""
 
@@ -133,7 +135,7 @@ def _at_torch_default(row: Row, z: float) -> bool:
     parameter = row.parameter
     if parameter.role in EMBEDDINGS and within(row, 1.0, z):
         return True
-    bounded = row.moments.absmax <= 1.001 / math.sqrt(parameter.fan_in)
+    bounded = row.moments.absmax <= (1 + BFLOAT16) / math.sqrt(parameter.fan_in)
     return bounded and row.moments.kurtosis < -0.6 and within(row, torch_default(parameter), z)
 
 

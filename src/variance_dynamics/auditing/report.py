@@ -13,6 +13,8 @@ from variance_dynamics.auditing.judge import Row
 COLUMNS = ("layer", "role", "tensor", "shape", "std", "expected", "ratio", "allowed", "mean", "kurtosis",
            "verdict")
 JUDGED = ("expected", "ratio", "allowed", "verdict")
+SCREEN = 30
+"""Lines."""
 LIKELY = 0.05
 """Recipes at least this probable are named."""
 
@@ -53,7 +55,13 @@ def to_text(report: Audit) -> str:
     columns = [column for column in COLUMNS if report.recipe or column not in JUDGED]
     table = [columns, *([_cells(row)[column] for column in columns] for row in report.rows)]
     notes = [f"note: {note}" for note in report.notes]
-    return "\n".join([_headline(report), "", *_aligned(table), "", *notes, _verdict(report)])
+    return "\n".join([_headline(report), "", *_aligned(table), "", *_again(report), *notes, _verdict(report)])
+
+
+def _again(report: Audit) -> list[str]:
+    """The alarms once more, where the table is longer than a screen."""
+    alarms = report.alarms if len(report.rows) > SCREEN else ()
+    return [f"{row.parameter.name}: {row.verdict}, {row.note}" for row in alarms]
 
 
 def _headline(report: Audit) -> str:
