@@ -1,0 +1,206 @@
+"""The tracker against AdamW worked out again in float64 numpy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from variance_dynamics.roles import Parameter
+from variance_dynamics.tracking import schedule
+from variance_dynamics.tracking.tracker import Histograms, Tracker
+
+STEPS, LR, DECAY, BETAS, EPS, CLIP = 12, 3e-3, 0.1, (0.9, 0.95), 1e-8, 0.5
+DUMPS = [0, 1, 2, 5, 10, 12]
+MATRICES = [Parameter("0.weight", "embedding", 0, 2, 20, 8), Parameter("1.weight", "q", 1, 2, 8, 8),
+            Parameter("2.weight", "mlp_in", 1, 2, 8, 24), Parameter("3.weight", "mlp_out", 2, 2, 24, 8),
+            Parameter("4.weight", "k", 2, 2, 8, 8)]
+
+
+def network():
+    torch.manual_seed(0)
+    layers = [nn.Linear(8, 8), nn.Linear(8, 24), nn.Linear(24, 8), nn.Linear(8, 8)]
+    return nn.Sequential(nn.Embedding(20, 8), *layers)
+
+
+def adamw(model):
+    return torch.optim.AdamW(model.parameters(), lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY)
+
+
+def float64(tensor):
+    return tensor.detach().double().numpy().copy()
+
+
+def train(model, optimizer, *watchers, first=0, last=STEPS):
+    """Updates first+1 .. last on data that depend on the step only; weights and gradients in float64."""
+    weights, gradients = [], []
+    for step in range(first + 1, last + 1):
+        weights.append({p.name: float64(model.get_parameter(p.name)) for p in MATRICES})
+        generator = torch.Generator().manual_seed(step)
+        loss = model(torch.randint(0, 20, (32,), generator=generator)).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        gradients.append({p.name: float64(model.get_parameter(p.name).grad) for p in MATRICES})
+        for watcher in watchers:
+            if hasattr(watcher, "before_step"):
+                watcher.before_step(step)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        for watcher in watchers:
+            watcher.after_step(step)
+    weights.append({p.name: float64(model.get_parameter(p.name)) for p in MATRICES})
+    return weights, gradients
+
+
+@pytest.fixture(scope="module")
+def tracked():
+    model = network()
+    optimizer = adamw(model)
+    tracker = Tracker(model, MATRICES, schedule.at(DUMPS), optimizer, windows=(2, 5))
+    tracker.after_step(0)
+    weights, gradients = train(model, optimizer, tracker)
+    table = tracker.frame().set_index(["stat", "role", "step"]).value
+    assert table.index.is_unique
+    return table, weights, gradients, model
+
+
+def clipped(model, gradients):
+    """The gradients after clipping by the norm over all parameters, biases included: worked out once more."""
+    other = network()
+    scales = []
+    optimizer = adamw(other)
+    for step in range(1, STEPS + 1):
+        generator = torch.Generator().manual_seed(step)
+        optimizer.zero_grad()
+        other(torch.randint(0, 20, (32,), generator=generator)).square().sum().backward()
+        norm = np.sqrt(sum((p.grad.double() ** 2).sum().item() for p in other.parameters()))
+        scales.append(min(1, CLIP / (norm + 1e-6)))
+        torch.nn.utils.clip_grad_norm_(other.parameters(), CLIP)
+        optimizer.step()
+    return [{name: g * scale for name, g in at.items()} for at, scale in zip(gradients, scales, strict=True)]
+
+
+def test_weight_statistics(tracked):
+    table, weights, _, _ = tracked
+    for p in MATRICES:
+        for step in DUMPS:
+            w = weights[step][p.name]
+            assert table["std", p.role, step] == pytest.approx(w.std(), rel=1e-5)
+            assert table["mean", p.role, step] == pytest.approx(w.mean(), abs=1e-6)
+            assert table["absmax", p.role, step] == pytest.approx(np.abs(w).max(), rel=1e-6)
+
+
+def test_gradients_are_measured_before_clipping(tracked):
+    table, _, gradients, _ = tracked
+    for p in MATRICES:
+        for step in DUMPS[1:]:
+            g = gradients[step - 1][p.name]
+            assert table["grad_norm", p.role, step] == pytest.approx(np.linalg.norm(g), rel=1e-5)
+            kurtosis = ((g - g.mean()) ** 4).mean() / g.var() ** 2 - 3
+            assert table["grad_kurtosis", p.role, step] == pytest.approx(kurtosis, rel=1e-4, abs=1e-4)
+    assert ("grad_norm", "q", 0) not in table.index
+
+
+def test_update_rms_and_epsilon_share_are_adam_s(tracked):
+    """u = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps), before lr and decay."""
+    table, _, gradients, model = tracked
+    for p in MATRICES:
+        m = v = 0.0
+        for step, at in enumerate(clipped(model, gradients), start=1):
+            m = BETAS[0] * m + (1 - BETAS[0]) * at[p.name]
+            v = BETAS[1] * v + (1 - BETAS[1]) * at[p.name] ** 2
+            root = np.sqrt(v / (1 - BETAS[1] ** step))
+            update = m / (1 - BETAS[0] ** step) / (root + EPS)
+            if step in DUMPS:
+                expected = {"update_rms": np.sqrt((update**2).mean()), "epsilon_share": (EPS / (root + EPS)).mean()}
+                for stat, value in expected.items():
+                    assert table[stat, p.role, step] == pytest.approx(value, rel=1e-3)
+
+
+def test_displacements_over_windows_and_from_the_start(tracked):
+    table, weights, _, _ = tracked
+    for p in MATRICES:
+        windows = [(str(w), step - w, step) for w in (2, 5) for step in range(w, STEPS + 1, w)]
+        for name, a, b in [*windows, *(("init", 0, step) for step in DUMPS[1:])]:
+            start, moved = weights[a][p.name], weights[b][p.name] - weights[a][p.name]
+            assert table[f"delta_ms_{name}", p.role, b] == pytest.approx((moved**2).mean(), rel=1e-4)
+            dot = (start * moved).mean()
+            assert table[f"delta_dot_{name}", p.role, b] == pytest.approx(dot, rel=1e-3, abs=1e-9)
+    assert ("delta_ms_2", "q", 5) not in table.index and ("delta_ms_init", "q", 0) not in table.index
+
+
+def test_tracking_does_not_change_training(tracked):
+    _, weights, _, _ = tracked
+    model = network()
+    alone, _ = train(model, adamw(model))
+    for name, value in alone[-1].items():
+        assert np.array_equal(value, weights[-1][name])
+
+
+def test_resumed_tables_are_the_same(tracked):
+    table = tracked[0]
+    model = network()
+    optimizer = adamw(model)
+
+    def watcher():
+        return Tracker(model, MATRICES, schedule.at(DUMPS), optimizer, windows=(2, 5))
+
+    first = watcher()
+    first.after_step(0)
+    train(model, optimizer, first, last=7)
+    optimizer.load_state_dict(optimizer.state_dict())  # replaces its param_groups
+    second = watcher()
+    second.load_state_dict(first.state_dict())
+    train(model, optimizer, second, first=7)
+    resumed = second.frame().set_index(["stat", "role", "step"]).value
+    pd.testing.assert_series_equal(resumed, table)
+
+
+def test_other_optimizers_frozen_weights_and_half_precision():
+    model = network().bfloat16()
+    model[3].requires_grad_(False)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=LR)
+    tracker = Tracker(model, MATRICES, schedule.at([0, 1]), optimizer)
+    before = model[1].weight.detach().double()
+    tracker.after_step(0)
+    model(torch.arange(20)).square().sum().backward()
+    tracker.before_step(1)
+    optimizer.step()
+    tracker.after_step(1)
+    table = tracker.frame().set_index(["stat", "role", "step"]).value
+    update = (model[1].weight.detach().double() - before) / LR
+    assert table["update_rms", "q", 1] == pytest.approx(update.square().mean().sqrt().item(), rel=1e-4)
+    assert np.isnan(table["update_rms", "mlp_out", 1]) and np.isnan(table["grad_norm", "mlp_out", 1])
+    assert not (table.index.get_level_values("stat") == "epsilon_share").any()
+
+
+def test_histograms_count_every_weight():
+    model = network()
+    kept = Histograms(model, MATRICES[1:3], schedule.at([0, 2]), bins=7)
+    for step in range(3):
+        kept.after_step(step)
+    table = kept.frame()
+    assert table.groupby(["step", "role"])["count"].sum().to_dict() == {
+        (0, "mlp_in"): 192, (0, "q"): 64, (2, "mlp_in"): 192, (2, "q"): 64}
+    q = table[(table.step == 0) & (table.role == "q")]
+    expected, edges = np.histogram(model[1].weight.detach().numpy(), np.append(q.left, q.right.iloc[-1]))
+    assert np.abs(expected - q["count"]).sum() <= 2
+    assert edges[-1] == pytest.approx(model[1].weight.abs().max().item())
+
+
+@pytest.mark.cuda
+def test_nothing_waits_for_the_device():
+    model = network().cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, fused=True)
+    tracker = Tracker(model, MATRICES, schedule.at(DUMPS), optimizer, windows=(2, 5))
+    tracker.after_step(0)
+    for step in range(1, 6):
+        model(torch.arange(20, device="cuda")).square().sum().backward()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            tracker.before_step(step)
+            optimizer.step()
+            tracker.after_step(step)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len(tracker.frame())
