@@ -159,6 +159,7 @@ def test_the_stage_replaces_what_was_there_and_leaves_nothing_else(project):
         (b"\n \n", "corpus has no text in it"),
         (b"\xff", "b.txt: line 1 has byte 0xff: expected UTF-8 text"),
         (b"word", "expected at least 17, a context and one more"),
+        ("é".encode(), "its train split has 0 tokens: expected at least 17"),
     ],
 )
 def test_the_stage_tells_bad_text_in_one_line_and_keeps_earlier_tokens(project, capsys, content, told):

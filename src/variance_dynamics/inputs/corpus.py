@@ -59,7 +59,7 @@ def make_tokenizer(params: CorpusParams, train: Split) -> Tokenizer:
         return tokenizer.gpt2(Path(params.tokenizer.gpt2_path))
     # The trainer keeps every distinct word, so a large split is sampled: one piece in `every`, evenly.
     _, size = train.size()
-    every = -(-size // params.tokenizer.train_bytes)
+    every = max(-(-size // params.tokenizer.train_bytes), 1)
     pieces = (text for text, _ in islice(train.pieces(), None, None, every))
     with progress(desc="tokenizer", unit="B", unit_scale=True, total=size // every) as bar:
         return tokenizer.train(_batches(_counted(pieces, bar)), params.tokenizer.vocab_size)

@@ -29,8 +29,10 @@ def from_hub(params: CorpusParams) -> Chunks:
     source, where = params.hub, "corpus.hub"
     chosen = {"name": source.name, "split": source.split, "revision": source.revision}
     rows = hub.load(where, source.path, {**chosen, "streaming": True})
+    known = (rows.info.splits or {}).get(source.split)
     texts = hub.column(where, rows, params.text_column)
-    return _documents(where, iter(progress(texts, desc="download", unit=" rows")))
+    bar = progress(texts, desc="download", unit=" rows", total=known.num_examples if known else None)
+    return _documents(where, iter(bar))
 
 
 def from_files(params: CorpusParams) -> Chunks:
