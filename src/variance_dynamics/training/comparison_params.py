@@ -8,8 +8,7 @@ from variance_dynamics.errors import BadInput
 from variance_dynamics.init.schemes import SCHEMES
 from variance_dynamics.params import Section, distinct
 from variance_dynamics.roles import DENSE, Parameter
-from variance_dynamics.training.optimizer_params import AdamW, Lr, Momentum, Optimizers
-from variance_dynamics.training.sweep_params import Count, Depths
+from variance_dynamics.training.optimizer_params import AdamW, Count, Depths, Lr, Momentum, Optimizers
 
 
 class ComparisonTask(Section):

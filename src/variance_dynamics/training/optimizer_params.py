@@ -1,4 +1,4 @@
-"""Settings of the MLP optimizers but for their learning rates. Torch-free."""
+"""What the params of both MLP experiments share: optimizers but for their learning rates. Torch-free."""
 
 from typing import Annotated, Any
 
@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from variance_dynamics.params import Section
 
+Count = Annotated[int, Field(ge=1)]
+Depths = Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]
+"""Numbers of weight layers."""
 Lr = Annotated[float, Field(gt=0)]
 LR_KEYS = {"lr", "lrs", "shared_lr"}
 

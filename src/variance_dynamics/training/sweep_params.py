@@ -5,10 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from variance_dynamics.params import Section, distinct
-from variance_dynamics.training.optimizer_params import AdamW, Lr, Momentum, Optimizers
-
-Count = Annotated[int, Field(ge=1)]
-Depths = Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]
+from variance_dynamics.training.optimizer_params import AdamW, Count, Depths, Lr, Momentum, Optimizers
 
 
 class SweepTask(Section):
