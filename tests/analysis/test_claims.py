@@ -29,7 +29,7 @@ SAID = {
     "e2_kaiming_more_stable": (0.5, -0.5, 0),
     "e2_gap_grows_with_depth": (-0.1, 0.1, 0),
     "e3_shallow_expands_first": (0.5, -0.5, 0),
-    "e3_narrow_bands": (0.3, 3, 1),
+    "e3_narrow_bands": (-1, 1, 0),
     "e3_null_law": (1.0, 0.4, PARAMS.e3.null_band[0]),
 }
 
@@ -143,7 +143,7 @@ def test_a_short_run_that_has_not_settled_contradicts_nothing():
     short = verdict("e3_narrow_bands", {"a": 3.0, TIME_CONSTANTS: 0.1})
     assert short.verdict == INCONCLUSIVE and "time constants" in short.note
     assert short.effect == pytest.approx(3, abs=0.1)
-    assert verdict("e3_narrow_bands", {"a": 0.3, TIME_CONSTANTS: 0.1}).verdict == SUPPORTED
+    assert verdict("e3_narrow_bands", {"a": -1.0, TIME_CONSTANTS: 0.1}).verdict == SUPPORTED
 
 
 def test_rules_tell_the_thresholds_of_params():

@@ -82,10 +82,14 @@ def bands(matrices: pd.DataFrame) -> pd.DataFrame:
 
 
 def narrowness(matrices: pd.DataFrame, rules: E3Rules) -> pd.DataFrame:
-    """Per run, the larger of slope and spread in units of their limits, the worst of Q, K, V (`effect`)."""
+    """Per run, ln of the largest of Q, K and V's slopes and spreads in units of their limits (`effect`).
+
+    The logarithm because a spread is a ratio: it is huge where the std of a role hardly moves on average.
+    """
     found = bands(matrices[matrices["role"].isin(QKV)])
     worst = np.maximum(found["slope"] / rules.narrow_slope, found["spread"] / rules.narrow_spread)
-    return found.assign(effect=worst).groupby(RUN)["effect"].max().reset_index()
+    with np.errstate(divide="ignore"):
+        return found.assign(effect=np.log(worst)).groupby(RUN)["effect"].max().reset_index()
 
 
 def is_constant(schedule: Schedule) -> bool:

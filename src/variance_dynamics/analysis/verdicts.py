@@ -90,12 +90,12 @@ def beyond(threshold: Threshold, sign: int, relative: bool = False) -> Rule:
 
 
 def settled(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
-    """At most 1 under a constant lr. Two things decide nothing: a decaying lr, which freezes the weights, and
+    """At most 0 under a constant lr. Two things decide nothing: a decaying lr, which freezes the weights, and
     not having settled in a run of too few time constants.
     """
     rows = effects[effects["cell"] != TIME_CONSTANTS]
     steady = bool(rows["primary"].any())
-    found = beyond(lambda _: 1.0, -1)(rows if steady else rows.assign(primary=True), params)
+    found = beyond(lambda _: 0.0, -1)(rows if steady else rows.assign(primary=True), params)
     elapsed = float(effects.loc[effects["cell"] == TIME_CONSTANTS, "effect"].min())
     if found.verdict == NOT_RUN:
         return found
