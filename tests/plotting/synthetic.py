@@ -30,6 +30,13 @@ def tables(arms=("gpt2",), datasets=("wine", "digits"), source="local", n=5):
     return made
 
 
+def small(**options):
+    """Wine at two depths: every kind of figure, quickly drawn."""
+    made = tables(datasets=("wine",), **options)
+    return {name: rows[rows.depth.isin([2, 8, 3, 20])] if "depth" in rows else rows
+            for name, rows in made.items()}
+
+
 def table(rows, names):
     return pd.DataFrame(rows, columns=names.split())
 
@@ -145,7 +152,7 @@ def e3_std(arms, n):
         start = 0.02 / (1 + index)
         predicted = np.sqrt(start**2 * np.exp(-2e-4 * step) + 4e-7 * step)
         share = (layer / 12 if layer > 1 else 0.9) * (-0.2 if role == "v" and layer == 1 else 1)
-        value = np.sqrt(start**2 + share * 4e-7 * step)
+        value = np.sqrt(np.maximum(start**2 + share * 4e-7 * step, 1e-8))
         rows.append((arm, step, layer, role, value, value * 0.99, value * 1.01, n, predicted))
     return table(rows, "arm step layer role value lo hi n predicted")
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from variance_dynamics.errors import BadInput, one_line
-from variance_dynamics.plotting.javascript import bundle
+from variance_dynamics.plotting.javascript import guarded, libraries
 
 NAME = "plots_page.html"
 PAGE = """<!DOCTYPE html>
@@ -23,7 +23,7 @@ body > div {{ margin: 0 0 2.5rem; overflow-x: auto; }}
 table {{ border-spacing: 1rem 0.4rem; }}
 img {{ max-width: 100%; height: auto; }}
 </style>
-{script}
+<script>(() => {{ {script} }})();</script>
 </head>
 <body>
 {{plot_divs}}
@@ -37,7 +37,7 @@ def write(dvc_folder: Path) -> Path:
     if not dvc_folder.is_dir():
         raise BadInput(f"{dvc_folder}: no such folder: expected the root of the DVC repository")
     page = dvc_folder / NAME
-    page.write_text(PAGE.format(script=bundle()), encoding="utf-8")
+    page.write_text(PAGE.format(script=guarded(libraries())), encoding="utf-8")
     return page
 
 

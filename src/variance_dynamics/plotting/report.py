@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from variance_dynamics.plotting.javascript import bundle, compressed, data_element
+from variance_dynamics.plotting.javascript import compressed, data_element, libraries, to_json
 from variance_dynamics.plotting.report_charts import CHARTS
 from variance_dynamics.plotting.report_page import page
 from variance_dynamics.plotting.style import Tables
@@ -32,7 +32,7 @@ follows. The unit of replication is the seed: intervals are over seeds, and each
 def write(path: Path, tables: Tables, detail: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Write the report of all sources in `tables`; `detail` is metrics/claims_detail.json."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(body(tables, detail, params), bundle()), encoding="utf-8")
+    path.write_text(page(body(tables, detail, params), compressed(libraries())), encoding="utf-8")
 
 
 def body(tables: Tables, detail: Mapping[str, Any], params: Mapping[str, Any]) -> str:
@@ -115,7 +115,7 @@ def number(value: Any) -> str:
 def figure(chart: Chart) -> str:
     """A chart's place in the page and its data."""
     content = {"spec": {"description": chart.title, **chart.spec}, "columns": chart.columns,
-               "data": compressed(packed(chart.rows))}
+               "data": compressed(to_json(packed(chart.rows)))}
     return (f"<figure><h3>{escape(chart.title)}</h3><figcaption>{escape(chart.caption)}</figcaption>"
             f'<div class="chart" data-chart="data-{chart.name}"></div>'
             f"{data_element(f'data-{chart.name}', content)}</figure>")

@@ -43,7 +43,7 @@ SCRIPT = """
 (() => {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const unpacked = (text) => new Response(new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))])
-    .stream().pipeThrough(new DecompressionStream("gzip"))).json();
+    .stream().pipeThrough(new DecompressionStream("gzip")));
   // A column is a list, or {words, index} for names that repeat.
   const rows = (table) => {
     const names = Object.keys(table);
@@ -70,7 +70,7 @@ SCRIPT = """
     const {spec, columns, data} = read(element.dataset.chart);
     const width = element.clientWidth;
     try {
-      const whole = {...sized(spec, columns, width), data: {values: rows(await unpacked(data))}};
+      const whole = {...sized(spec, columns, width), data: {values: rows(await unpacked(data).json())}};
       const actions = {export: true, source: false, compiled: false, editor: false};
       await vegaEmbed(element, whole, {renderer: "svg", actions});
       element.dataset.width = width;
@@ -81,6 +81,8 @@ SCRIPT = """
   };
   const all = [...document.querySelectorAll(".chart")];
   (async () => {
+    const code = document.getElementById("libraries").textContent;
+    new Function(await unpacked(code).text())();  // defines vegaEmbed
     for (const element of all) await draw(element);
     document.body.dataset.drawn = all.length;
   })();
@@ -111,7 +113,7 @@ PAGE = """<!DOCTYPE html>
 </head>
 <body>
 {body}
-{libraries}
+<script type="text/plain" id="libraries">{libraries}</script>
 <script>{script}</script>
 </body>
 </html>
@@ -119,5 +121,5 @@ PAGE = """<!DOCTYPE html>
 
 
 def page(body: str, libraries: str) -> str:
-    """The whole document around its content; `libraries` is the script element that defines vegaEmbed."""
+    """The whole document around its content; `libraries` is compressed JavaScript that defines vegaEmbed."""
     return PAGE.format(policy=POLICY, style=STYLE, body=body, libraries=libraries, script=SCRIPT)

@@ -1,0 +1,135 @@
+"""The report: complete, escaped, small, without a network, and drawn by a real browser where there is one."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import vl_convert
+
+from plotting import synthetic
+from plotting.test_templates import walk
+from variance_dynamics.plotting import report
+from variance_dynamics.plotting.javascript import compressed, data_element
+from variance_dynamics.plotting.report_charts import CHARTS
+
+EVIL = '</script><script>alert("x")</script>'
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update", "--hide-scrollbars",
+         "--virtual-time-budget=60000"]
+ARMS = ("gpt2", "std_005", "std_1", "wd_0", "wd_1", "constant_lr", "kaiming", "small_init")
+
+
+def detail(sources):
+    cell = {"effect": 0.5, "lo": 0.25, "hi": None, "n": 5, "p_holm": 0.03}
+    found = {"verdict": "contradicted", "effect": -0.125, "ci_low": -0.5, "ci_high": None, "n": 5,
+             "note": EVIL, "cells": {EVIL: cell}}
+    claim = {"origin": "paper", "sentence": f"A claim {EVIL}", "effect": "an effect", "rule": "a rule",
+             "sources": dict.fromkeys(sources, found)}
+    return {"rule_of_all": "one rule", "claims": {"e1_regimes": claim}}
+
+
+def recipes(source="local"):
+    return pd.DataFrame([(source, "MLP", "layer 1", EVIL, 0.125, np.nan, np.nan, "theory")],
+                        columns=["source", "model", "part", "quantity", "value", "lo", "hi", "basis"])
+
+
+@pytest.fixture(scope="module")
+def tables():
+    made = synthetic.small(arms=("gpt2", EVIL), source=EVIL)
+    return made | {"recipes": recipes(EVIL)}
+
+
+@pytest.fixture(scope="module")
+def path(tables, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    report.write(path, tables, detail([EVIL]), {"gpt2": {"lr": 0.125, "arms": [EVIL]}})
+    return path
+
+
+def test_names_from_data_and_params_are_only_text(path):
+    text = path.read_text()
+    assert EVIL not in text
+    assert "alert(\"" not in text
+    assert text.count("<script") == text.count("</script>") == len(CHARTS) + 2
+
+
+def test_it_asks_for_nothing_outside(path):
+    text = re.sub(r"<script>.*?</script>", "", path.read_text(), flags=re.DOTALL)
+    assert not re.search(r"""(src|href)=["']?[^"'#]""", text)
+    assert "default-src 'none'" in text
+
+
+def test_it_tells_claims_recipes_params_and_versions(path):
+    text = path.read_text()
+    assert 'class="verdict contradicted">contradicted<' in text
+    assert "-0.125 [-0.5, –]" in text
+    assert "one rule" in text and "a rule" in text and "0.03" in text
+    assert "<td>0.125</td>" in text
+    assert "lr: 0.125" in text
+    assert "torch " in text
+
+
+def test_the_same_tables_give_the_same_bytes(path, tables, tmp_path):
+    again = tmp_path / "report.html"
+    report.write(again, tables, detail([EVIL]), {"gpt2": {"lr": 0.125, "arms": [EVIL]}})
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_what_was_not_run_is_left_out(tables):
+    body = report.body({"e3_loss": tables["e3_loss"]}, detail(["local"]), {})
+    assert body.count('class="chart"') == 1
+    assert "Recipes" not in body
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_chart_compiles_and_its_fields_exist(tables, name):
+    chart = CHARTS[name](tables[name])
+    rows = json.loads(chart.rows.iloc[:50].to_json(orient="records"))
+    vl_convert.vegalite_to_vega({**chart.spec, "data": {"values": rows}})
+    named = {part["field"] for part in walk(chart.spec) if isinstance(part.get("field"), str)}
+    asked = set(re.findall(r"datum\.(\w+)", json.dumps(chart.spec)))
+    assert named | asked <= set(chart.rows), name
+    assert EVIL not in json.dumps(chart.spec.get("transform")), "no expression holds a name from the data"
+    assert any("tooltip" in part for part in walk(chart.spec))
+
+
+def test_a_full_study_beside_a_recorded_one_stays_below_two_megabytes(tmp_path):
+    """Eight arms and three data sets, twice, with noise so that compression has nothing to gain."""
+    noise = np.random.default_rng(0)
+    runs = [synthetic.tables(ARMS, ("wine", "digits", "mnist"), source) for source in ("local", "full-cpu")]
+    tables = {name: pd.concat([run[name] for run in runs], ignore_index=True) for name in runs[0]}
+    for table in tables.values():
+        for column in table.select_dtypes("float").columns.difference(["std", "lr"]):
+            table[column] *= noise.uniform(0.9, 1.1, len(table))
+    report.write(tmp_path / "report.html", tables, detail(["local", "full-cpu"]), {})
+    assert (tmp_path / "report.html").stat().st_size < 2_000_000
+
+
+def test_packed_columns_lose_nothing_that_is_shown():
+    rows = pd.DataFrame({"name": ["a", "b", "a"], "value": [0.123456, np.nan, np.inf], "n": [1, 2, 3]})
+    assert report.packed(rows) == {"name": {"words": ["a", "b"], "index": [0, 1, 0]},
+                                   "value": [0.1235, None, None], "n": [1, 2, 3]}
+
+
+def test_data_elements_hold_no_markup():
+    element = data_element("x", {"name": "<&>", "rows": compressed("[1]")})
+    assert element.count("<") == 2
+    assert json.loads(element.partition(">")[2].removesuffix("</script>"))["name"] == "<&>"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+@pytest.mark.parametrize("width", [1100, 390])
+def test_a_browser_draws_every_chart(path, tmp_path, width):
+    picture = tmp_path / "page.png"
+    flags = [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000"]
+    command = [BROWSER, *flags, f"--screenshot={picture}", "--dump-dom", path.as_uri()]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    assert f'data-drawn="{len(CHARTS)}"' in page
+    assert "could not be drawn" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert page.count('class="marks"') == len(CHARTS)
+    assert picture.stat().st_size > 20_000
