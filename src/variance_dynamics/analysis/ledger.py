@@ -37,8 +37,9 @@ def _told(found: Verdict) -> dict[str, Any]:
 
 def markdown(found: dict[str, Any]) -> str:
     """The table of claims from claims_detail.json as read: a row per claim, a column per source."""
-    claims = found["claims"]
-    sources = list(dict.fromkeys(source for claim in claims.values() for source in claim["sources"]))
+    claims = {name: found["claims"][name] for name in CLAIMS}
+    sources = sorted({source for claim in claims.values() for source in claim["sources"]},
+                     key=lambda name: (name != "local", name))
     header = ["claim", "what is measured", *("this run" if name == "local" else name for name in sources)]
     lines = [header, ["---"] * len(header)]
     for name, claim in claims.items():

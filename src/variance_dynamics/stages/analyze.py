@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from variance_dynamics import params, rows
-from variance_dynamics.analysis import claims, ledger
+from variance_dynamics.analysis import claims, ledger, recipes
 from variance_dynamics.analysis.over_seeds import significant
 from variance_dynamics.analysis.params import AnalyzeParams
 from variance_dynamics.analysis.source import Found, analyzed
@@ -28,6 +28,9 @@ def main() -> None:
     drop_unnamed(DATA / "gpt2", items)
     found = {LOCAL: analyzed(DATA, rules, items)}
     found |= {name: analyzed(folder, rules) for name, folder in folders.items()}
+    for source in found.values():
+        cells = claims.cells(source.effects, rules)
+        source.tables |= {"claims_cells": cells, "recipes": recipes.table(source.tables, cells, rules)}
     write_tables(found)
     verdicts = {name: claims.judge(source.effects, rules) for name, source in found.items()}
     metrics = found[LOCAL].metrics | {"claims": ledger.summary(verdicts[LOCAL]),
