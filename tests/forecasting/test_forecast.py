@@ -45,7 +45,8 @@ def test_init_is_forgotten_when_its_share_is_below_a_twentieth():
 
 
 @pytest.mark.parametrize(("run", "ending"), [
-    ({"lr": 6e-4, "steps": 5000}, "frozen"), ({"lr": 6e-4, "steps": 5000, "schedule": "constant"}, "moving"),
+    ({"lr": 6e-4, "steps": 5000}, "frozen"), ({"lr": 1e-3, "steps": 300, "warmup": 30}, "frozen"),
+    ({"lr": 6e-4, "steps": 5000, "schedule": "constant"}, "moving"),
     ({"lr": 6e-4, "steps": 200_000, "schedule": "constant"}, "in equilibrium"),
     ({"lr": 1e-3, "steps": 300, "weight_decay": 0.0, "min_lr_ratio": 0.0}, "frozen"),
     ({"lr": 6e-4, "steps": 5000, "weight_decay": 0.0, "schedule": "constant"}, "moving")])

@@ -15,7 +15,8 @@ from variance_dynamics.theory import null_law
 RUN = {"lr": 1e-3, "steps": 400, "schedule": "cosine", "warmup_steps": 20, "weight_decay": 0.1,
        "min_lr_ratio": 0.1}
 SCHEDULE = Schedule(1e-3, 400, "cosine", 20, 0.1, 0.1)
-RATIOS = {"q": (1.0, 1.1), "k": (0.1, 0.3), "v": (-0.5, -0.2), "mlp_in": (1.0, 0.4, 0.9), "mlp_out": (2.0,)}
+RATIOS = {"q": (1.0, 1.1), "k": (0.1, 0.3), "v": (-0.5, -0.2), "mlp_in": (1.0, 0.4, 0.9), "mlp_out": (2.0,),
+          "attn_out": (0.1, 1.0, 3.0)}
 
 
 def weights(steps=(0, 50, 400)):
@@ -40,14 +41,15 @@ def test_ratios_come_back_and_verdicts_follow(run):
     made, recorded = forecast_of(str(run), None, {})
     assert made.schedule == SCHEDULE and made.sigma_0 == pytest.approx(0.02)
     found = {verdict.role: verdict for verdict in recorded.roles}
-    assert list(found) == list(RATIOS)
+    assert list(found) == ["q", "k", "v", "attn_out", "mlp_in", "mlp_out"]
     for role, ratios in RATIOS.items():
         assert found[role].ratio == pytest.approx(float(np.median(ratios)))
         assert (found[role].ratio_low, found[role].ratio_high) == pytest.approx((min(ratios), max(ratios)))
     assert {role: verdict.verdict for role, verdict in found.items()} == {
         "q": "as the law says", "k": "grows less", "v": "shrinks against the law",
-        "mlp_in": "as the law says, but 1 of 3 do not", "mlp_out": "grows more"}
-    assert recorded.lawful == 4 and recorded.last == 400
+        "mlp_in": "as the law says, but for 1 of 3", "mlp_out": "grows more",
+        "attn_out": "scattered around the law"}
+    assert recorded.lawful == 5 and recorded.last == 400
 
 
 def test_no_verdict_before_momentum_has_settled(tmp_path):

@@ -18,7 +18,7 @@ LONGEST = 10_000_000
 FORGOTTEN = 0.05
 """Init is forgotten once its share of the variance is below this."""
 NEAR = 0.05
-"""In equilibrium: |ln(std / equilibrium)| within this."""
+"""In equilibrium: |ln(std / equilibrium)| within this, once init is forgotten."""
 STILL = 0.01
 """Frozen: std changes by less than this share of it over the last tenth of the steps."""
 
@@ -79,7 +79,7 @@ class Forecast:
     def equilibrium(self) -> Floats:
         """[T] std at which the learning rate of each update, kept, would settle; inf without weight decay."""
         rates, decay = self.schedule.rates, self.schedule.weight_decay
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             settled: Floats = np.sqrt(rates / (decay * (2 - rates * decay)))
         return settled
 
@@ -115,15 +115,16 @@ class Forecast:
 
     @property
     def met_equilibrium(self) -> int | None:
-        """Updates after the warmup until std first was the equilibrium of its lr; None if never."""
-        met = np.flatnonzero(self._settled[self.schedule.warmup:])
-        return int(met[0]) + self.schedule.warmup + 1 if met.size else None
+        """Updates until std, with init forgotten, first was the equilibrium of its lr; None if never."""
+        met = np.flatnonzero(self._settled)
+        return int(met[0]) + 1 if met.size else None
 
     @property
     def _settled(self) -> "NDArray[np.bool_]":
-        """[T] whether the std after update t is the equilibrium of that update's lr."""
+        """[T] whether the std after update t is its lr's equilibrium, and not because init was near it."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.abs(np.log(self.std[1:] / self.equilibrium)) <= NEAR
+            near = np.abs(np.log(self.std[1:] / self.equilibrium)) <= NEAR
+        return near & (self.share_of_init[1:] < FORGOTTEN)
 
 
 def forecast(std: float, lr: float, steps: int, schedule: str = "cosine", warmup: int = 0,

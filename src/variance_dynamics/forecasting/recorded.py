@@ -143,4 +143,6 @@ def _verdict(ratios: "pd.Series[float]", last: int) -> str:
     if not LAW[0] <= middle <= LAW[1]:
         return "grows less" if middle < LAW[0] else "grows more"
     outside = int((~ratios.between(*LAW)).sum())
-    return f"as the law says, but {outside} of {len(ratios)} do not" if outside else "as the law says"
+    if outside > len(ratios) / 2:
+        return "scattered around the law"
+    return f"as the law says, but for {outside} of {len(ratios)}" if outside else "as the law says"

@@ -48,7 +48,7 @@ def _ending(made: Forecast) -> str:
     before = f"; it first met the equilibrium of its lr at step {met:,}" if met is not None else ""
     last = float(made.equilibrium[-1])
     known = math.isfinite(last) and last > 0
-    away = f" at {made.std[-1] / last:.3g} times the equilibrium of the last lr" if known else ""
+    away = f" at {made.std[-1]:.4g} (the last lr would settle at {last:.4g})" if known else ""
     meaning = {"in equilibrium": "in equilibrium with its lr", "frozen": f"frozen by the lr{away}",
                "moving": f"still moving{away}"}
     return meaning[made.ending] + before
@@ -129,8 +129,10 @@ def save_png(path: str | Path, made: Forecast, recorded: Recorded | None = None)
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     steps = np.unique(np.linspace(0, made.schedule.steps, 1001).round().astype(int))
+    label: str | None = "recorded, each matrix"
     for _, rows in recorded.std.groupby(["role", "layer", "seed"]) if recorded else []:
-        axes.plot(rows["step"], rows["measured"], color="0.6", linewidth=0.6)
+        axes.plot(rows["step"], rows["measured"], color="0.6", linewidth=0.6, label=label)
+        label = None
     settled = made.equilibrium[steps[1:] - 1]
     axes.plot(steps[1:], settled, "--", color="tab:orange", label="sigma_eq of the current lr")
     axes.plot(steps, made.std[steps], color="tab:blue", label="null law")
