@@ -6,9 +6,11 @@ import pytest
 
 from analysis.synthetic import STDS, TASKS, fan_factor, params, sweep
 from variance_dynamics.analysis import bands, e1, outcomes
+from variance_dynamics.analysis.layers import per_layer
 
 PARAMS = params()
 STEP = STDS[1] / STDS[0]
+KEYS = [*bands.CELL, "std"]
 
 
 def natural(dataset, optimizer, depth, width, seed):
@@ -140,12 +142,12 @@ def test_layers_are_geometric_means_with_predictions():
             for run in models.itertuples() for layer in range(1, 5)
             for step, stat in ((0, "second_moment"), (0, "grad_norm"), (20, "grad_norm"))]
     layers = pd.DataFrame(rows, columns=["run", "step", "layer", "stat", "value"])
-    table = e1.per_layer(found, layers, PARAMS)
+    table = per_layer(found, layers, KEYS, PARAMS)
     row = pick(table, layer=3, stat="second_moment", std=0.1)
     assert row["value"].item() == pytest.approx(0.01 * 3 * 24 ** (1 / 4)) and row["n"].item() == 4
     assert set(table["stat"]) == {"second_moment", "grad_norm", "grad_norm_end"}
     assert row["predicted"].item() == pytest.approx(64 * 0.1**2 * (64 * 0.1**2) ** 2)
-    zero = e1.per_layer(found, layers.assign(value=layers["value"].where(layers["layer"] != 2, 0)), PARAMS)
+    zero = per_layer(found, layers.assign(value=layers["value"].where(layers["layer"] != 2, 0)), KEYS, PARAMS)
     assert pick(zero, layer=2)["value"].isna().all() and pick(zero, layer=1)["value"].notna().all()
 
 

@@ -25,6 +25,8 @@ def accuracy(optimizer, depth, scheme, lr, seed):
 
 MODELS, CURVES = comparison(steps, accuracy)
 OUTCOMES = outcomes.of(MODELS, CURVES, PARAMS)
+MOMENTS = [(run, 0, layer, "second_moment", 2.0**layer) for run in MODELS["run"] for layer in (1, 3)]
+LAYERS = pd.DataFrame(MOMENTS, columns=["run", "step", "layer", "stat", "value"])
 
 
 def pick(table, **values):
@@ -34,7 +36,7 @@ def pick(table, **values):
 
 
 def test_best_lr_is_the_one_of_least_validation_loss():
-    table = e2.tables(OUTCOMES, CURVES, PARAMS)["e2_lr"]
+    table = e2.tables(OUTCOMES, CURVES, LAYERS, PARAMS)["e2_lr"]
     best = table[table["best"]].set_index(["depth", "scheme"])["lr"]
     assert best[3, "kaiming"] == best[3, "xavier_sqrt2"] == 1.0 and best[3, "xavier"] == 0.1
     assert set(table.loc[table["best"] & table["at_grid_end"], "scheme"]) == {"kaiming", "xavier_sqrt2"}
@@ -112,7 +114,7 @@ def test_claim_effects_are_one_row_per_cell_and_seed_and_primary_cells_are_few()
 def test_without_xavier_there_is_nothing_to_claim():
     found = OUTCOMES[OUTCOMES["scheme"] != "xavier"]
     assert e2.claim_effects(found, PARAMS).empty
-    assert e2.tables(found, CURVES, PARAMS)["e2_gap"].empty
+    assert e2.tables(found, CURVES, LAYERS, PARAMS)["e2_gap"].empty
 
 
 def test_control_s_gap_is_zero_and_a_difference_shows():
@@ -123,7 +125,7 @@ def test_control_s_gap_is_zero_and_a_difference_shows():
 
 
 def test_curves_are_means_over_seeds_at_the_chosen_lrs():
-    table = e2.tables(OUTCOMES, CURVES, PARAMS)["e2_curves"]
+    table = e2.tables(OUTCOMES, CURVES, LAYERS, PARAMS)["e2_curves"]
     ends = pick(table, depth=3, scheme="kaiming", lr_kind="best", stat="train_loss")
     assert list(ends["step"]) == list(range(4, STEPS, 5)) and (ends["lr"] == 1.0).all()
     assert ends["mean"].iloc[-1] == pytest.approx(0.1 * np.log(10))
@@ -136,7 +138,7 @@ def test_loss_means_take_diverged_seeds_at_the_cap():
     worse = CURVES.copy()
     lost = worse["run"].isin(MODELS[MODELS["seed"] == 0]["run"])
     worse.loc[lost & (worse["stat"] == "val_loss"), "value"] = np.inf
-    table = e2.tables(outcomes.of(MODELS, worse, PARAMS), worse, PARAMS)["e2_curves"]
+    table = e2.tables(outcomes.of(MODELS, worse, PARAMS), worse, LAYERS, PARAMS)["e2_curves"]
     first = pick(table, scheme="kaiming", depth=3, lr_kind="shared", stat="val_loss", step=0).iloc[0]
     assert first["mean"] == pytest.approx((9 * np.log(10) + 2 * np.log(10)) / 10) and np.isfinite(first["hi"])
 
@@ -149,5 +151,13 @@ def test_metrics_are_numbers_with_unique_names():
 
 def test_nothing_depends_on_the_order_of_rows():
     models, curves = (frame.sample(frac=1, random_state=1) for frame in (MODELS, CURVES))
-    for name, table in e2.tables(outcomes.of(models, curves, PARAMS), curves, PARAMS).items():
-        pd.testing.assert_frame_equal(table, e2.tables(OUTCOMES, CURVES, PARAMS)[name])
+    for name, table in e2.tables(outcomes.of(models, curves, PARAMS), curves, LAYERS, PARAMS).items():
+        pd.testing.assert_frame_equal(table, e2.tables(OUTCOMES, CURVES, LAYERS, PARAMS)[name])
+
+
+def test_second_moments_of_each_scheme_beside_theory_s():
+    table = e2.tables(OUTCOMES, CURVES, LAYERS, PARAMS)["e2_layers"]
+    assert np.allclose(table["value"], 2.0 ** table["layer"]) and (table["n"] == 10).all()
+    theory = pick(table, depth=3, layer=3).set_index("scheme")["predicted"]
+    assert theory["kaiming"] == pytest.approx(2.0) and theory["xavier"] == pytest.approx(
+        64 * 2 / 128 * (32 * 2 / 128) * (32 * 2 / 74))

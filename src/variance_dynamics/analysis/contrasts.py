@@ -39,6 +39,11 @@ def capped(rows: pd.DataFrame, loss: str) -> "pd.Series[float]":
     return rows[loss].astype(float).fillna(np.inf).clip(upper=rows["cap"])
 
 
+def at_shared_lr(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The runs at the lr that all schemes share."""
+    return outcomes[outcomes["shared"].astype(bool)]
+
+
 def selected(outcomes: pd.DataFrame) -> pd.DataFrame:
     """The runs to compare, with lr_kind: those at the shared lr, and those at their scheme's best lr.
 
@@ -48,7 +53,7 @@ def selected(outcomes: pd.DataFrame) -> pd.DataFrame:
     lrs = [outcomes[key] for key in [*keys, "lr"]]
     means = capped(outcomes, "val_loss").groupby(lrs).mean().reset_index()
     best = means.sort_values(["val_loss", "lr"], kind="stable").drop_duplicates(keys)[[*keys, "lr"]]
-    return pd.concat([outcomes[outcomes["shared"]].assign(lr_kind=SHARED),
+    return pd.concat([at_shared_lr(outcomes).assign(lr_kind=SHARED),
                       outcomes.merge(best, on=[*keys, "lr"]).assign(lr_kind=BEST)], ignore_index=True)
 
 

@@ -7,21 +7,20 @@ from variance_dynamics.analysis import bands as band_of
 from variance_dynamics.analysis import effects
 from variance_dynamics.analysis.bands import CELL
 from variance_dynamics.analysis.edges import half_of_seeds
+from variance_dynamics.analysis.layers import per_layer
 from variance_dynamics.analysis.over_seeds import over_seeds, trend, within
 from variance_dynamics.analysis.params import AnalyzeParams
-from variance_dynamics.theory.finite_width import log_second_moment
-from variance_dynamics.theory.propagation import forward_second_moment, gradient_norm
 
 Tables = dict[str, pd.DataFrame]
 REGIMES = ("trains", "vanishing", "exploding", "stalled")
-SHAPE = ["dataset", "depth", "width"]
 PAPER = ["jaccard", "paper_share", "band_share"]
 
 
 def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) -> Tables:
     """The e1_* tables; `outcomes` from outcomes.of, `layers` as the stage wrote it."""
     bands = band_of.of(outcomes)
-    return {"e1_loss": loss(outcomes, params), "e1_layers": per_layer(outcomes, layers, params),
+    return {"e1_loss": loss(outcomes, params),
+            "e1_layers": per_layer(outcomes, layers, [*CELL, "std"], params),
             "e1_edges": edges(bands, params), "e1_slopes": slopes(bands, params),
             "e1_overlap": overlap(bands, params),
             "e1_widths": widths(bands, params), "e1_depth_law": depth_law(bands, params)}
@@ -97,43 +96,6 @@ def depth_law(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 
 def _exponent(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
     return trend(np.log(x.to_numpy(dtype=np.float64)), np.log(y.to_numpy(dtype=np.float64)))
-
-
-def per_layer(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Geometric means over seeds: second_moment and grad_norm at init, grad_norm_end at the last evaluation.
-
-    Zero has no logarithm: a cell where a seed has zero, or diverged, has no value.
-    """
-    last = layers.loc[layers["stat"] == "grad_norm", "step"].max()
-    end = layers[(layers["stat"] == "grad_norm") & (layers["step"] == last)].assign(stat="grad_norm_end")
-    rows = pd.concat([layers[layers["step"] == 0], end])
-    rows = rows.merge(outcomes[["run", *CELL, "std", "seed"]], on="run")
-    value = rows["value"].where(np.isfinite(rows["value"]) & (rows["value"] > 0))
-    keys = [*CELL, "std", "layer", "stat"]
-    table = over_seeds(rows.assign(value=np.log(value)), keys, ["value"], params)
-    table = table.rename(columns={"value_lo": "lo", "value_hi": "hi"})
-    table = table.assign(**{name: np.exp(table[name]) for name in ("value", "lo", "hi")})
-    return table.merge(predicted_layers(outcomes), on=[*SHAPE, "std", "layer", "stat"], how="left")
-
-
-def predicted_layers(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Theory's second moment, and gradient norm of one sample, of each layer at init, per shape and std.
-
-    predicted: mean over initialisations. predicted_typical: geometric mean of one sample's second moment,
-    lower by what finite width costs (1812.05994); samples that differ average over some of it.
-    """
-    task = ["features", "classes", "input_second_moment"]
-    rows = []
-    for dataset, depth, width, std, features, classes, moment in (
-            outcomes[[*SHAPE, "std", *task]].drop_duplicates().itertuples(index=False)):
-        shape = band_of.sizes(features, classes, depth, width)
-        signal = forward_second_moment(shape, std, moment)
-        gradient = gradient_norm(shape, std, moment, error=(1 - 1 / classes) ** 0.5)
-        typical = list(signal * np.exp([log.mean for log in log_second_moment(shape)]))
-        known = (("second_moment", signal, typical), ("grad_norm", gradient, [np.nan] * depth))
-        rows += [(dataset, depth, width, std, layer, stat, *values) for stat, *both in known
-                 for layer, values in enumerate(zip(*both, strict=True), 1)]
-    return pd.DataFrame(rows, columns=[*SHAPE, "std", "layer", "stat", "predicted", "predicted_typical"])
 
 
 def shapes_with_all_regimes(outcomes: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import pandas as pd
 from variance_dynamics.analysis import contrasts, effects
 from variance_dynamics.analysis.bands import sizes
 from variance_dynamics.analysis.contrasts import BEST, CELL, GRID, MEASURES, SHARED, STEPS
+from variance_dynamics.analysis.layers import per_layer
 from variance_dynamics.analysis.outcomes import smoothed, train_loss
 from variance_dynamics.analysis.over_seeds import over_seeds, p_values, trend, within
 from variance_dynamics.analysis.params import AnalyzeParams
@@ -18,11 +19,13 @@ GRADIENT_SCALED = ("sgd", "momentum")
 KEYS = [*CELL, "scheme", "lr", "lr_kind"]
 
 
-def tables(outcomes: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeParams) -> Tables:
-    """The e2_* tables; `outcomes` from outcomes.of."""
+def tables(outcomes: pd.DataFrame, curves: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams
+           ) -> Tables:
+    """The e2_* tables; `outcomes` from outcomes.of, `curves` and `layers` as the stage wrote them."""
     chosen = contrasts.selected(outcomes)
     return {"e2_curves": training_curves(chosen, curves, params), "e2_threshold": threshold(chosen, params),
             "e2_lr": contrasts.learning_rates(outcomes, params),
+            "e2_layers": per_layer(contrasts.at_shared_lr(outcomes), layers, [*CELL, "scheme"], params),
             "e2_gap": gap(outcomes, params), "e2_contrasts": against_reference(outcomes, params)}
 
 

@@ -43,8 +43,8 @@ def analyzed(folder: Path, params: AnalyzeParams, items: list[str] | None = None
         found.add("mlp_sweep", e1.tables(runs, layers, params), e1.claim_effects(runs, params),
                   e1.metrics(runs, params))
     if (folder / "init_comparison").is_dir():
-        runs, curves, _ = mlp_tables(folder / "init_comparison", params)
-        found.add("init_comparison", e2.tables(runs, curves, params), e2.claim_effects(runs, params),
+        runs, curves, layers = mlp_tables(folder / "init_comparison", params)
+        found.add("init_comparison", e2.tables(runs, curves, layers, params), e2.claim_effects(runs, params),
                   e2.metrics(runs, params))
     names = sorted(path.name for path in (folder / "gpt2").glob("*/")) if items is None else items
     if names:
