@@ -169,8 +169,9 @@ def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     chunks = -(-hidden.shape[0] * head.shape[0] // LOGITS_AT_ONCE.get(device, 2**29))
     rows = -(-hidden.shape[0] // chunks)
+    settings = (dtype, rows, torch.is_grad_enabled())
     with torch.autocast(device, enabled=False):
-        loss: Tensor = _CrossEntropy.apply(hidden, head, targets, dtype, rows)  # type: ignore[no-untyped-call]
+        loss: Tensor = _CrossEntropy.apply(hidden, head, targets, *settings)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -179,9 +180,8 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, dtype: torch.dtype, rows: int
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, dtype: torch.dtype, rows: int, need: bool
     ) -> Tensor:
-        need = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         x, w = hidden.to(dtype), _padded(head.to(dtype))
         total, dx, dw = torch.zeros((), device=x.device), [], None
         for x_part, part in zip(torch.split(x, rows), torch.split(targets, rows), strict=True):
@@ -195,16 +195,16 @@ class _CrossEntropy(torch.autograd.Function):
                 dx.append(d @ w)
                 dw_part = (d.t() @ x_part).to(head.dtype)
                 dw = dw_part if dw is None else dw + dw_part
-        if need and dw is not None:
+        if dw is not None:
             ctx.save_for_backward(torch.cat(dx), dw[: head.shape[0]])
         ctx.count, ctx.hidden_dtype = len(targets), hidden.dtype
         return total / len(targets)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dx, dw = ctx.saved_tensors
         scale = grads[0] / ctx.count
-        return dx.to(ctx.hidden_dtype) * scale, dw * scale, None, None, None
+        return dx.to(ctx.hidden_dtype) * scale, dw * scale, None, None, None, None
 
 
 def _minus_one_hot(p: Tensor, targets: Tensor) -> Tensor:
