@@ -57,6 +57,15 @@ def test_torch_s_own_init_passes_and_is_recognised(init, recipe):
     assert not audit(dense(init), recipe).alarms
 
 
+def test_torch_s_own_layers_at_their_defaults_are_recognised():
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(64, 4, 128, batch_first=True), 3)
+    model = nn.ModuleDict({"embedding": nn.Embedding(100, 64), "encoder": encoder, "head": nn.Linear(64, 10)})
+    report = audit(model)
+    assert not report.alarms and report.recipe == "torch_default" and len(report.rows) == 2 + 3 * 6
+    assert {row.note for row in audit(model, "xavier").alarms} == {"PyTorch's default left in place"}
+
+
 def drawn(model, recipe, seed, std=0.02):
     """`model` drawn anew by a scheme, slice by slice."""
     config = model.config.to_dict() if hasattr(model, "config") else None
@@ -211,6 +220,12 @@ def test_ties_are_judged_once_in_memory_and_as_copies_in_a_file(tmp_path):
     save_file({name: value.clone() for name, value in model.state_dict().items()}, tmp_path / "m.safetensors")
     found = verdicts(tmp_path / "m.safetensors")
     assert {found["lm_head.weight"], found["transformer.wte.weight"]} == {"as the recipe says", "tied"}
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_head_that_is_tied_and_not_stored_is_said(tmp_path, family):
+    transformer(family, tie_word_embeddings=family == "gpt2").save_pretrained(tmp_path)
+    assert ("tied to the embedding" in " ".join(audit(tmp_path).notes)) == (family == "gpt2")
 
 
 def test_nan_in_a_bias_is_an_alarm():

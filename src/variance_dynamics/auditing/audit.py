@@ -82,7 +82,7 @@ def audit(source: "str | Path | nn.Module | Mapping[str, Tensor]", recipe: str =
     if not rows:
         raise BadInput(f"{checkpoint.source}: no weight matrix among {len(shapes)} tensors: expected a model")
     broken = tuple(name for name, moments in vectors.items() if moments.broken)
-    report = Audit(checkpoint.source, tuple(rows), broken=broken, notes=_left_out(checkpoint))
+    report = Audit(checkpoint.source, tuple(rows), broken=broken, notes=tuple(_absent(checkpoint, rows)))
     if trained:
         return report
     report = _judged(report, recipe, std or _config_std(config), _all_ties(checkpoint, rows))
@@ -147,17 +147,22 @@ def _judged(report: Audit, recipe: str, sigma: float, ties: Mapping[str, str]) -
 
 def _check_fit(source: str, rows: list[Row], fit: Fit) -> None:
     z = z_score(judge.TESTS * len(rows))
-    expected = [(row, judge.expected_std(fit.recipe, row.parameter, fit.sigma)) for row in rows]
-    judgeable = [(row, std) for row, std in expected if std is not None and row.moments.std > 0]
-    fitting = sum(judge.within(row, std, z) for row, std in judgeable)
+    expected = [(row, judge.accepted(fit.recipe, row.parameter, fit.sigma)) for row in rows]
+    judgeable = [(row, allowed) for row, allowed in expected if allowed and row.moments.std > 0]
+    fitting = sum(any(judge.within(row, std, z) for std in allowed) for row, allowed in judgeable)
     if judgeable and fitting < ENOUGH * len(judgeable):
         raise BadInput(f"{source}: no recipe fits (the nearest, {fit.recipe}, {fitting} of {len(judgeable)} "
                        "matrices): expected a model at step 0; name its --recipe, or measure with --trained")
 
 
-def _left_out(checkpoint: Checkpoint) -> tuple[str, ...]:
+def _absent(checkpoint: Checkpoint, rows: list[Row]) -> Iterator[str]:
     types = ", ".join(sorted(set(checkpoint.skipped.values())))
-    return (f"{len(checkpoint.skipped)} tensors of type {types} were left out",) if types else ()
+    if types:
+        yield f"{len(checkpoint.skipped)} tensors of type {types} were left out"
+    language_model = any("LM" in name for name in checkpoint.config.get("architectures") or ())
+    headless = all(row.parameter.role != "readout" for row in rows)
+    if language_model and headless and checkpoint.config.get("tie_word_embeddings", True):
+        yield "the head is not in the file: it is tied to the embedding"
 
 
 def _doubts(vectors: Mapping[str, Moments], recipe: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from variance_dynamics.auditing.moments import Moments
 from variance_dynamics.auditing.sampling import FAMILIES, family, freedom, largest, ratio_bounds, z_score
 from variance_dynamics.errors import BadInput
-from variance_dynamics.init.schemes import SCHEMES, torch_default
+from variance_dynamics.init.schemes import SCHEMES, torch_default, xavier
 from variance_dynamics.roles import EMBEDDINGS, RESIDUAL, Parameter
 from variance_dynamics.tracking.find_roles import UNKNOWN
 from variance_dynamics.tracking.pieces import Piece
@@ -84,6 +84,26 @@ def expected_std(recipe: str, parameter: Parameter, sigma: float) -> float | Non
         return None
 
 
+def accepted(recipe: str, parameter: Parameter, sigma: float) -> list[float]:
+    """The std that the recipe allows this parameter, first what the scheme itself gives; empty for none.
+
+    PyTorch's default is drawn by PyTorch too, and not everywhere as the scheme torch_default has it.
+    """
+    own = torch_own(parameter) if recipe == "torch_default" else None
+    return [std for std in (expected_std(recipe, parameter, sigma), own) if std is not None]
+
+
+def torch_own(parameter: Parameter) -> float | None:
+    """PyTorch's own default where it is not U(+-1/sqrt(fan_in)) as in the scheme: embeddings are N(0, 1), and
+    the fused q, k, v of nn.MultiheadAttention Xavier as one matrix. None for an unknown role.
+    """
+    if parameter.role in EMBEDDINGS:
+        return 1.0
+    if "in_proj_weight" in parameter.name:
+        return xavier(replace(parameter, fan_out=3 * parameter.fan_out))
+    return torch_default(parameter) if parameter.role != UNKNOWN else None
+
+
 def within(row: Row, std: float, z: float) -> bool:
     """Whether the measured std is that of draws with this std, as far as sampling error tells."""
     low, high = ratio_bounds(row.freedom, z)
@@ -96,19 +116,20 @@ def _verdict(row: Row, recipe: str, sigma: float, tied: Mapping[str, str], z: fl
     empty = _never_filled(row.moments)
     if empty:
         return replace(row, verdict=NEVER, note=empty)
-    expected = expected_std(recipe, row.parameter, sigma)
-    if expected is None:
+    allowed = accepted(recipe, row.parameter, sigma)
+    if not allowed:
         unknown = row.parameter.role == UNKNOWN
         note = row.note if unknown else f"{recipe} says nothing about role {row.parameter.role}"
         return replace(row, verdict=UNJUDGED, note=note)
     low, high = ratio_bounds(row.freedom, z)
-    row = replace(row, expected=expected, low=low, high=high)
-    wrong = _problems(row, expected, z)
-    if not wrong:
-        return replace(row, verdict=OK)
+    row = replace(row, expected=allowed[0], low=low, high=high)
+    wrong = {std: _problems(row, std, z) for std in allowed}
+    for std in allowed:
+        if not wrong[std]:
+            return replace(row, expected=std, verdict=OK)
     if recipe != "torch_default" and _at_torch_default(row, z):
         return replace(row, verdict=NEVER, note="PyTorch's default left in place")
-    return replace(row, verdict=OFF, note="; ".join([*wrong, *_hints(row, recipe, sigma, z)]))
+    return replace(row, verdict=OFF, note="; ".join([*wrong[allowed[0]], *_hints(row, recipe, sigma, z)]))
 
 
 def _never_filled(moments: Moments) -> str:
@@ -131,12 +152,12 @@ def _problems(row: Row, expected: float, z: float) -> list[str]:
 
 
 def _at_torch_default(row: Row, z: float) -> bool:
-    """nn.Linear and convolutions draw U(+-1/sqrt(fan_in)), nn.Embedding N(0, 1)."""
-    parameter = row.parameter
-    if parameter.role in EMBEDDINGS and within(row, 1.0, z):
-        return True
-    bounded = row.moments.absmax <= (1 + BFLOAT16) / math.sqrt(parameter.fan_in)
-    return bounded and row.moments.kurtosis < -0.6 and within(row, torch_default(parameter), z)
+    """The std of PyTorch's default, and its uniform draws within sqrt(3) std (nn.Embedding's are normal)."""
+    std = torch_own(row.parameter)
+    if std is None or not within(row, std, z):
+        return False
+    bounded = row.moments.absmax <= (1 + BFLOAT16) * math.sqrt(3) * std and row.moments.kurtosis < -0.6
+    return bounded or row.parameter.role in EMBEDDINGS
 
 
 def _hints(row: Row, recipe: str, sigma: float, z: float) -> list[str]:

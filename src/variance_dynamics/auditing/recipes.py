@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from statistics import median
 
-from variance_dynamics.auditing.judge import Row, expected_std, within
+from variance_dynamics.auditing.judge import Row, accepted, expected_std, within
 from variance_dynamics.auditing.sampling import z_score
 from variance_dynamics.errors import BadInput
 from variance_dynamics.init.schemes import SCHEMES
@@ -75,13 +75,12 @@ def _distinct(rows: list[Row]) -> dict[str, tuple[str, ...]]:
 
 
 def _log_likelihood(rows: list[Row], recipe: str, sigma: float) -> float:
-    return sum(_log_density(row, expected_std(recipe, row.parameter, sigma)) for row in rows)
+    return sum(max((_log_density(row, std) for std in accepted(recipe, row.parameter, sigma)),
+                   default=-math.log(WIDTH)) for row in rows)
 
 
-def _log_density(row: Row, expected: float | None) -> float:
+def _log_density(row: Row, expected: float) -> float:
     """Of ln std; its sampling variance is 1 / (2 nu)."""
-    if expected is None:
-        return -math.log(WIDTH)
     error = math.log(row.moments.std / expected)
     gauss = math.exp(-row.freedom * error**2) * math.sqrt(row.freedom / math.pi)
     return math.log((1 - FAULTY) * gauss + FAULTY / WIDTH)
