@@ -16,6 +16,7 @@ Tables = dict[str, pd.DataFrame]
 REFERENCE, RIVAL, CONTROL = "kaiming", "xavier", "xavier_sqrt2"
 GRADIENT_SCALED = ("sgd", "momentum")
 """Optimizers whose step is in proportion to the gradient."""
+SMOOTHED = "smooth_train_loss"
 KEYS = [*CELL, "scheme", "lr", "lr_kind"]
 
 
@@ -36,7 +37,8 @@ def training_curves(chosen: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeP
     """
     rows = curves[curves["run"].isin(chosen["run"])]
     evaluated = rows.loc[rows["stat"].isin(["val_loss", "val_accuracy"]), ["run", "step", "stat", "value"]]
-    long = pd.concat([_smooth_train_loss(rows, params.e2.smoothing_steps), evaluated])
+    smooth = smooth_train_loss(rows, params.e2.smoothing_steps).assign(stat="train_loss")
+    long = pd.concat([smooth, evaluated])
     long = long.merge(chosen[["run", "seed", "cap", "log_k", *KEYS]], on="run")
     losses = long["stat"] != "val_accuracy"
     value = np.where(losses, contrasts.capped(long, "value"), long["value"].fillna(np.exp(-long["log_k"])))
@@ -44,13 +46,19 @@ def training_curves(chosen: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeP
     return within(table, ["mean"], 0, np.inf).rename(columns={"mean_lo": "lo", "mean_hi": "hi"})
 
 
-def _smooth_train_loss(curves: pd.DataFrame, smoothing: int) -> pd.DataFrame:
-    """Means of `smoothing` losses in a row, at the last step of each: run step stat value."""
+def smooth_train_loss(curves: pd.DataFrame, smoothing: int) -> pd.DataFrame:
+    """Means of `smoothing` losses in a row, at the last step of each: run step stat value.
+
+    A recorded run has them already, as SMOOTHED.
+    """
+    known = curves.loc[curves["stat"] == SMOOTHED, ["run", "step", "stat", "value"]]
+    if len(known):
+        return known
     runs = np.sort(curves["run"].unique())
     means = smoothed(train_loss(curves, runs), smoothing)[:, ::smoothing]
     steps = smoothing - 1 + smoothing * np.arange(means.shape[1])
     return pd.DataFrame({"run": np.repeat(runs, len(steps)), "step": np.tile(steps, len(runs)),
-                         "stat": "train_loss", "value": means.ravel()})
+                         "stat": SMOOTHED, "value": means.ravel()})
 
 
 def threshold(chosen: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:

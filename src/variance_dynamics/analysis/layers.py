@@ -38,7 +38,7 @@ def per_layer(outcomes: pd.DataFrame, layers: pd.DataFrame, keys: list[str], par
 
 
 def predicted(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Theory's second moment, and gradient norm of one sample, of each layer at init: rows per INIT and layer.
+    """Theory's second moment, and gradient norm of one sample, of each layer at init, per INIT and layer.
 
     predicted: (root) mean (square) over initialisations. predicted_typical: geometric mean of one sample's
     second moment, lower by what finite width costs (1812.05994); samples that differ average some of it.

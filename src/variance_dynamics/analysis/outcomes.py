@@ -8,30 +8,48 @@ from variance_dynamics.analysis.params import AnalyzeParams, E1Rules
 from variance_dynamics.errors import BadInput
 
 Floats = NDArray[np.float64]
+KEPT = "outcomes.parquet"
+"""What a recorded run has of `measured`, in place of models and of every step's loss."""
 FINAL = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
 
 
 def of(models: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """`models` with one column per outcome, a row per run.
+    """`models` with one column per outcome, a row per run: see `measured` and `judged`."""
+    return judged(measured(models, curves, params), params)
 
-    log_k: loss of guessing, ln(classes), nat. tail_loss: mean train loss of the last steps; inf if not
-    finite. regime, trains: the rule of params e1. steps: minibatches seen until the smoothed loss is
-    below the threshold, at most the budget; censored: it never was. cap: the loss from which a run
-    counts as exploding; means over seeds take min(loss, cap), so that a diverged seed stays a number.
-    val_loss, val_accuracy, test_loss, test_accuracy: the last ones; a diverged model's accuracy is chance.
+
+def measured(models: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """What a run's curves come down to.
+
+    tail_loss: mean train loss of the last steps; inf if not finite. steps: minibatches seen until the
+    smoothed loss is below the threshold, at most the budget; censored: it never was. val_loss,
+    val_accuracy, test_loss, test_accuracy: the last ones; a diverged model's accuracy is chance.
     """
     runs = models.sort_values("run", ignore_index=True)
     loss = train_loss(curves, runs["run"].to_numpy())
-    log_k = np.log(runs["classes"].to_numpy(dtype=np.float64))
-    tail = tail_loss(loss, params.e1.tail_fraction)
-    steps = steps_to(loss, params.e2.threshold * log_k, params.e2.smoothing_steps)
-    budget, regime = loss.shape[1], regimes(tail, log_k, params.e1)
-    runs = runs.assign(log_k=log_k, cap=params.e1.exploding_above * log_k, tail_loss=tail, regime=regime,
-                       trains=regime == "trains", steps=np.fmin(steps, budget), censored=np.isinf(steps),
-                       budget=budget)
+    steps = steps_to(loss, params.e2.threshold * _log_k(runs), params.e2.smoothing_steps)
+    budget = loss.shape[1]
+    runs = runs.assign(tail_loss=tail_loss(loss, params.e1.tail_fraction), steps=np.fmin(steps, budget),
+                       censored=np.isinf(steps), budget=budget)
     final = _final(curves).reindex(runs["run"]).reset_index(drop=True)
     chance = dict.fromkeys(("val_accuracy", "test_accuracy"), 1 / runs["classes"])
     return pd.concat([runs, final.fillna(chance)], axis=1)
+
+
+def judged(runs: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Each run against the loss of guessing.
+
+    log_k: that loss, ln(classes), nat. regime, trains: the rule of params e1. cap: the loss from which a
+    run counts as exploding; means over seeds take min(loss, cap), so that a diverged seed stays a number.
+    """
+    log_k = _log_k(runs)
+    regime = regimes(runs["tail_loss"].to_numpy(), log_k, params.e1)
+    return runs.assign(log_k=log_k, cap=params.e1.exploding_above * log_k, regime=regime,
+                       trains=regime == "trains")
+
+
+def _log_k(runs: pd.DataFrame) -> Floats:
+    return np.asarray(np.log(runs["classes"].to_numpy(dtype=np.float64)))
 
 
 def train_loss(curves: pd.DataFrame, runs: NDArray[np.int32]) -> Floats:

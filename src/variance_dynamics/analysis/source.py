@@ -56,7 +56,10 @@ def analyzed(folder: Path, params: AnalyzeParams, items: list[str] | None = None
 
 
 def mlp_tables(folder: Path, params: AnalyzeParams) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Outcomes, curves and layers of E1 or E2."""
+    """Outcomes, curves and layers of E1 or E2, as its stage or as `keep` wrote them."""
+    if (folder / outcomes.KEPT).is_file():
+        curves, layers = (_read(folder / f"{name}.parquet") for name in MLP[1:])
+        return outcomes.judged(_read(folder / outcomes.KEPT), params), curves, layers
     models, curves, layers = (_read(folder / f"{name}.parquet") for name in MLP)
     return outcomes.of(models, curves, params), curves, layers
 

@@ -1,0 +1,50 @@
+"""A kept run gives the tables, effects and metrics of the raw one, from fewer rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import synthetic
+from variance_dynamics import rows
+from variance_dynamics.analysis import keep
+from variance_dynamics.analysis.source import analyzed
+
+PARAMS = synthetic.params().model_copy(update={"bootstrap": 200})
+
+
+def write(folder, models, curves):
+    rng = np.random.default_rng(0)
+    measured = [("second_moment", 0), ("grad_norm", 0), ("grad_norm", 20), ("grad_norm", 30)]
+    layers = [(run, step, layer, stat, rng.uniform(0.5, 2)) for run in models["run"] for layer in (1, 2)
+              for stat, step in measured]
+    names = ["run", "step", "layer", "stat", "value"]
+    noise = rng.uniform(0.9, 1.1, len(curves)).astype(np.float32)
+    rows.write(folder / "models.parquet", models)
+    rows.write(folder / "curves.parquet", curves.assign(value=curves["value"] * noise))
+    rows.write(folder / "layers.parquet", pd.DataFrame(layers, columns=names))
+
+
+def band(dataset, optimizer, depth, width, seed):
+    return 0.02 + 0.01 * seed, 1.0
+
+
+def steps(optimizer, depth, scheme, lr, seed):
+    return 8 + 4 * (scheme == "xavier") + seed
+
+
+RAW = {"mlp_sweep": lambda: synthetic.sweep(band, widths=(64, 128), seeds=3, stds=synthetic.STDS[::8]),
+       "init_comparison": lambda: synthetic.comparison(steps, lambda *cell: 0.8 - cell[3] / 10, seeds=3)}
+
+
+@pytest.mark.parametrize("experiment", RAW)
+def test_kept_runs_give_the_same_results(experiment, tmp_path):
+    write(tmp_path / "raw" / experiment, *RAW[experiment]())
+    getattr(keep, experiment)(tmp_path / "raw" / experiment, tmp_path / "kept" / experiment, PARAMS)
+    raw, kept = (analyzed(tmp_path / name, PARAMS) for name in ("raw", "kept"))
+    assert raw.metrics == kept.metrics and raw.tables.keys() == kept.tables.keys()
+    pd.testing.assert_frame_equal(raw.effects, kept.effects)
+    for name, table in raw.tables.items():
+        pd.testing.assert_frame_equal(table, kept.tables[name], rtol=1e-6)
+    sizes = [sum(len(rows.read(path)) for path in (tmp_path / name / experiment).iterdir())
+             for name in ("raw", "kept")]
+    assert sizes[1] < sizes[0] / 3
