@@ -50,7 +50,7 @@ def cells_of(claim, value):
 
 
 def verdict(claim, means, **how):
-    return judge(effects(claim, means, **how), PARAMS)[claim]
+    return CLAIMS[claim].decide(effects(claim, means, **how), PARAMS)
 
 
 def test_the_claims_of_the_study_are_all_there():
@@ -69,8 +69,8 @@ def test_data_that_say_it_support_it_and_data_that_deny_it_contradict_it(claim):
 def test_noise_alone_seldom_decides(claim):
     """At the threshold a verdict is wrong once in twenty times (2.5% on each side)."""
     cells = cells_of(claim, SAID[claim][2])
-    found = [verdict(claim, cells, noise=0.2, seed=s).verdict for s in range(100)]
-    assert found.count(INCONCLUSIVE) >= 88
+    found = [verdict(claim, cells, noise=0.2, seed=s).verdict for s in range(50)]
+    assert found.count(INCONCLUSIVE) >= 43
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
@@ -83,6 +83,13 @@ def test_too_little_data_is_not_run(claim):
     assert exploratory == (INCONCLUSIVE if claim == "e3_narrow_bands" else NOT_RUN)
     nothing = effects(claim, said).assign(effect=np.nan)
     assert judge(nothing, PARAMS)[claim].verdict == NOT_RUN
+
+
+def test_judging_tells_the_claims_apart():
+    data = pd.concat([effects("e1_regimes", {"a": 0.95}), effects("e2_kaiming_faster", {"a": 1.0})])
+    found = {name: judged.verdict for name, judged in judge(data, PARAMS).items()}
+    assert found.pop("e1_regimes") == SUPPORTED and found.pop("e2_kaiming_faster") == CONTRADICTED
+    assert set(found.values()) == {NOT_RUN}
 
 
 def test_the_interval_is_students_over_the_seeds_means_of_cells():
