@@ -18,9 +18,14 @@ def tables(arms=("gpt2",), datasets=("wine", "digits"), source="local", n=5):
         "e1_edges": e1_edges(datasets, n),
         "e2_curves": e2_curves(datasets, n),
         "e2_threshold": e2_threshold(datasets, n),
+        "e2_lr": e2_lr(datasets, n),
         "e2_gap": e2_gap(datasets, n),
         "e3_std": e3_std(arms, n),
         "e3_ratio": e3_ratio(arms, n),
+        "e3_expansion": e3_expansion(arms, n),
+        "e3_state": e3_state(arms, n),
+        "e3_errors": e3_errors(arms, n),
+        "e3_convergence": e3_convergence(arms, n),
         "e3_hist": e3_hist(arms),
         "e3_loss": e3_loss(arms, n),
         "e3_acts": e3_acts(arms, n),
@@ -88,12 +93,14 @@ def e1_layers(datasets, n):
 def e1_edges(datasets, n):
     rows = []
     for dataset, optimizer, depth, width in shapes(datasets):
+        critical = np.sqrt(2 / width)
         for edge, a in zip(("lower", "upper"), band(optimizer, depth), strict=True):
-            critical = np.sqrt(2 / width)
-            std = min(a * critical, 10.0)
-            rows.append((dataset, optimizer, depth, width, edge, std, std / 1.2, std * 1.2, n,
-                         n if a * critical > 10 else 0, a * critical * 0.9, std / critical))
-    return table(rows, "dataset optimizer depth width edge std lo hi n censored predicted axis")
+            ends = np.array([a, a / 1.2, a * 1.2])
+            if dataset == "digits" and depth == 8 and width == 64:
+                ends[:] = np.nan  # no seed trains
+            rows.append((dataset, optimizer, depth, width, edge, *ends * critical, n,
+                         n if a * critical > 10 else 0, n if np.isnan(ends[0]) else 0, *ends))
+    return table(rows, "dataset optimizer depth width edge std lo hi n censored never axis axis_lo axis_hi")
 
 
 def speed(optimizer, depth, scheme):
@@ -127,18 +134,28 @@ def e2_threshold(datasets, n):
     return table(rows, "dataset optimizer depth scheme lr_kind lr steps lo hi n censored")
 
 
+def e2_lr(datasets, n):
+    rows = []
+    schemes = itertools.product(datasets, ("sgd", "momentum", "adamw"), (3, 10, 20), SCHEMES)
+    for dataset, optimizer, depth, scheme in schemes:
+        for lr in (0.001, 0.01, 0.1):
+            loss = 1 + 0.3 * abs(np.log10(lr / 0.01)) + 0.01 * depth
+            rows.append((dataset, optimizer, depth, scheme, lr, loss, loss * 0.9, loss * 1.1,
+                         0.6, 0.4, 0.8, n, lr == 0.01, False, lr == 0.1))
+    return table(rows, "dataset optimizer depth scheme lr val_loss val_loss_lo val_loss_hi share_trains "
+                       "share_trains_lo share_trains_hi n best at_grid_end shared")
+
+
 def e2_gap(datasets, n):
     rows = []
-    for dataset, optimizer, depth, kind in itertools.product(datasets, ("sgd", "momentum", "adamw"),
-                                                             (3, 10, 20), ("shared", "best")):
+    cells = itertools.product(datasets, ("sgd", "momentum", "adamw"), (3, 10, 20), ("shared", "best"))
+    for dataset, optimizer, depth, kind in cells:
         effect = np.log(speed(optimizer, depth, "kaiming") / speed(optimizer, depth, "xavier"))
-        for measure, scale in (("ln_steps_ratio", 1), ("test_accuracy", -0.1), ("share_lr_trains", -0.2),
-                               ("spread", 0.05)):
+        for measure, scale in (("ln_steps_ratio", 1), ("test_accuracy", -0.1), ("spread", 0.05)):
             value = effect * scale
-            rows.append((dataset, optimizer, depth, kind, value, value - 0.1, value + 0.1, n, 0,
-                         depth == 20, measure))
-    names = "dataset optimizer depth lr_kind effect lo hi n censored excluded measure"
-    return table(rows, names)
+            rows.append((dataset, optimizer, depth, kind, measure, value, value - 0.1, value + 0.1, n, 0,
+                         depth == 20, effect * 1.2 if measure == "ln_steps_ratio" else np.nan))
+    return table(rows, "dataset optimizer depth lr_kind measure effect lo hi n censored excluded predicted")
 
 
 def dumps():
@@ -159,11 +176,39 @@ def e3_std(arms, n):
 
 def e3_ratio(arms, n):
     rows = []
-    for arm, layer, role, step in itertools.product(arms, range(1, 13), ROLES, dumps()[20:]):
+    places = [*itertools.product(range(1, 13), ROLES), (0, "embedding"), (0, "position")]
+    for arm, (layer, role), step in itertools.product(arms, places, dumps()[20:]):
         ratio = (layer / 12 if layer > 1 else 0.9) * (-0.2 if role == "v" and layer == 1 else 1)
         size = 0.6 + 0.02 * layer
-        rows.append((arm, step, layer, role, ratio, ratio - 0.05, ratio + 0.05, size, ratio / size, n))
-    return table(rows, "arm step layer role R R_lo R_hi D R_over_D n")
+        numbers = [value + shift for value in (ratio, size, ratio / size) for shift in (0, -0.05, 0.05)]
+        rows.append((arm, step, layer, role, *numbers, n))
+    return table(rows, "arm step layer role R R_lo R_hi D D_lo D_hi R_over_D R_over_D_lo R_over_D_hi n")
+
+
+def e3_expansion(arms, n):
+    cells = itertools.product(arms, (0.1, 0.25, 0.5, 1.0), ("q", "k", "v", "qkv"), (False, True))
+    rows = [(arm, horizon, role, without, -0.1 * horizon, -0.1 * horizon - 0.02, -0.1 * horizon + 0.02, n)
+            for arm, horizon, role, without in cells]
+    return table(rows, "arm horizon role without_first effect lo hi n")
+
+
+def e3_state(arms, n):
+    rows = [(arm, layer, role, 0.01, 0.0, 0.02, -0.01, 0.01, n, "drifting" if layer < 4 else "frozen")
+            for arm, layer, role in itertools.product(arms, range(1, 13), ROLES)]
+    return table(rows, "arm layer role slope slope_lo slope_hi decay noise n state")
+
+
+def e3_errors(arms, n):
+    ends = [value for error in (0.02, 0.05, 0.15) for value in (error, error - 0.01, error + 0.01)]
+    rows = [(arm, roles, *ends, n) for arm, roles in itertools.product(arms, ("block", "qkv"))]
+    return table(rows, "arm roles error_forecast error_forecast_lo error_forecast_hi error_law error_law_lo "
+                       "error_law_hi error_no_change error_no_change_lo error_no_change_hi n")
+
+
+def e3_convergence(arms, n):
+    rows = [(arm, "gpt2", role, step, left := np.exp(-step / 400), left - 0.02, left + 0.02, n, left**0.9)
+            for arm, role, step in itertools.product(arms[1:], ROLES, dumps())]
+    return table(rows, "arm other role step left lo hi n predicted")
 
 
 def e3_hist(arms):

@@ -29,6 +29,8 @@ from variance_dynamics.plotting.style import (
 from variance_dynamics.theory.propagation import critical_std
 
 DOT: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3.5}
+HOLLOW: dict[str, Any] = {"linestyle": "", "marker": "^", "markersize": 4, "markerfacecolor": "white"}
+PAPER_BAND = (1e-2, 1e-1)  # arXiv 2510.09423
 CRITICAL: dict[str, Any] = {"color": "#D55E00", "linestyle": (0, (4, 2)), "linewidth": 1.1}
 
 
@@ -121,46 +123,45 @@ def collapse(tables: Tables, plot: PlotParams) -> Figures:
     """The band of stds that train, as std and on the natural axis, where it should not depend on width."""
     for dataset, edges in tables["e1_edges"].groupby("dataset", sort=False):
         optimizers, depths = list(edges.optimizer.unique()), sorted(edges.depth.unique())
-        widths = sorted(edges.width.unique())
-        figure, panels = new_figure(len(optimizers), 2, 0.9 + 2.1 * len(optimizers), sharex=True,
-                                    sharey="col")
+        colours = ordered(sorted(edges.width.unique()))
+        height = 0.9 + 2.1 * len(optimizers)
+        figure, panels = new_figure(len(optimizers), 2, height, sharex=True, sharey="col")
         for row, optimizer in enumerate(optimizers):
-            of_optimizer = edges[edges.optimizer == optimizer]
-            for axes, natural in zip(panels[row], (False, True), strict=True):
-                log_axis(axes, "y")
-                for index, (width, colour) in enumerate(ordered(widths).items()):
-                    shift = (index - (len(widths) - 1) / 2) * 0.18
-                    _bars(axes, of_optimizer[of_optimizer.width == width], depths, shift, colour, natural)
-                axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
+            for index, (width, colour) in enumerate(colours.items()):
+                bars = edges[(edges.optimizer == optimizer) & (edges.width == width)]
+                shift = (index - (len(colours) - 1) / 2) * 0.18
+                _bars(panels[row, 0], bars, depths, shift, colour, ("std", "lo", "hi"))
+                _bars(panels[row, 1], bars, depths, shift, colour, ("axis", "axis_lo", "axis_hi"))
+            panels[row, 0].axhspan(*PAPER_BAND, color="#8C8C8C", alpha=0.18, linewidth=0)
             panels[row, 0].set_ylabel(f"{word(optimizer)}\ninitial std")
             panels[row, 1].set_ylabel("a = std × √(fan factor)")
-            panels[row, 1].axhline(1, color="#8C8C8C", linewidth=0.6)
-        panels[0, 0].set_title("band of stds that train")
+        panels[0, 0].set_title("stds that train")
         panels[0, 1].set_title("the same on the natural axis a")
         for axes in panels[-1]:
             axes.set_xlabel("depth (weight layers)")
-        figure.suptitle(f"{word(dataset)}: do the edges collapse over widths?")
+        figure.suptitle(f"{word(dataset)}: do the edges of the band collapse over widths?")
         legend(figure, [*(line(f"width {width}", color=colour, linewidth=4)
-                          for width, colour in ordered(widths).items()),
-                        line("edge, predicted", color=INK, marker="_", linestyle="", markersize=9),
-                        line("beyond the grid (censored)", color=INK, marker="^", linestyle="", markersize=4,
-                             markerfacecolor="white"),
-                        line(interval_label(edges.n, "whisker"), color=INK, linewidth=0.9)], 3)
+                          for width, colour in colours.items()),
+                        line("predicted centre, a = 1", color=INK, marker="_", linestyle="", markersize=10),
+                        line("edge beyond the grid (censored)", color=INK, **HOLLOW),
+                        line(interval_label(edges.n, "whisker"), color=INK, linewidth=0.9),
+                        Patch(facecolor="#8C8C8C", alpha=0.3, label="the paper's band")], 3)
         yield f"e1_collapse_{dataset}", figure
 
 
-def _bars(axes: Axes, edges: pd.DataFrame, depths: list[Any], shift: float, colour: Any, natural: bool
-          ) -> None:
+def _bars(axes: Axes, edges: pd.DataFrame, depths: list[Any], shift: float, colour: Any,
+          names: tuple[str, str, str]) -> None:
     """A bar from lower to upper edge for each depth, whiskers for the intervals, arrows where censored."""
+    log_axis(axes, "y")
+    axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
     for depth, pair in edges.groupby("depth"):
-        x, scale = depths.index(depth) + shift, (pair.axis / pair["std"]) if natural else 1.0
-        shown = pair.assign(y=pair["std"] * scale, below=pair.lo * scale, above=pair.hi * scale,
-                            theory=pair.predicted * scale).set_index("edge")
-        if shown.y.notna().all() and len(shown) == 2:
-            axes.vlines(x, shown.y["lower"], shown.y["upper"], color=colour, linewidth=5, alpha=0.55)
-        for name, edge in shown.iterrows():
-            axes.vlines(x, edge.below, edge.above, color=INK, linewidth=0.9)
-            axes.plot([x], [edge.theory], "_", color=INK, markersize=9)
+        x, ends = depths.index(depth) + shift, pair.set_index("edge")[names[0]]
+        axes.vlines(x, ends["lower"], ends["upper"], color=colour, linewidth=5, alpha=0.55)
+        scale = (pair[names[0]] / pair["axis"]).dropna()
+        axes.plot([x] * len(scale), scale, "_", color=INK, markersize=10)
+        edge: Any
+        for edge in pair.itertuples():
+            axes.vlines(x, getattr(edge, names[1]), getattr(edge, names[2]), color=INK, linewidth=0.9)
             if edge.censored >= edge.n / 2:
-                axes.plot([x], [edge.y], "^" if name == "upper" else "v", color=INK, markerfacecolor="white",
-                          markersize=4)
+                axes.plot([x], [getattr(edge, names[0])], color=INK,
+                          **{**HOLLOW, "marker": "^" if edge.edge == "upper" else "v"})

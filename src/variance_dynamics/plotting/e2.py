@@ -101,6 +101,41 @@ def _dots(axes: Axes, cell: pd.DataFrame, schemes: list[str], colours: dict[str,
                           fontsize=6, color=colour, va="center", ha="right")
 
 
+def learning_rates(tables: Tables, plot: PlotParams) -> Figures:
+    """Final validation loss over the share of seeds that train, against the learning rate."""
+    for dataset, rows in tables["e2_lr"].groupby("dataset", sort=False):
+        optimizers, depths = list(rows.optimizer.unique()), sorted(rows.depth.unique())
+        colours = categorical(SCHEMES, rows.scheme.unique())
+        height = 1.1 + 2.3 * len(optimizers)
+        figure, panels = new_figure(2 * len(optimizers), len(depths), height, sharex="row", sharey="row",
+                                    gridspec_kw={"height_ratios": [1.4, 1] * len(optimizers)})
+        for (optimizer, depth), cell in rows.groupby(["optimizer", "depth"]):
+            row, column = 2 * optimizers.index(optimizer), depths.index(depth)
+            _by_rate(panels[row, column], panels[row + 1, column], cell, colours)
+            panels[row, column].set_title(f"{word(optimizer)}, depth {depth}")
+            panels[row, column].tick_params(labelbottom=False)
+            panels[row, 0].set_ylabel("validation\nloss (nats)")
+            panels[row + 1, 0].set_ylabel("share of\nseeds that train")
+            panels[-1, column].set_xlabel("learning rate")
+        figure.suptitle(f"{word(dataset)}: which learning rates train")
+        legend(figure, [*(line(word(name), color=colour) for name, colour in colours.items()),
+                        line("best, chosen on validation", color=INK, marker="o", linestyle="", markersize=4),
+                        interval_patch(rows.n)], 4)
+        yield f"e2_learning_rates_{dataset}", figure
+
+
+def _by_rate(loss: Axes, share: Axes, cell: pd.DataFrame, colours: dict[str, str]) -> None:
+    log_axis(loss)
+    log_axis(share)
+    share.set_ylim(-0.05, 1.05)
+    for scheme, curve in cell.groupby("scheme", sort=False):
+        colour, curve = colours[str(scheme)], curve.sort_values("lr")
+        band(loss, curve.lr, curve.val_loss, curve.val_loss_lo, curve.val_loss_hi, color=colour, linewidth=1)
+        share.plot(curve.lr, curve.share_trains, color=colour, linewidth=1)
+        best = curve[curve.best]
+        loss.plot(best.lr, best.val_loss, "o", color=colour, markersize=4)
+
+
 def gap(tables: Tables, plot: PlotParams) -> Figures:
     """Kaiming minus Xavier in ln steps and in test accuracy against depth, paired over seeds."""
     measures = {"ln_steps_ratio": "ln(steps Kaiming / steps Xavier)\nbelow 0: Kaiming is faster",
@@ -122,6 +157,8 @@ def gap(tables: Tables, plot: PlotParams) -> Figures:
                           for name, colour in zip(optimizers, PALETTE, strict=False)),
                         line("left out: both censored", color=INK, marker="o", linestyle="", markersize=4,
                              markerfacecolor="white"),
+                        line("predicted from the first gradient", color=INK, marker="_", linestyle="",
+                             markersize=9),
                         line(interval_label(found.n, "bar") + ", paired", color=INK, linewidth=1.2)], 3)
         yield f"e2_gap_{dataset}", figure
 
@@ -134,6 +171,7 @@ def _gaps(axes: Axes, cell: pd.DataFrame, optimizers: list[str], depths: list[in
         x = np.array([depths.index(depth) for depth in dots.depth]) + shift
         axes.plot(x, dots.effect, color=colour, linewidth=0.7, alpha=0.6)
         axes.vlines(x, dots.lo, dots.hi, color=colour, linewidth=1.2)
+        axes.plot(x, dots.predicted, "_", color=INK, markersize=9)
         for at, dot in zip(x, dots.itertuples(), strict=True):
             axes.plot([at], [dot.effect], "o", color=colour, markersize=4,
                       markerfacecolor="white" if dot.excluded else colour)

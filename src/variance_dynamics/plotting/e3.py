@@ -123,7 +123,7 @@ def ratio(tables: Tables, plot: PlotParams) -> Figures:
     arm, rows = main_arm(tables["e3_ratio"])
     figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
     halves: Any = figure.subfigures(2, 1, height_ratios=[1.1, 1])
-    _ends(halves[0], rows[rows.step == rows.step.max()])
+    _ends(halves[0], rows[(rows.step == rows.step.max()) & (rows.layer > 0)])
     _paths(halves[1], rows[rows.role.isin(QKV)])
     figure.suptitle(f"GPT-2, arm {arm}: injected variance against the null law (R = 1)")
     yield "e3_ratio", figure
@@ -140,7 +140,8 @@ def _arms(rows: pd.DataFrame) -> Figure:
         for arm, colour in colours.items():
             dots = last[(last.arm == arm) & (last.role == role)].sort_values("layer")
             band(panels[0, column], dots.layer, dots.R, dots.R_lo, dots.R_hi, color=colour)
-            panels[1, column].plot(dots.layer, dots.R_over_D, color=colour)
+            band(panels[1, column], dots.layer, dots.R_over_D, dots.R_over_D_lo, dots.R_over_D_hi,
+                 color=colour)
         for axes in panels[:, column]:
             _reference(axes)
         panels[0, column].set_title(word(role))
@@ -165,7 +166,8 @@ def _ends(figure: Figure, last: pd.DataFrame) -> None:
     for role, colour in categorical(ROLES, roles).items():
         dots = last[last.role == role].sort_values("layer")
         band(panels[0], dots.layer, dots.R, dots.R_lo, dots.R_hi, color=colour, marker="o", markersize=3)
-        panels[1].plot(dots.layer, dots.R_over_D, color=colour, marker="o", markersize=3)
+        band(panels[1], dots.layer, dots.R_over_D, dots.R_over_D_lo, dots.R_over_D_hi, color=colour,
+             marker="o", markersize=3)
     for axes, name in zip(panels, ("R", "R / D"), strict=True):
         _reference(axes)
         axes.set_title(f"{name} at step {last.step.max()}")

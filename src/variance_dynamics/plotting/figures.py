@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from variance_dynamics.plotting import e1, e2, e3
+from variance_dynamics.plotting import e1, e2, e3, e3_motion
 from variance_dynamics.plotting.params import PlotParams
 from variance_dynamics.plotting.style import Figures, Tables, look, save
 from variance_dynamics.progress import progress
@@ -15,10 +15,15 @@ FIGURES: dict[str, Draw] = {  # by the table that is drawn
     "e1_edges": e1.collapse,
     "e2_curves": e2.kaiming_and_xavier,
     "e2_threshold": e2.time_to_threshold,
+    "e2_lr": e2.learning_rates,
     "e2_gap": e2.gap,
     "e3_std": e3.qkv_std,
     "e3_hist": e3.histogram,
     "e3_ratio": e3.ratio,
+    "e3_expansion": e3_motion.expansion,
+    "e3_state": e3_motion.states,
+    "e3_errors": e3_motion.forecast_errors,
+    "e3_convergence": e3_motion.convergence,
     "e3_loss": e3.losses,
     "e3_acts": e3.residual_stream,
 }

@@ -14,7 +14,7 @@ import pandas as pd
 from variance_dynamics.plotting.e1 import around, representative
 from variance_dynamics.plotting.params import PlotParams
 from variance_dynamics.plotting.style import Tables, word
-from variance_dynamics.roles import QKV
+from variance_dynamics.roles import BLOCK, QKV
 from variance_dynamics.theory.propagation import critical_std
 
 Rows = Callable[[Tables, PlotParams], pd.DataFrame]
@@ -31,7 +31,8 @@ def e1_loss(tables: Tables, plot: PlotParams) -> pd.DataFrame:
 def e1_layers(tables: Tables, plot: PlotParams) -> pd.DataFrame:
     """Second moment and gradient norm per layer at init, for the stds that stand for the grid."""
     kept = []
-    for _, rows in tables["e1_layers"].groupby("dataset", sort=False):
+    at_init = tables["e1_layers"][tables["e1_layers"].stat.isin(["second_moment", "grad_norm"])]
+    for _, rows in at_init.groupby("dataset", sort=False):
         rows = representative(rows)
         chosen = around(rows["std"].unique(), critical_std(rows.width.iloc[0]), plot.representative_std_count)
         kept.append(rows[np.isclose(rows["std"].to_numpy()[:, None], chosen).any(axis=1)])
@@ -70,8 +71,10 @@ def e3_std(tables: Tables, plot: PlotParams) -> pd.DataFrame:
 def e3_ratio(tables: Tables, plot: PlotParams) -> pd.DataFrame:
     """R and R/D by layer and role at each arm's last step."""
     rows = tables["e3_ratio"]
+    rows = rows[rows.role.isin(BLOCK)]
     rows = rows[rows.step == rows.groupby("arm").step.transform("max")]
-    return rows[["arm", "role", "layer", "step", "R", "R_lo", "R_hi", "D", "R_over_D", "n"]]
+    names = [f"{name}{end}" for name in ("R", "D", "R_over_D") for end in ("", "_lo", "_hi")]
+    return rows[["arm", "role", "layer", "step", *names, "n"]]
 
 
 def e3_loss(tables: Tables, plot: PlotParams) -> pd.DataFrame:

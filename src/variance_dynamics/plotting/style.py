@@ -66,7 +66,9 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True, dpi=(dpi, dpi))
+    # Maximum coverage keeps rare colours, of a legend say; the default method blends them into common ones.
+    small = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    small.save(path, optimize=True, dpi=(dpi, dpi))
 
 
 def look() -> Any:

@@ -11,6 +11,10 @@ from variance_dynamics.plotting.style import INK, word
 Spec = dict[str, Any]
 DASHED = [5, 3]
 FAINT = 0.07
+SOURCE = {"source": "run"}
+DATA = {**SOURCE, "dataset": "data"}
+INTERVAL = {"lo": "from", "hi": "to", "n": "seeds"}
+PICK = "Click an entry of the legend to single it out, shift-click for more."
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,124 @@
+"""E3: what moves the matrices: shallow against deep, their state, forecasts, how fast init is forgotten."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.patches import Patch, Rectangle
+
+from variance_dynamics.plotting.e3 import main_arm
+from variance_dynamics.plotting.params import PlotParams
+from variance_dynamics.plotting.style import (
+    INK,
+    PALETTE,
+    PREDICTED,
+    ROLES,
+    Figures,
+    Tables,
+    band,
+    categorical,
+    interval_label,
+    interval_patch,
+    legend,
+    line,
+    new_figure,
+    word,
+)
+from variance_dynamics.roles import BLOCK, QKV
+
+STATES = {"drifting": "#D55E00", "equilibrium": "#009E73", "quiet": "#56B4E9", "frozen": "#D9D9D9",
+          "unknown": "#FFFFFF"}
+DOT: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 4}
+GROUPS = {"qkv": "Q, K, V", "block": "all block matrices"}
+WAYS = {"no_change": "no change", "law": "null law (D = 1)", "forecast": "D of the first steps, carried on"}
+
+
+def expansion(tables: Tables, plot: PlotParams) -> Figures:
+    """Growth of shallow minus deep layers by horizon, with and without layer 1."""
+    arm, rows = main_arm(tables["e3_expansion"])
+    horizons = sorted(rows.horizon.unique())
+    colours = {"qkv": INK, **{role: ROLES[role] for role in QKV}}
+    figure, panels = new_figure(1, 2, 2.9, sharey=True)
+    for axes, without in zip(panels[0], (False, True), strict=True):
+        axes.axhline(0, color="#8C8C8C", linewidth=0.6)
+        for index, (role, colour) in enumerate(colours.items()):
+            dots = rows[(rows.role == role) & (rows.without_first == without)].sort_values("horizon")
+            x = np.arange(len(dots)) + (index - 1.5) * 0.12
+            axes.vlines(x, dots.lo, dots.hi, color=colour, linewidth=1.2)
+            axes.plot(x, dots.effect, "o", color=colour, markersize=4)
+        axes.set_xticks(range(len(horizons)), [f"{share:.0%}" for share in horizons])
+        axes.set_xlabel("share of the steps")
+        axes.set_title("without layer 1" if without else "all shallow layers")
+    panels[0, 0].set_ylabel("ln(std / initial std),\nshallow − deep layers")
+    figure.suptitle(f"GPT-2, arm {arm}: do shallow layers expand first? Above 0 they do")
+    legend(figure, [*(line("mean of Q, K, V" if role == "qkv" else word(role), color=colour, **DOT)
+                      for role, colour in colours.items()),
+                    line(interval_label(rows.n, "bar"), color=INK, linewidth=1.2)], 5)
+    yield "e3_expansion", figure
+
+
+def states(tables: Tables, plot: PlotParams) -> Figures:
+    """What each matrix does in the last quarter of the steps: layers across, matrices down, by arm."""
+    rows = tables["e3_state"]
+    rows = rows[rows.role.isin(BLOCK)]
+    arms, layers = list(rows.arm.unique()), sorted(rows.layer.unique())
+    lines = -(-len(arms) // 2)
+    figure, panels = new_figure(lines, min(len(arms), 2), 0.8 + 1.5 * lines, sharex=True, sharey=True)
+    for axes in panels.flat[len(arms):]:
+        axes.set_visible(False)
+    for axes, arm in zip(panels.flat, arms, strict=False):
+        place: Any
+        for place in rows[rows.arm == arm].itertuples():
+            corner = (layers.index(place.layer) - 0.46, BLOCK.index(place.role) - 0.46)
+            axes.add_patch(Rectangle(corner, 0.92, 0.92, facecolor=STATES[place.state], linewidth=0))
+        axes.set(xlim=(-0.5, len(layers) - 0.5), ylim=(len(BLOCK) - 0.5, -0.5))
+        axes.set(title=f"arm {arm}", xlabel="layer")
+        axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
+        axes.set_yticks(range(len(BLOCK)), [word(role) for role in BLOCK])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    figure.suptitle("GPT-2: what each matrix does in the last quarter of the steps")
+    legend(figure, [Patch(facecolor=colour, label=name) for name, colour in STATES.items()
+                    if name in set(rows.state)], 5)
+    yield "e3_state", figure
+
+
+def forecast_errors(tables: Tables, plot: PlotParams) -> Figures:
+    """How far each way of telling the final std is off, by arm."""
+    rows = tables["e3_errors"]
+    arms = list(rows.arm.unique())
+    figure, panels = new_figure(1, 2, 1.3 + 0.42 * len(arms), sharey=True)
+    for axes, (roles, title) in zip(panels[0], GROUPS.items(), strict=True):
+        part = rows[rows.roles == roles].set_index("arm").reindex(arms)
+        for index, (way, colour) in enumerate(zip(WAYS, PALETTE, strict=False)):
+            y = np.arange(len(arms)) + (index - 1) * 0.2
+            axes.hlines(y, part[f"error_{way}_lo"], part[f"error_{way}_hi"], color=colour, linewidth=1.2)
+            axes.plot(part[f"error_{way}"], y, "o", color=colour, markersize=4)
+        axes.set_yticks(range(len(arms)), arms)
+        axes.set_ylim(len(arms) - 0.5, -0.5)
+        axes.set_xlim(left=0)
+        axes.set_title(title)
+        axes.set_xlabel("mean |ln(told std / final std)|")
+    figure.suptitle("GPT-2: error of the final std, told in advance")
+    legend(figure, [*(line(label, color=colour, **DOT)
+                      for label, colour in zip(WAYS.values(), PALETTE, strict=False)),
+                    line(interval_label(rows.n, "bar"), color=INK, linewidth=1.2)], 2)
+    yield "e3_forecast", figure
+
+
+def convergence(tables: Tables, plot: PlotParams) -> Figures:
+    """Arms that differ in the initial std alone: what is left of their gap in variance."""
+    rows = tables["e3_convergence"]
+    rows = rows[rows.role.isin(QKV)].assign(pair=rows.arm + " and " + rows.other)
+    colours = categorical({}, rows.pair.unique())
+    figure, panels = new_figure(1, len(QKV), 2.9, sharey=True)
+    for axes, role in zip(panels[0], QKV, strict=True):
+        for pair, curve in rows[rows.role == role].sort_values("step").groupby("pair", sort=False):
+            band(axes, curve.step, curve.left, curve.lo, curve.hi, color=colours[str(pair)])
+            axes.plot(curve.step, curve.predicted, **PREDICTED)
+        axes.set_title(word(role))
+        axes.set_xlabel("step")
+    panels[0, 0].set_ylabel("share left of the\ngap in variance")
+    figure.suptitle("GPT-2: how fast the initial std is forgotten")
+    legend(figure, [*(line(pair, color=colour) for pair, colour in colours.items()),
+                    line("null law, predicted before training", **PREDICTED), interval_patch(rows.n)], 3)
+    yield "e3_convergence", figure
