@@ -115,7 +115,7 @@ def null_law(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
     The effect told is R of the role furthest from 1.
     """
     by_seed = _primary(effects, relative=False)
-    allowed = {name: _allowed(name, params) for name in by_seed}
+    allowed = {str(name): _allowed(str(name), params) for name in by_seed}
     outside = [_p_outside(by_seed[name].dropna().to_numpy(), ends) for name, ends in allowed.items()]
     cells = _cells(by_seed, outside, params)
     roles = {name: cell for name, cell in cells.items() if name != AGAINST_NO_CHANGE}
