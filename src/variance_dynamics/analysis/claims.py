@@ -83,7 +83,9 @@ CLAIMS: dict[str, Claim] = {
              "the SD over layers of ln(std / initial std) at most {e3.narrow_spread:g} of its mean's size. "
              "Supported if ln of the largest of these, in units of its limit, is below 0 by its interval, "
              "contradicted if above; seen only under a decaying lr, or not settled in fewer than "
-             "{e3.settle_time_constants:g} time constants of the variance (2 sum lr wd): inconclusive.",
+             "{e3.settle_time_constants:g} time constants of the variance (2 sum lr wd): inconclusive. (The "
+             "logarithm and the time constants came after one short trial run of one seed had shown that "
+             "V's mean growth can be about 0, which makes the ratio unbounded.)",
         decide=settled),
     "e3_null_law": Claim(
         origin="theory (2305.17212, 2405.13698)",
