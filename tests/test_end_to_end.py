@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from imports import ROOT
 
 ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
