@@ -37,7 +37,7 @@ def test_deps_are_the_stage_s_import_closure(stage):
     file = SOURCE / PACKAGE / "stages" / f"{stage}.py"
     needed = sorted(str(path.relative_to(ROOT)) for path in closure(file))
     listed = sorted(dep for dep in STAGES[stage]["deps"] if dep.startswith("src/"))
-    assert listed == needed, "\n".join([f"deps of {stage} should list:", *(f"      - {path}" for path in needed)])
+    assert listed == needed, "\n".join([f"{stage} needs deps:", *(f"      - {path}" for path in needed)])
 
 
 def test_imports_run_one_way():
@@ -64,6 +64,6 @@ def test_nothing_starts_before_params_are_valid(stage):
 
 
 def test_expensive_stages_keep_dvc_s_run_cache():
-    """An output with cache: false would cost a stage its run-cache: returning to an old value would retrain."""
+    """An output with cache: false costs a stage its run-cache: returning to an old value would retrain."""
     for stage in ("corpus", "classification", "mlp_sweep", "init_comparison", "gpt2_pretrain"):
         assert all(isinstance(out, str) for out in STAGES[stage]["outs"]), stage

@@ -49,7 +49,7 @@ def drop_unnamed(folder: Path, items: list[str]) -> None:
 def recorded(name: str) -> Path:
     """The folder of a recorded run; BadInput if there is none."""
     home = DATA / "recorded"
-    if not (home / name).is_dir() or Path(name).name != name:
+    if not (home / name).is_dir() or Path(name).name != name or name == LOCAL:
         known = ", ".join(sorted(path.name for path in home.glob("*/"))) or "none yet"
         raise BadInput(f"params.yaml: analyze.recorded names {name!r}: expected folders of {home} ({known})")
     return home / name
