@@ -45,6 +45,7 @@ def test_edges_are_found_to_half_a_grid_step_and_collapse_on_the_natural_axis():
         put_in = natural("digits", "sgd", row.depth, row.width, 2)[row.edge == "upper"]
         assert put_in / STEP < row.std < put_in * STEP and row.lo < put_in < row.hi
         assert row.axis == pytest.approx(row.std * fan_factor(row.depth, row.width, 64))
+        assert row.scaled_hi == pytest.approx(row.hi * np.sqrt(row.width / 2))
     for _, cell in edges.groupby(["depth", "edge"]):
         assert cell["axis"].max() / cell["axis"].min() < STEP and cell["std"].max() / cell["std"].min() > 1.5
 

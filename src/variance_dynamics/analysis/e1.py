@@ -13,6 +13,7 @@ from variance_dynamics.analysis.params import AnalyzeParams
 
 Tables = dict[str, pd.DataFrame]
 REGIMES = ("trains", "vanishing", "exploding", "stalled")
+LEVELS = ["share_censored", "cap", "axis", "scaled"]
 PAPER = ["jaccard", "paper_share", "band_share"]
 
 
@@ -29,33 +30,37 @@ def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) 
 def loss(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Final train loss (mean of min(loss, cap)), test accuracy, steps to threshold and regimes per std.
 
-    axis: a, the std on the natural axis. share_*: of the n seeds.
+    axis: a, the std on the natural axis; scaled: in units of sqrt(2 / width). share_*: of the n seeds.
     """
     shares = {f"share_{name}": (outcomes["regime"] == name).astype(float) for name in REGIMES}
     rows = outcomes.assign(
         loss=outcomes[["tail_loss", "cap"]].min(axis=1), accuracy=outcomes["test_accuracy"],
         axis=outcomes["std"] * band_of.fan_factors(outcomes),
+        scaled=outcomes["std"] * np.sqrt(outcomes["width"] / 2),
         share_censored=outcomes["censored"].astype(float), **shares)
     keys = [*CELL, "std"]
-    means = rows.groupby(keys, as_index=False)[[*shares, "share_censored", "cap", "axis"]].mean()
+    means = rows.groupby(keys, as_index=False)[[*shares, *LEVELS]].mean()
     table = over_seeds(rows, keys, ["loss", "accuracy", "steps"], params)
     table = within(within(table, ["accuracy"], 0, 1), ["steps"], 1, outcomes["budget"].max())
     return table.merge(means, on=keys)
 
 
 def edges(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Std where half of the seeds train, with its bootstrap interval; axis* are the same on the natural axis.
+    """Std where half of the seeds train, with its bootstrap interval; a row per cell and edge.
 
-    censored: seeds whose band reaches the grid's end; never: seeds that train nowhere.
+    axis* are the same on the natural axis, scaled* in units of the critical std sqrt(2 / width), and centre
+    is the std of a = 1. censored: seeds whose band reaches the grid's end; never: seeds that train nowhere.
     """
     rows = []
     for key, seeds in bands.groupby([*CELL, "edge"], sort=True):
         edge = half_of_seeds(band_of.brackets(seeds), params.confidence, params.bootstrap, params.seed)
-        factor = seeds["fan_factor"].iloc[0]
         rows.append((*key, edge.std, edge.lo, edge.hi, edge.n, edge.censored, int(seeds["std"].isna().sum()),
-                     edge.std * factor, edge.lo * factor, edge.hi * factor))
-    found = pd.DataFrame(rows, columns=[*CELL, "edge", "std", "lo", "hi", "n", "censored", "never",
-                                        "axis", "axis_lo", "axis_hi"])
+                     1 / seeds["fan_factor"].iloc[0]))
+    names = ["std", "lo", "hi", "n", "censored", "never", "centre"]
+    found = pd.DataFrame(rows, columns=[*CELL, "edge", *names])
+    for unit, std in (("axis", found["centre"]), ("scaled", np.sqrt(2 / found["width"]))):
+        ends = {unit: found["std"] / std, f"{unit}_lo": found["lo"] / std, f"{unit}_hi": found["hi"] / std}
+        found = found.assign(**ends)
     return found
 
 
@@ -66,11 +71,15 @@ def overlap(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 
 
 def slopes(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """d ln(edge) / d ln(width) over seeds beside theory's; note says why there is none."""
+    """d ln(edge) / d ln(width) over seeds; note says why there is none.
+
+    predicted: that of the natural axis; critical: that of the critical std sqrt(2 / width).
+    """
     keys = ["dataset", "optimizer", "depth", "edge"]
     rows = band_of.slopes(bands)
     table = over_seeds(rows, keys, ["slope"], params).rename(columns={"slope_lo": "lo", "slope_hi": "hi"})
-    return table.merge(rows.drop_duplicates(keys)[[*keys, "predicted", "note"]], on=keys)
+    told = rows.drop_duplicates(keys)[[*keys, "predicted", "note"]]
+    return table.merge(told, on=keys).assign(critical=-0.5)
 
 
 def widths(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
