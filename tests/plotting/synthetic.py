@@ -99,8 +99,9 @@ def e1_edges(datasets, n):
             if dataset == "digits" and depth == 8 and width == 64:
                 ends[:] = np.nan  # no seed trains
             rows.append((dataset, optimizer, depth, width, edge, *ends * critical, n,
-                         n if a * critical > 10 else 0, n if np.isnan(ends[0]) else 0, *ends))
-    return table(rows, "dataset optimizer depth width edge std lo hi n censored never axis axis_lo axis_hi")
+                         n if a * critical > 10 else 0, n if np.isnan(ends[0]) else 0, critical,
+                         a * critical * 0.9 if optimizer == "sgd" else np.nan))
+    return table(rows, "dataset optimizer depth width edge std lo hi n censored never centre predicted")
 
 
 def speed(optimizer, depth, scheme):

@@ -103,6 +103,16 @@ def test_arms_stand_in_rows_of_their_own():
     assert len(figures["e3_qkv_std_arms"].axes) == 2 * 3 + 1
 
 
+def test_the_collapse_is_drawn_in_units_of_the_centre(tables):
+    rows = tables["e1_edges"]
+    shown = e1.natural(rows)
+    np.testing.assert_allclose(shown["std"] * rows.centre, rows["std"])
+    assert set(shown.centre) == {1.0}
+    without = rows.drop(columns="predicted")  # theory may have no word on the edges
+    assert "predicted" not in e1.natural(without)
+    assert drawn_by(e1.collapse, {"e1_edges": without})
+
+
 def test_censored_dots_are_hollow(tables):
     rows = tables["e2_threshold"].query("optimizer == 'sgd' and depth == 20").assign(optimizer="sgd")
     hollow = rows.censored.gt(0).sum()

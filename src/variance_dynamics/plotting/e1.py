@@ -30,6 +30,7 @@ from variance_dynamics.theory.propagation import critical_std
 
 DOT: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3.5}
 HOLLOW: dict[str, Any] = {"linestyle": "", "marker": "^", "markersize": 4, "markerfacecolor": "white"}
+LAW: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 3, "color": "#D55E00"}
 PAPER_BAND = (1e-2, 1e-1)  # arXiv 2510.09423
 CRITICAL: dict[str, Any] = {"color": "#D55E00", "linestyle": (0, (4, 2)), "linewidth": 1.1}
 
@@ -92,7 +93,7 @@ def signal_and_gradient(tables: Tables, plot: PlotParams) -> Figures:
         figure.suptitle(f"{word(dataset)}, width {width}, at initialisation")
         legend(figure, [*(line(f"measured, std {std:.3g}", color=colour, **DOT)
                           for std, colour in colours.items()),
-                        line("predicted before training", **PREDICTED), interval_patch(rows.n)], 4)
+                        line("predicted (gradient: of one sample)", **PREDICTED), interval_patch(rows.n)], 4)
         yield f"e1_layers_{dataset}", figure
 
 
@@ -130,8 +131,8 @@ def collapse(tables: Tables, plot: PlotParams) -> Figures:
             for index, (width, colour) in enumerate(colours.items()):
                 bars = edges[(edges.optimizer == optimizer) & (edges.width == width)]
                 shift = (index - (len(colours) - 1) / 2) * 0.18
-                _bars(panels[row, 0], bars, depths, shift, colour, ("std", "lo", "hi"))
-                _bars(panels[row, 1], bars, depths, shift, colour, ("axis", "axis_lo", "axis_hi"))
+                _bars(panels[row, 0], bars, depths, shift, colour)
+                _bars(panels[row, 1], natural(bars), depths, shift, colour)
             panels[row, 0].axhspan(*PAPER_BAND, color="#8C8C8C", alpha=0.18, linewidth=0)
             panels[row, 0].set_ylabel(f"{word(optimizer)}\ninitial std")
             panels[row, 1].set_ylabel("a = std × √(fan factor)")
@@ -142,26 +143,33 @@ def collapse(tables: Tables, plot: PlotParams) -> Figures:
         figure.suptitle(f"{word(dataset)}: do the edges of the band collapse over widths?")
         legend(figure, [*(line(f"width {width}", color=colour, linewidth=4)
                           for width, colour in colours.items()),
-                        line("predicted centre, a = 1", color=INK, marker="_", linestyle="", markersize=10),
+                        line("centre a = 1, predicted", color=INK, marker="_", linestyle="", markersize=7),
+                        *([line("edge, predicted", **LAW)] if "predicted" in edges else []),
                         line("edge beyond the grid (censored)", color=INK, **HOLLOW),
                         line(interval_label(edges.n, "whisker"), color=INK, linewidth=0.9),
                         Patch(facecolor="#8C8C8C", alpha=0.3, label="the paper's band")], 3)
         yield f"e1_collapse_{dataset}", figure
 
 
-def _bars(axes: Axes, edges: pd.DataFrame, depths: list[Any], shift: float, colour: Any,
-          names: tuple[str, str, str]) -> None:
+def natural(edges: pd.DataFrame) -> pd.DataFrame:
+    """e1_edges in units of the centre, the std at which a = 1."""
+    ends = {name: edges[name] / edges.centre for name in ("std", "lo", "hi", "predicted") if name in edges}
+    return edges.assign(**ends, centre=1.0)
+
+
+def _bars(axes: Axes, edges: pd.DataFrame, depths: list[Any], shift: float, colour: Any) -> None:
     """A bar from lower to upper edge for each depth, whiskers for the intervals, arrows where censored."""
     log_axis(axes, "y")
     axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
+    axes.set_xlim(-0.5, len(depths) - 0.5)
     for depth, pair in edges.groupby("depth"):
-        x, ends = depths.index(depth) + shift, pair.set_index("edge")[names[0]]
+        x, ends = depths.index(depth) + shift, pair.set_index("edge")["std"]
         axes.vlines(x, ends["lower"], ends["upper"], color=colour, linewidth=5, alpha=0.55)
-        scale = (pair[names[0]] / pair["axis"]).dropna()
-        axes.plot([x] * len(scale), scale, "_", color=INK, markersize=10)
+        axes.plot([x], pair.centre.iloc[:1], "_", color=INK, markersize=7)
         edge: Any
-        for edge in pair.itertuples():
-            axes.vlines(x, getattr(edge, names[1]), getattr(edge, names[2]), color=INK, linewidth=0.9)
+        for edge in pair.replace(np.inf, np.nan).itertuples():
+            axes.vlines(x, edge.lo, edge.hi, color=INK, linewidth=0.9)
+            axes.plot([x], [getattr(edge, "predicted", np.nan)], **LAW)
             if edge.censored >= edge.n / 2:
-                axes.plot([x], [getattr(edge, names[0])], color=INK,
-                          **{**HOLLOW, "marker": "^" if edge.edge == "upper" else "v"})
+                away = "^" if edge.edge == "upper" else "v"
+                axes.plot([x], [edge.std], color=INK, **{**HOLLOW, "marker": away})

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from variance_dynamics.plotting.e1 import around, representative
+from variance_dynamics.plotting.e1 import around, natural, representative
 from variance_dynamics.plotting.style import INK, interval_label
 from variance_dynamics.plotting.vega import (
     DASHED,
@@ -66,30 +66,34 @@ def per_layer(rows: pd.DataFrame) -> Chart:
     spec = asking(found, lists) | panels("depth", [law, *dots(x, y, colour, hover)], "depth (weight layers)",
                                          resolve={"x": "independent"})
     spec["transform"].append({"filter": "datum.value > 0"})
-    caption = ("Points: measured in float64 at initialisation (grad_norm_end: after training); dashed: "
-               f"predicted before training. {interval_label(rows.n, 'Bar')}. {PICK}")
+    caption = ("Points: measured in float64 at initialisation (grad norm end: after training). Dashed: "
+               "predicted before training (gradient: of one sample). "
+               f"{interval_label(rows.n, 'Bar')}. {PICK}")
     keep = [*lists, "depth", "width", "std", "layer", "value", "lo", "hi", "n", "predicted"]
     return Chart("layers", "Signal and gradient per layer", caption, found[keep], spec)
 
 
 def edges(rows: pd.DataFrame) -> Chart:
     """E1: the band's edges as std and on the natural axis."""
-    rows = rows.assign(centre=rows["std"] / rows.axis)
-    natural = rows.assign(show="natural axis a", std=rows.axis, lo=rows.axis_lo, hi=rows.axis_hi, centre=1.0)
-    long = pd.concat([rows.assign(show="initial std"), natural])
+    rows = rows.assign(predicted=rows.get("predicted", np.nan))
+    long = pd.concat([rows.assign(show="initial std"), natural(rows).assign(show="natural axis a")])
     lists = {**DATA, "show": "axis"}
     colour = depth_colour("width", "width", long.width)
     x, y = count("depth", "depth (weight layers)"), quantity("std", log=True)
     beside = {"xOffset": {"field": "width", "type": "ordinal"}}
     hover = tooltip(long, {"edge": "edge", "depth": "depth", "width": "width", "std": "half of seeds train",
-                           **INTERVAL, "centre": "predicted centre, a = 1",
+                           **INTERVAL, "predicted": "predicted", "centre": "centre a = 1, predicted",
                            "censored": "seeds beyond the grid"})
     predicted = {"mark": {"type": "tick", "thickness": 2, "size": 11},
                  "encoding": {"x": x, "y": {**y, "field": "centre"}, "color": {"value": INK}, **beside}}
+    edge = {"mark": {"type": "point", "shape": "diamond", "filled": True, "size": 30},
+            "encoding": {"x": x, "y": {**y, "field": "predicted"}, "color": {"value": "#D55E00"}, **beside}}
     found = dots(x, y, colour, hover, shape=category("edge", "edge"), **beside)
-    spec = asking(long, lists) | panels("optimizer", [predicted, *found])
+    spec = asking(long, lists) | panels("optimizer", [predicted, *found, edge])
     caption = ("Lower and upper edge of the band of stds that train: where half of the seeds do. If theory "
                "holds, edges of all widths lie at one height on the natural axis a = std × √(fan factor). "
-               f"Black ticks: predicted centre, a = 1. {interval_label(rows.n, 'Bar')}. {PICK}")
-    keep = [*lists, "optimizer", "depth", "width", "edge", "std", "lo", "hi", "n", "censored", "centre"]
+               "Predicted: the centre a = 1 (tick) and, under SGD, each edge (diamond). "
+               f"{interval_label(rows.n, 'Bar')}. {PICK}")
+    numbers = ["std", "lo", "hi", "n", "censored", "centre", "predicted"]
+    keep = [*lists, "optimizer", "depth", "width", "edge", *numbers]
     return Chart("collapse", "Do the edges collapse over widths?", caption, long[keep], spec, columns=2)
