@@ -131,33 +131,6 @@ def test_the_ratio_is_the_inverse_of_the_law():
         assert np.isnan(found[0]) and found[1:] == pytest.approx(ratio, rel=1e-6)
 
 
-def measured_displacement(states, a, b, lr, weight_decay):
-    start, delta = states[a], states[b] - states[a]
-    moments = np.mean(delta**2), np.mean(start * delta), np.mean(start**2)
-    return null_law.displacement(*moments, lr[a:b], weight_decay)
-
-
-def test_displacement_splits_r_into_size_and_direction():
-    lr, weight_decay = np.full(150, 1e-2), 1.0
-    noise = adamw_on_noise(lr, weight_decay, (0.9, 0.95), sigma_0=0.05)
-    drift = 0.3 * (1 - null_law.decay(lr, weight_decay))[:, None] * noise[0]
-    for states in (noise, noise + drift):
-        split = measured_displacement(states, 0, 150, lr, weight_decay)
-        r = null_law.injected_ratio(rms(states[-1]), rms(states[0]), lr, weight_decay, 150)
-        assert split.size + split.along == pytest.approx(float(r))
-        gain = 2 * np.exp(-1.5) * np.mean(states[0] * (states[-1] - noise[-1]))  # 2 d mean(W_0 drift)
-        assert split.along == pytest.approx(gain / null_law.injected(lr, weight_decay)[-1], abs=0.01)
-
-
-@pytest.mark.parametrize("window", [10, 100])
-def test_white_gradients_in_a_window(window):
-    lr = np.full(600, 1e-3)
-    states = adamw_on_noise(lr, 0.1, (0.9, 0.999), 0.02, weights=4000)
-    sizes = [measured_displacement(states, a, a + window, lr, 0.1).size for a in range(200, 600, window)]
-    assert np.mean(sizes) == pytest.approx(null_law.white_ratio(window, 0.9), rel=0.04)
-    assert null_law.white_ratio(1, 0.9) == pytest.approx(0.1 / 1.9)
-
-
 @pytest.mark.parametrize("call, said", [
     (lambda: null_law.std(1.0, [0.1, -0.1], 0.1), "finite rate >= 0"),
     (lambda: null_law.std(1.0, [0.1], -1.0), "weight_decay is -1.0: expected 0 or more"),

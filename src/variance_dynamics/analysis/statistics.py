@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, stdtr, stdtrit
 
 from variance_dynamics.errors import BadInput
 from variance_dynamics.seeding import numpy_generator
@@ -88,11 +88,6 @@ def _shares(n: int, draws: int, seed: int) -> Floats:
     return np.bincount(taken.ravel(), minlength=draws * n).reshape(draws, n) / n
 
 
-def paired(first: ArrayLike, second: ArrayLike, confidence: float, draws: int, seed: int) -> Interval:
-    """Interval of first minus second, seed by seed."""
-    return interval(differences(first, second), confidence, draws, seed)
-
-
 def differences(first: ArrayLike, second: ArrayLike) -> Floats:
     """first - second, [n]; inf - inf is nan, without a warning."""
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
@@ -127,11 +122,6 @@ def holm(p_values: ArrayLike) -> Floats:
     return adjusted
 
 
-def censored(times: ArrayLike, budget: float) -> Floats:
-    """min(time, budget) per run; nan or inf (never reached) counts as the budget."""
-    return np.fmin(np.asarray(times, dtype=np.float64), budget)
-
-
 def log_ratio(first: ArrayLike, second: ArrayLike) -> Floats:
     """Per-seed values [n] whose mean is ln(mean first / mean second): its first-order influence values.
 
@@ -149,15 +139,3 @@ def deviations(values: ArrayLike) -> Floats:
     """|value - median| per seed (Brown and Forsythe 1974): the paired difference of two compares spreads."""
     sample = np.asarray(values, dtype=np.float64)
     return np.abs(sample - np.median(sample))
-
-
-def share(outcomes: ArrayLike, confidence: float) -> Interval:
-    """Share of seeds with a yes, with Wilson's score interval (never of length 0, unlike t's)."""
-    yes = np.asarray(outcomes, dtype=bool)
-    n = yes.size
-    if not n:
-        raise BadInput("share of 0 outcomes: expected one outcome per seed")
-    p, z = float(yes.mean()), float(ndtri((1 + confidence) / 2))
-    centre, half = p + z * z / (2 * n), z * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
-    scale = 1 + z * z / n
-    return Interval(p, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale), n)

@@ -1,7 +1,8 @@
 """The null law: what AdamW does to the std of a weight matrix when its updates are pure noise.
 
-One step is W <- (1 - lr wd) W - lr u, with u Adam's normalised update. If u is noise of unit size
-(D = 1 below), then with d_t = prod_(i<t) (1 - lr_i wd), which is e^-kappa_t to first order in lr wd,
+One step is W <- (1 - lr wd) W - lr u, with u Adam's normalised update of rms c and autocorrelations rho_k.
+If D = c^2 (1 + 2 sum rho_k) is 1, as it is for white gradients (c^2 = (1 - beta1) / (1 + beta1), rho_k =
+beta1^k), then with d_t = prod_(i<t) (1 - lr_i wd), which is e^-kappa_t to first order in lr wd,
 
     std^2(t) = std_0^2 d_t^2 + S_t,    S_t = sum_(i<t) lr_i^2 (d_t / d_(i+1))^2
 
@@ -9,8 +10,6 @@ Sources: 2305.17212 (random walk and equilibrium under decoupled decay), 2405.13
 average of its updates). No parameter is fitted. "std" is the root mean square about zero. Arrays over steps
 are float64: `lr` [T] holds the rate of update 0..T-1, results [T+1] hold the state after 0..T updates.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,41 +90,6 @@ def injected_ratio(sigma: ArrayLike, sigma_0: float, lr: ArrayLike, weight_decay
     total, left = injected(lr, weight_decay)[at], decay(lr, weight_decay)[at]
     grown = np.asarray(sigma, dtype=np.float64) ** 2 - (sigma_0 * left) ** 2
     return np.divide(grown, total, out=np.full_like(grown, np.nan), where=total > 0)
-
-
-class Displacement(NamedTuple):
-    """The injected variance split: ratio R = size + along, each in units of S over the window.
-
-    size: D = c^2 (1 + 2 sum rho_k), the updates' own variance; along: 2 d mean(W_a I) / S, what they did
-    along the weights at the window's start (0 for noise).
-    """
-
-    size: float
-    along: float
-
-
-def displacement(delta_ms: float, delta_dot: float, start_ms: float, lr: ArrayLike,
-                 weight_decay: float) -> Displacement:
-    """D over one window of updates, from mean (W_b-W_a)^2, mean W_a (W_b-W_a) and mean W_a^2.
-
-    I = W_b - d W_a is what the updates put in, so mean I^2 = delta_ms + 2 (1-d) delta_dot + (1-d)^2 start_ms.
-    `lr` holds the window's rates. Over a window from initialisation, size + along is R.
-    """
-    left, total = decay(lr, weight_decay)[-1], injected(lr, weight_decay)[-1]
-    lost = 1 - left
-    size = delta_ms + 2 * lost * delta_dot + lost**2 * start_ms
-    along = 2 * left * (delta_dot + lost * start_ms)
-    return Displacement(size / total, along / total)
-
-
-def white_ratio(window: ArrayLike, beta1: float) -> Floats:
-    """D of white gradients over a window of W updates amid a run at constant lr, same shape as `window`.
-
-    Updates are then autoregressive, c^2 = (1-b)/(1+b) and rho_k = b^k, so
-        D_W = 1 - 2b (1 - b^W) / (W (1 - b^2));   beta1 .9: .36 at 10, .905 at 100, 1 at infinity
-    """
-    w = np.asarray(window, dtype=np.float64)
-    return np.asarray(1 - 2 * beta1 * (1 - beta1**w) / (w * (1 - beta1**2)))
 
 
 def equilibrium(lr: float, weight_decay: float) -> float:
