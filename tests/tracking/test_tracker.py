@@ -112,7 +112,8 @@ def test_update_rms_and_epsilon_share_are_adam_s(tracked):
             root = np.sqrt(v / (1 - BETAS[1] ** step))
             update = m / (1 - BETAS[0] ** step) / (root + EPS)
             if step in DUMPS:
-                expected = {"update_rms": np.sqrt((update**2).mean()), "epsilon_share": (EPS / (root + EPS)).mean()}
+                share = (EPS / (root + EPS)).mean()
+                expected = {"update_rms": np.sqrt((update**2).mean()), "epsilon_share": share}
                 for stat, value in expected.items():
                     assert table[stat, p.role, step] == pytest.approx(value, rel=1e-3)
 
