@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.synthetic import STDS, TASKS, fan_factor, params, sweep
-from variance_dynamics.analysis import bands, e1, outcomes
+from analysis.synthetic import STDS, STEPS, TASKS, fan_factor, params, sweep
+from variance_dynamics.analysis import band_theory, bands, e1, outcomes
 from variance_dynamics.analysis.layers import per_layer
+from variance_dynamics.inputs.labelled import Labelled
+from variance_dynamics.theory.bands import signal
 
 PARAMS = params()
 STEP = STDS[1] / STDS[0]
@@ -26,7 +28,7 @@ def fixed(dataset, optimizer, depth, width, seed):
 
 
 def outcome(edge, **grid):
-    return outcomes.of(*sweep(edge, **grid), PARAMS)
+    return outcomes.of(*sweep(edge, **grid), PARAMS).assign(signal=0.1)
 
 
 NATURAL = outcome(natural)
@@ -39,7 +41,7 @@ def pick(table, **values):
 
 
 def test_edges_are_found_to_half_a_grid_step_and_collapse_on_the_natural_axis():
-    edges = e1.edges(bands.of(NATURAL), PARAMS)
+    edges = e1.edges(NATURAL, bands.of(NATURAL), PARAMS)
     assert len(edges) == 2 * 3 * 2 and (edges["n"] == 5).all() and (edges["censored"] == 0).all()
     for row in edges.itertuples():
         put_in = natural("digits", "sgd", row.depth, row.width, 2)[row.edge == "upper"]
@@ -48,6 +50,29 @@ def test_edges_are_found_to_half_a_grid_step_and_collapse_on_the_natural_axis():
         assert row.scaled_hi == pytest.approx(row.hi * np.sqrt(row.width / 2))
     for _, cell in edges.groupby(["depth", "edge"]):
         assert cell["axis"].max() / cell["axis"].min() < STEP and cell["std"].max() / cell["std"].min() > 1.5
+
+
+def test_predicted_edges_stand_beside_those_of_sgd_alone():
+    found = outcome(natural, optimizers=("sgd", "adamw"), depths=(2, 4), seeds=2)
+    edges = e1.edges(found, bands.of(found), PARAMS)
+    edges = edges.set_index(["optimizer", "depth", "width", "edge"])["predicted"]
+    assert edges["adamw"].isna().all() and np.isnan(edges["sgd", 2, 64, "upper"])
+    factor = fan_factor(4, 64, 64)
+    ratio = 0.05 * factor**2 / np.sqrt(64)
+    assert edges["sgd", 4, 64, "upper"] == pytest.approx(ratio**-0.5 / factor)
+    assert edges["sgd", 4, 64, "lower"] == pytest.approx((1 + 2 * 0.1 * ratio * STEPS) ** -0.5 / factor)
+
+
+def test_signal_is_of_the_data_at_each_depth_and_kept_where_it_is_known():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 64)).astype(np.float32), np.arange(60) % 10
+    data = {"digits": Labelled({"train": x}, {"train": y}, 10)}
+    runs = NATURAL.drop(columns="signal")
+    found = band_theory.with_signal(runs, data).groupby("depth")["signal"].unique()
+    assert {depth: list(values) for depth, values in found.items()} == {
+        depth: [signal(x, y, depth)] for depth in (4, 8)}
+    assert band_theory.with_signal(runs, {})["signal"].isna().all()
+    assert (band_theory.with_signal(NATURAL, data)["signal"] == 0.1).all()
 
 
 def test_band_is_the_one_around_the_best_std_and_holes_end_it():
@@ -64,7 +89,7 @@ def test_edges_beyond_the_grid_are_censored_and_seeds_that_never_train_have_none
     def edge(dataset, optimizer, depth, width, seed):
         return (1e-9, 1e9) if depth == 4 else (1e3, 1e4)
     found = outcome(edge, widths=(64,))
-    edges = e1.edges(bands.of(found), PARAMS)
+    edges = e1.edges(found, bands.of(found), PARAMS)
     whole, nowhere = pick(edges, depth=4), pick(edges, depth=8)
     assert (whole["censored"] == 5).all()
     assert list(whole["std"]) == pytest.approx([STDS[0], STDS[-1]])
@@ -162,5 +187,6 @@ def test_metrics_are_log10_of_stds():
     found = e1.metrics(NATURAL, PARAMS)
     low = natural("digits", "sgd", 8, 256, 2)[0]
     assert found["e1_log10_lower_digits_sgd"] == pytest.approx(np.log10(low), abs=np.log10(STEP))
+    assert found["e1_ln_error_lower_sgd"] > 0
     assert found["e1_slope_sgd"] == pytest.approx(-(3 / 8 + 7 / 16) / 2, abs=0.02)
     assert all(name.startswith("e1_") for name in found)

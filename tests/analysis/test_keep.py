@@ -8,8 +8,12 @@ from analysis import synthetic
 from variance_dynamics import rows
 from variance_dynamics.analysis import keep
 from variance_dynamics.analysis.source import analyzed
+from variance_dynamics.inputs.labelled import Labelled
 
 PARAMS = synthetic.params().model_copy(update={"bootstrap": 200})
+
+X = np.random.default_rng(1).normal(size=(60, 64)).astype(np.float32)
+DATA = {"digits": Labelled({"train": X}, {"train": np.arange(60) % 10}, 10)}
 
 
 def write(folder, models, curves):
@@ -39,12 +43,12 @@ RAW = {"mlp_sweep": lambda: synthetic.sweep(band, widths=(64, 128), seeds=3, std
 @pytest.mark.parametrize("experiment", RAW)
 def test_kept_runs_give_the_same_results(experiment, tmp_path):
     write(tmp_path / "raw" / experiment, *RAW[experiment]())
-    getattr(keep, experiment)(tmp_path / "raw" / experiment, tmp_path / "kept" / experiment, PARAMS)
-    raw, kept = (analyzed(tmp_path / name, PARAMS) for name in ("raw", "kept"))
+    folders = [tmp_path / name / experiment for name in ("raw", "kept")]
+    getattr(keep, experiment)(*folders, PARAMS, *([DATA] if experiment == "mlp_sweep" else []))
+    raw, kept = analyzed(tmp_path / "raw", PARAMS, DATA), analyzed(tmp_path / "kept", PARAMS, {})
     assert raw.metrics == kept.metrics and raw.tables.keys() == kept.tables.keys()
     pd.testing.assert_frame_equal(raw.effects, kept.effects)
     for name, table in raw.tables.items():
         pd.testing.assert_frame_equal(table, kept.tables[name], rtol=1e-6)
-    sizes = [sum(len(rows.read(path)) for path in (tmp_path / name / experiment).iterdir())
-             for name in ("raw", "kept")]
+    sizes = [sum(len(rows.read(path)) for path in folder.iterdir()) for folder in folders]
     assert sizes[1] < sizes[0] / 3

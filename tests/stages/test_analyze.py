@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -33,7 +34,18 @@ def write_mlp(folder, models, curves):
     rows.write(folder / "layers.parquet", pd.DataFrame(layers, columns=names))
 
 
+def write_classification(folder):
+    """Noise with labels: enough for the signal that theory asks of the data."""
+    rng = np.random.default_rng(0)
+    arrays = {f"{kind}_{split}": value for split in ("train", "val", "test") for kind, value in (
+        ("x", rng.normal(size=(60, 64)).astype(np.float32)), ("y", np.arange(60) % 10))}
+    folder.mkdir(parents=True)
+    np.savez(folder / "digits.npz", **arrays)
+    (folder / "manifest.json").write_text(json.dumps({"digits": {"classes": 10}}))
+
+
 def write_study(data, arms=("gpt2",), seeds=(0, 1)):
+    write_classification(data / "classification")
     write_mlp(data / "mlp_sweep", *synthetic.sweep(band, widths=(64, 128), seeds=2, stds=synthetic.STDS[::8]))
     write_mlp(data / "init_comparison", *synthetic.comparison(
         lambda o, d, scheme, lr, seed: 8 + 4 * (scheme == "xavier") + seed, lambda *_: 0.8, seeds=2))
@@ -98,10 +110,10 @@ def test_tables_and_metrics(study):
 def test_the_same_bytes_twice_and_runs_that_params_no_longer_name_are_deleted(study):
     first = written(study)
     shutil.copytree("data/gpt2/gpt2-0", "data/gpt2/std_1-0")
-    (study / "data/gpt2/stray.txt").write_text("")
+    (study / "data/gpt2/.gitignore").write_text("/std_1-0\n")
     analyze.main()
     assert written(study) == first
-    assert sorted(path.name for path in (study / "data/gpt2").iterdir()) == ["gpt2-0", "gpt2-1"]
+    assert sorted(path.name for path in (study / "data/gpt2").iterdir()) == [".gitignore", "gpt2-0", "gpt2-1"]
 
 
 def test_recorded_runs_stand_beside_the_local_one(study):

@@ -5,6 +5,7 @@ import pandas as pd
 
 from variance_dynamics.analysis import bands as band_of
 from variance_dynamics.analysis import effects
+from variance_dynamics.analysis.band_theory import predicted_edges
 from variance_dynamics.analysis.bands import CELL
 from variance_dynamics.analysis.edges import half_of_seeds
 from variance_dynamics.analysis.layers import per_layer
@@ -18,11 +19,11 @@ PAPER = ["jaccard", "paper_share", "band_share"]
 
 
 def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) -> Tables:
-    """The e1_* tables; `outcomes` from outcomes.of, `layers` as the stage wrote it."""
+    """The e1_* tables; `outcomes` from outcomes.of and with_signal, `layers` as the stage wrote it."""
     bands = band_of.of(outcomes)
     return {"e1_loss": loss(outcomes, params),
             "e1_layers": per_layer(outcomes, layers, [*CELL, "std"], params),
-            "e1_edges": edges(bands, params), "e1_slopes": slopes(bands, params),
+            "e1_edges": edges(outcomes, bands, params), "e1_slopes": slopes(bands, params),
             "e1_overlap": overlap(bands, params),
             "e1_widths": widths(bands, params), "e1_depth_law": depth_law(bands, params)}
 
@@ -45,11 +46,12 @@ def loss(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     return table.merge(means, on=keys)
 
 
-def edges(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+def edges(outcomes: pd.DataFrame, bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Std where half of the seeds train, with its bootstrap interval; a row per cell and edge.
 
     axis* are the same on the natural axis, scaled* in units of the critical std sqrt(2 / width), and centre
-    is the std of a = 1. censored: seeds whose band reaches the grid's end; never: seeds that train nowhere.
+    is the std of a = 1. predicted: theory's edge, under SGD. censored: seeds whose band reaches the grid's
+    end; never: seeds that train nowhere.
     """
     rows = []
     for key, seeds in bands.groupby([*CELL, "edge"], sort=True):
@@ -61,7 +63,7 @@ def edges(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     for unit, std in (("axis", found["centre"]), ("scaled", np.sqrt(2 / found["width"]))):
         ends = {unit: found["std"] / std, f"{unit}_lo": found["lo"] / std, f"{unit}_hi": found["hi"] / std}
         found = found.assign(**ends)
-    return found
+    return found.merge(predicted_edges(outcomes), on=[*CELL, "edge"], how="left")
 
 
 def overlap(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
@@ -141,17 +143,25 @@ def metrics(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | 
     """Headline numbers of metrics/mlp_sweep.json.
 
     log10 of the edges of the deepest and widest MLP (of the grid's end where it is censored), overlap with
-    the paper's band and slope over width, means over shapes; null where there is none.
+    the paper's band, slope over width and |ln(edge / theory's)|, means over shapes; null where none is.
     """
     bands, task = band_of.of(outcomes), ["dataset", "optimizer"]
-    deep = bands[bands["depth"] == bands["depth"].max()]
+    measured = edges(outcomes, bands, params)
+    deep = measured[measured["depth"] == measured["depth"].max()]
     deep = deep[deep["width"] == deep.groupby("dataset")["width"].transform("max")]
-    ends = edges(deep, params).set_index(["edge", *task])["std"]
+    ends = deep.set_index(["edge", *task])["std"]
     overlap = band_of.overlap(bands, params.e1.paper_band).groupby(task)["jaccard"].mean()
     slope = band_of.slopes(bands).groupby("optimizer")["slope"].mean()
     found = (_metrics("e1_log10", ends.map(np.log10)) | _metrics("e1_overlap", overlap)
-             | _metrics("e1_slope", slope))
+             | _metrics("e1_slope", slope) | _metrics("e1_ln_error", errors(measured)))
     return dict(found)
+
+
+def errors(measured: pd.DataFrame) -> "pd.Series[float]":
+    """Mean |ln(edge / theory's)| by edge and optimizer, over edges inside the grid that theory predicts."""
+    known = measured[(measured["censored"] == 0) & measured["predicted"].notna()]
+    off = known.assign(off=(np.log(known["std"]) - np.log(known["predicted"])).abs())
+    return off.groupby(["edge", "optimizer"])["off"].mean()
 
 
 def _metrics(prefix: str, values: "pd.Series[float]") -> dict[str, float | None]:

@@ -4,21 +4,24 @@ Models and every step's loss become outcomes.parquet, a row per run: a rule's th
 but not the share of steps at the end, the smoothing and the threshold that steps were counted for.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from variance_dynamics import rows
 from variance_dynamics.analysis import contrasts, e2, outcomes
+from variance_dynamics.analysis.band_theory import with_signal
 from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.inputs.labelled import Labelled
 
 MLP = ("models", "curves", "layers")
 
 
-def mlp_sweep(folder: Path, out: Path, params: AnalyzeParams) -> None:
-    """E1: outcomes, no curves, layers at init and at the last evaluation."""
+def mlp_sweep(folder: Path, out: Path, params: AnalyzeParams, data: Mapping[str, Labelled]) -> None:
+    """E1: outcomes with the data's signal, no curves, layers at init and at the last evaluation."""
     runs, curves, layers = _read(folder, params)
-    _write(out, runs, curves[:0], layers)
+    _write(out, with_signal(runs, data), curves[:0], layers)
 
 
 def init_comparison(folder: Path, out: Path, params: AnalyzeParams) -> None:

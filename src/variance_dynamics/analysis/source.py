@@ -1,6 +1,7 @@
 """All tables, effects and metrics of one run of the study: this one, or a recorded one in the same form."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pandas as pd
 
 from variance_dynamics import rows
 from variance_dynamics.analysis import e1, e2, e3, e3_claims, e3_metrics, effects, outcomes
+from variance_dynamics.analysis.band_theory import with_signal
 from variance_dynamics.analysis.params import AnalyzeParams
 from variance_dynamics.errors import BadInput
+from variance_dynamics.inputs.labelled import Labelled
 
 Tables = dict[str, pd.DataFrame]
 Numbers = dict[str, float | int | None]
@@ -32,14 +35,16 @@ class Found:
         self.metrics[experiment] = metrics
 
 
-def analyzed(folder: Path, params: AnalyzeParams, items: list[str] | None = None) -> Found:
+def analyzed(folder: Path, params: AnalyzeParams, data: Mapping[str, Labelled],
+             items: list[str] | None = None) -> Found:
     """The results of the experiments that `folder` holds: mlp_sweep, init_comparison, gpt2.
 
-    items: which runs of gpt2 to read; all if None.
+    data: the datasets at hand, for theory; items: which runs of gpt2 to read, all if None.
     """
     found = Found()
     if (folder / "mlp_sweep").is_dir():
         runs, _, layers = mlp_tables(folder / "mlp_sweep", params)
+        runs = with_signal(runs, data)
         found.add("mlp_sweep", e1.tables(runs, layers, params), e1.claim_effects(runs, params),
                   e1.metrics(runs, params))
     if (folder / "init_comparison").is_dir():

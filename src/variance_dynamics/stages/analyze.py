@@ -14,6 +14,7 @@ from variance_dynamics.analysis.over_seeds import significant
 from variance_dynamics.analysis.params import AnalyzeParams
 from variance_dynamics.analysis.source import Found, analyzed
 from variance_dynamics.errors import BadInput, one_line
+from variance_dynamics.inputs.labelled import load
 
 DATA, OUT, METRICS = Path("data"), Path("data/analysis"), Path("metrics")
 LOCAL = "local"
@@ -26,8 +27,9 @@ def main() -> None:
     items = [f"{arm}-{seed}" for arm in tree["gpt2"]["arms"] for seed in tree["gpt2"]["seeds"]]
     folders = {name: recorded(name) for name in rules.recorded}
     drop_unnamed(DATA / "gpt2", items)
-    found = {LOCAL: analyzed(DATA, rules, items)}
-    found |= {name: analyzed(folder, rules) for name, folder in folders.items()}
+    data = load()
+    found = {LOCAL: analyzed(DATA, rules, data, items)}
+    found |= {name: analyzed(folder, rules, data) for name, folder in folders.items()}
     for source in found.values():
         cells = claims.cells(source.effects, rules)
         source.tables |= {"claims_cells": cells, "recipes": recipes.table(source.tables, cells, rules)}
