@@ -43,9 +43,9 @@ def main() -> None:
 
 def drop_unnamed(folder: Path, items: list[str]) -> None:
     """Remove runs that params no longer name: DVC keeps them, and they would stay in the folder's hash."""
-    for path in sorted(folder.glob("*/")):
-        if path.name not in items:
-            shutil.rmtree(path)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name not in [*items, ".gitignore"]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def recorded(name: str) -> Path:
