@@ -60,10 +60,26 @@ def test_steps_to_threshold_and_censoring():
 
 
 def test_ln_steps_ratio_is_that_of_the_means():
-    gap = pick(e2.gap(OUTCOMES, PARAMS), measure="ln_steps_ratio", lr_kind="best", depth=3).iloc[0]
+    """At the shared lr; at the best one, the mean of that over resamples of the seeds."""
+    table = pick(e2.gap(OUTCOMES, PARAMS), measure="ln_steps_ratio", depth=3)
+    gap, best = (pick(table, lr_kind=kind).iloc[0] for kind in ("shared", "best"))
     fast, slow = (np.mean([3 + speed * (6 + seed % 3) for seed in range(10)]) for speed in (1, 2))
     assert gap["effect"] == pytest.approx(np.log(fast / slow))
     assert gap["lo"] < gap["effect"] < gap["hi"] < 0 and not gap["excluded"] and gap["p"] < 1e-6
+    assert best["effect"] == pytest.approx(gap["effect"], abs=1e-3) and best["p"] < 1e-6
+    assert (best["lo"], best["hi"]) == pytest.approx((gap["lo"], gap["hi"]), abs=5e-3)
+
+
+def test_the_choice_of_the_lr_widens_the_interval_at_the_best_one():
+    """Xavier's lrs .1 and 1 validate alike within noise, and take 20 and 5 steps."""
+    def either(optimizer, depth, scheme, lr, seed):
+        return 10 if scheme == "kaiming" else {0.01: 36, 0.1: 20 + seed % 2, 1.0: 5 + seed % 2}[lr]
+
+    def alike(optimizer, depth, scheme, lr, seed):
+        return 0.5 if lr == 0.01 else 0.7 + 0.05 * int(lr) * (-1) ** seed
+    found = outcomes.of(*comparison(either, alike, depths=(3,)), PARAMS)
+    best = pick(e2.gap(found, PARAMS), measure="ln_steps_ratio", lr_kind="best").iloc[0]
+    assert best["lo"] < np.log(10 / 18) and best["hi"] > np.log(10 / 8)
 
 
 def test_other_measures_match_plain_computations():
@@ -73,9 +89,9 @@ def test_other_measures_match_plain_computations():
     a, b = ([accuracy("sgd", 3, scheme, lr, seed) for seed in range(10)]
             for scheme, lr in (("kaiming", 1.0), ("xavier", 0.1)))
     measured = pick(gap, depth=3, lr_kind="best").set_index("measure")["effect"]
-    assert measured["test_accuracy"] == pytest.approx(np.mean(a) - np.mean(b), abs=1e-6)
+    assert measured["test_accuracy"] == pytest.approx(np.mean(a) - np.mean(b), abs=1e-3)
     spreads = [np.mean(np.abs(values - np.median(values))) for values in (a, b)]
-    assert measured["spread"] == pytest.approx(spreads[0] - spreads[1], abs=1e-6)
+    assert measured["spread"] == pytest.approx(spreads[0] - spreads[1], abs=1e-3)
 
 
 def test_cells_where_both_are_censored_are_left_out_and_named():

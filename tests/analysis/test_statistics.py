@@ -107,3 +107,23 @@ def test_deviations_find_the_wider_of_two():
     rng = np.random.default_rng(0)
     narrow, wide = rng.normal(size=40), 3 * rng.normal(size=40)
     assert s.interval(s.differences(s.deviations(narrow), s.deviations(wide)), **HOW).hi < 0
+
+
+def test_after_selection_gives_a_mean_s_own_values_and_covers_a_choice():
+    n, draws = 10, 1000
+    rng = np.random.default_rng(0)
+    x, taken = rng.normal(size=n), s.resamples(n, draws, 0)
+    values = s.after_selection(x[taken].mean(axis=1), n, 0)
+    assert values - values.mean() == pytest.approx(x - x.mean())
+    assert values.mean() == pytest.approx(x.mean(), abs=0.05)
+    covered, fixed = [], []
+    for _ in range(400):  # two arms choose one of two lrs that validate alike, but differ by 1 in the effect
+        arms = rng.normal(size=(2, n, 2)), rng.normal(0, 0.5, size=(2, n, 2)) + np.arange(2)
+        first, second = ((val[taken].mean(axis=1).argmin(axis=1), val.mean(axis=0).argmin(), y)
+                         for val, y in zip(*arms, strict=True))
+        a, b = (y[taken, chosen[:, None]].mean(axis=1) for chosen, _, y in (first, second))
+        found = s.interval(s.after_selection(a - b, n, 0), 0.95, draws, 0)
+        naive = s.interval(first[2][:, first[1]] - second[2][:, second[1]], 0.95, draws, 0)
+        covered.append(found.lo < 0 < found.hi)
+        fixed.append(naive.lo < 0 < naive.hi)
+    assert np.mean(covered) > 0.9 and np.mean(fixed) < 0.8

@@ -7,12 +7,25 @@ import pandas as pd
 
 from variance_dynamics.analysis.over_seeds import over_seeds, within
 from variance_dynamics.analysis.params import AnalyzeParams
-from variance_dynamics.analysis.statistics import Floats, deviations, differences, log_ratio
+from variance_dynamics.analysis.statistics import (
+    Floats,
+    after_selection,
+    deviations,
+    differences,
+    log_ratio,
+    resamples,
+)
 
 CELL = ["dataset", "optimizer", "depth"]
 SHARED, BEST, GRID = "shared", "best", "grid"
 STEPS = "ln_steps_ratio"
 Contrast = Callable[[Floats, Floats], Floats]
+SUMMARIES: dict[str, Callable[[Floats], Floats]] = {
+    STEPS: lambda steps: np.log(steps.mean(axis=1)),
+    "test_accuracy": lambda accuracy: accuracy.mean(axis=1),
+    "spread": lambda accuracy: np.abs(accuracy - np.median(accuracy, axis=1, keepdims=True)).mean(axis=1)}
+"""Of a scheme in every resample of the seeds, [draws] from [draws, n]; a contrast is a difference of two."""
+COLUMN = {STEPS: "steps", "test_accuracy": "test_accuracy", "spread": "test_accuracy"}
 MEASURES = (STEPS, "test_accuracy", "spread", "share_lr_trains")
 
 
@@ -60,6 +73,8 @@ def selected(outcomes: pd.DataFrame) -> pd.DataFrame:
 def paired(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParams) -> pd.DataFrame:
     """`first` minus `second`, a row per dataset, optimizer, depth, lr_kind, measure and seed.
 
+    At the best lr every resample of the seeds chooses its lr anew: see `at_best_lr`.
+
     effect, by measure: ln_steps_ratio (log_ratio's per-seed values: their mean is the ln ratio of the mean
     of min(steps, budget)), test_accuracy, spread (|accuracy - median|), share_lr_trains (lr_kind "grid").
     censored: the lesser of the two schemes' numbers of censored seeds. excluded: for ln_steps_ratio, that
@@ -75,12 +90,43 @@ def paired(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParam
     trains = _by_seed(shares.assign(lr_kind=GRID), keys, "trains", first, second)
     parts = [(STEPS, log_ratio, steps), ("test_accuracy", differences, accuracy),
              ("spread", _spread, accuracy), ("share_lr_trains", differences, trains)]
-    found = pd.concat([_long(*part) for part in parts], ignore_index=True)
+    fixed = pd.concat([_long(*part) for part in parts], ignore_index=True)
+    found = pd.concat([fixed[fixed["lr_kind"] != BEST], at_best_lr(outcomes, first, second, params)],
+                      ignore_index=True)
     counts = pd.concat([frame.sum(axis=1) for frame in censored], axis=1)
     fewer = counts.min(axis=1).reset_index(name="censored")
     found = found.merge(fewer, on=keys, how="left").fillna({"censored": 0}).astype({"censored": int})
     most = params.e2.censored_share * outcomes["seed"].nunique()
     return found.assign(excluded=(found["measure"] == STEPS) & (found["censored"] > most))
+
+
+def at_best_lr(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParams) -> pd.DataFrame:
+    """`first` minus `second`, each at its best lr, per cell, measure and seed.
+
+    The choice of the lr is noisy too, so each resample of the seeds makes it: the mean over seeds is the mean
+    over resamples, and its interval holds the choice (statistics.after_selection).
+    """
+    rows = []
+    for key, cell in outcomes.groupby(CELL, sort=True):
+        runs = [cell[cell["scheme"] == name] for name in (first, second)]
+        if any(scheme.empty for scheme in runs):
+            continue
+        ours, theirs = (_resampled(scheme, params) for scheme in runs)
+        seeds = np.sort(cell["seed"].unique())
+        for measure in SUMMARIES:
+            values = after_selection(ours[measure] - theirs[measure], len(seeds), params.seed)
+            rows += [(*key, BEST, seed, value, measure) for seed, value in zip(seeds, values, strict=True)]
+    return pd.DataFrame(rows, columns=[*CELL, "lr_kind", "seed", "effect", "measure"])
+
+
+def _resampled(runs: pd.DataFrame, params: AnalyzeParams) -> dict[str, Floats]:
+    """Each of SUMMARIES of a cell's scheme at the lr of least validation loss, resample by resample."""
+    wide = runs.assign(val_loss=capped(runs, "val_loss")).pivot(index="seed", columns="lr")
+    taken = resamples(len(wide), params.bootstrap, params.seed)
+    losses = wide["val_loss"].to_numpy(float)[taken].mean(axis=1)
+    best = losses.round(12).argmin(axis=1)[:, None]  # a tie is the smaller lr's, whatever the last bits
+    return {name: summary(wide[COLUMN[name]].to_numpy(float)[taken, best])
+            for name, summary in SUMMARIES.items()}
 
 
 def _by_seed(rows: pd.DataFrame, keys: list[str], value: str, *schemes: str) -> list[pd.DataFrame]:

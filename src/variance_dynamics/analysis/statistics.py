@@ -61,7 +61,7 @@ def _student(sample: Floats, confidence: float, draws: int, seed: int) -> tuple[
 
 def _bootstrap(sample: Floats, confidence: float, draws: int, seed: int) -> tuple[Floats, Floats]:
     tail = expanded_tail(len(sample), confidence)
-    means = _shares(len(sample), draws, seed) @ sample
+    means = shares(len(sample), draws, seed) @ sample
     lo, hi = np.quantile(means, [tail, 1 - tail], axis=0)
     return lo, hi
 
@@ -82,7 +82,7 @@ def resamples(n: int, draws: int, seed: int) -> NDArray[np.int64]:
 
 
 @cache
-def _shares(n: int, draws: int, seed: int) -> Floats:
+def shares(n: int, draws: int, seed: int) -> Floats:
     """Weight of each seed in each draw's mean, [draws, n]."""
     taken = resamples(n, draws, seed) + n * np.arange(draws)[:, None]
     return np.bincount(taken.ravel(), minlength=draws * n).reshape(draws, n) / n
@@ -132,6 +132,20 @@ def log_ratio(first: ArrayLike, second: ArrayLike) -> Floats:
     if a.shape != b.shape or not (np.all(a > 0) and np.all(b > 0)):
         raise BadInput(f"log ratio of shapes {a.shape} and {b.shape}: expected paired positive values")
     values: Floats = np.log(a.mean() / b.mean()) + a / a.mean() - b / b.mean()
+    return values
+
+
+def after_selection(replicates: ArrayLike, n: int, seed: int) -> Floats:
+    """Per-seed values [n] of an estimate that selects among models, from its value in each resample [draws].
+
+    Their mean is the mean over the resamples, their spread that of Efron 2014 (10.1080/01621459.2013.823775,
+    theorem 1): n times the regression of the estimate on the counts of the seeds. Of a mean that selects
+    nothing they are the seeds' own values. resample i is row i of `resamples(n, draws, seed)`.
+    """
+    found = np.asarray(replicates, dtype=np.float64)
+    weights = shares(n, len(found), seed)
+    slopes = np.linalg.lstsq(weights - weights.mean(axis=0), found - found.mean(), rcond=1e-9)[0]
+    values: Floats = found.mean() + slopes - slopes.mean()
     return values
 
 
