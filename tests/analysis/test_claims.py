@@ -103,9 +103,29 @@ def test_the_interval_is_students_over_the_seeds_means_of_cells():
 def test_a_cell_on_the_other_side_bars_support_after_holm():
     mixed = verdict("e2_kaiming_faster", {"sgd": -3.0, "momentum": -3.0, "adamw": 0.5})
     assert mixed.hi < 0 and mixed.verdict == INCONCLUSIVE
-    assert "2 for it and 1 against" in mixed.note
+    assert "for it: momentum, sgd, against it: adamw, neither: no cell" in mixed.note
     p = stats.ttest_1samp(effects("e2_kaiming_faster", {"a": -3.0})["effect"], 0).pvalue
     assert verdict("e2_kaiming_faster", {"a": -3.0}).cells["a"].p_holm == pytest.approx(p)
+
+
+@pytest.mark.parametrize("seeds, expected", [(2, INCONCLUSIVE), (5, INCONCLUSIVE), (6, SUPPORTED)])
+def test_seeds_that_are_all_alike_need_the_sign_test(seeds, expected):
+    assert verdict("e1_regimes", {"a": 1.0}, seeds=seeds, noise=0).verdict == expected
+
+
+def test_a_cell_of_seeds_all_alike_counts_for_its_side():
+    rows = effects("e2_kaiming_faster", {"sgd": -3.0, "adamw": 0.1})
+    rows.loc[rows["cell"] == "adamw", "effect"] = 0.1
+    found = judge(rows, PARAMS)["e2_kaiming_faster"]
+    assert found.hi < 0 and found.verdict == INCONCLUSIVE and "against it: adamw" in found.note
+
+
+def test_a_seed_that_lacks_a_cell_is_dropped():
+    rows = effects("e2_kaiming_faster", {"sgd": -3.0, "adamw": -0.1})
+    rows.loc[0, "effect"] = np.nan
+    found = judge(rows, PARAMS)["e2_kaiming_faster"]
+    assert found.n == 4 and found.effect == pytest.approx(-1.55, abs=0.05)
+    assert "1 seeds lack a cell" in found.note
 
 
 def test_left_out_cells_do_not_count_and_are_named():

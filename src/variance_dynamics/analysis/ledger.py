@@ -11,7 +11,9 @@ COMMON = (
     "The unit of replication is the seed: its effect is its mean over the claim's primary cells, fixed "
     "beforehand, and one {confidence:.0%} interval over seeds decides (Student's t below 10 seeds, bootstrap "
     "from 10 on). A cell that lies on the other side of the threshold after Holm's correction over the "
-    "primary cells bars the verdict. With one seed, or without the arm, a claim is not run.")
+    "primary cells, or with all seeds alike, bars the verdict; seeds that are all alike in the claim's "
+    "effect decide only if 2^(1-n) is at most one minus the confidence. A seed that lacks a cell is dropped. "
+    "With one seed, or without the arm, a claim is not run.")
 START, END = "<!-- claims -->", "<!-- /claims -->"
 
 

@@ -68,6 +68,9 @@ def beyond(threshold: Threshold, sign: int, relative: bool = False) -> Rule:
     """Supported if the interval lies wholly beyond the threshold (above it for sign 1, below for -1) and no
     cell is on the other side after Holm; contradicted is the mirror image; anything else is inconclusive.
 
+    Seeds that are all alike have an interval of no width. Pooled, they decide only if the sign test's 2^(1-n)
+    does; a cell of them counts for its side, which can but bar a verdict. A seed without a cell is dropped.
+
     relative: a seed's effect is divided by what theory predicts for it.
     """
 
@@ -75,18 +78,30 @@ def beyond(threshold: Threshold, sign: int, relative: bool = False) -> Rule:
         bar = threshold(params)
         by_seed = _primary(effects, relative)
         cells = _cells(by_seed, [p_value(column.dropna() - bar) for _, column in by_seed.items()], params)
-        pooled = by_seed.mean(axis=1).dropna().to_numpy()
+        pooled = by_seed.mean(axis=1, skipna=False).dropna().to_numpy()
         if len(pooled) < 2:
             return _not_run(effects, pooled, cells)
         found = _interval(pooled, params)
-        sides = [np.sign(sign * (c.effect - bar)) for c in cells.values() if c.p_holm < 1 - params.confidence]
+        clear = {name: cell.p_holm < 1 - params.confidence or by_seed[name].dropna().nunique() == 1
+                 for name, cell in cells.items()}
+        sides = {name: int(np.sign(sign * (cell.effect - bar))) * clear[name] for name, cell in cells.items()}
         low, high = sorted((sign * (found.lo - bar), sign * (found.hi - bar)))
-        verdict = (SUPPORTED if low > 0 and -1 not in sides else
-                   CONTRADICTED if high < 0 and 1 not in sides else INCONCLUSIVE)
-        counts = f"of {len(cells)} cells {sides.count(1)} for it and {sides.count(-1)} against it after Holm"
-        return _verdict(verdict, found, cells, counts, *_notes(effects))
+        enough = np.ptp(pooled) > 0 or 2.0 ** (1 - len(pooled)) <= 1 - params.confidence
+        verdict = (SUPPORTED if enough and low > 0 and -1 not in sides.values() else
+                   CONTRADICTED if enough and high < 0 and 1 not in sides.values() else INCONCLUSIVE)
+        lost = len(by_seed) - len(pooled)
+        told = [_told(sides), "all seeds alike, and too few to tell" * (not enough),
+                f"{lost} seeds lack a cell and are dropped" * (lost > 0), *_notes(effects)]
+        return _verdict(verdict, found, cells, *filter(None, told))
 
     return decide
+
+
+def _told(sides: dict[str, int]) -> str:
+    """The cells by the side that they are on after Holm."""
+    names = {side: ", ".join(name for name, at in sides.items() if at == side) for side in (1, -1, 0)}
+    words = {1: "for it", -1: "against it", 0: "neither"}
+    return "after Holm " + ", ".join(f"{word}: {names[side] or 'no cell'}" for side, word in words.items())
 
 
 def settled(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
