@@ -44,6 +44,8 @@ CHANGES = [
     ("gpt2_presets.cpu.vocab_size", 4095, "vocab_size is 4095: expected at least corpus.tokenizer's 4096"),
     ("gpt2_arms.wd_1.weight_decay", -1.0, "arm wd_1.weight_decay is -1.0: expected"),
     ("gpt2_arms.wd_1.n_ctx", 64, "arm wd_1: n_ctx is 64: expected the preset's"),
+    ("gpt2_arms.wd_1.weight_decay", 2000.0, "lr is 0.001 and weight_decay 2000: expected a product below 1"),
+    ("gpt2.dumps.windows", [600], "dumps.windows is [600]: expected one that ends within 500 steps"),
     ("gpt2_arms.wd_1.lrr", 64, "lrr is 64: expected no such key"),
     ("gpt2_arms", [], "gpt2_arms is []: expected a mapping"),
     ("analyze.recorded", ["nowhere"], "analyze.recorded has 'nowhere': expected a folder in data/recorded"),

@@ -62,6 +62,10 @@ def gpt2(tree: Mapping[str, Any], vocab_size: int) -> None:
         _expect(run.vocab_size >= vocab_size, fits)
         one = f"{where}: n_ctx is {run.n_ctx}: expected the preset's, which the stage corpus reads"
         _expect(run.n_ctx == presets[chosen.preset].get("n_ctx"), one)
+        rates = f"lr is {run.lr:g} and weight_decay {run.weight_decay:g}"
+        _expect(run.lr * run.weight_decay < 1, f"{where}: {rates}: expected a product below 1")
+        ends = f"dumps.windows is {run.dumps.windows}: expected one that ends within {run.steps} steps"
+        _expect(any(window <= run.steps for window in run.dumps.windows), f"{where}: {ends}")
     for preset in presets:
         resolve(dict(tree), chosen.arms[0], preset)
 
