@@ -101,6 +101,7 @@ def test_cells_where_both_are_censored_are_left_out_and_named():
     found = outcomes.of(models, curves, PARAMS)
     gap = pick(e2.gap(found, PARAMS), measure="ln_steps_ratio", lr_kind="best")
     assert list(gap["excluded"]) == [False, False, True] and list(gap["censored"]) == [0, 0, 6]
+    assert list(gap["censored_kaiming"]) == list(gap["censored_xavier"]) == [0, 0, 6]
     effects = e2.claim_effects(found, PARAMS)
     primary = pick(effects, claim="e2_kaiming_faster", primary=True)
     assert set(primary["note"]) == {"digits/sgd/L10: both censored"}
@@ -124,6 +125,10 @@ def test_claim_effects_are_one_row_per_cell_and_seed_and_primary_cells_are_few()
     assert not effects.duplicated(["claim", "cell", "seed"]).any()
     assert pick(effects, primary=True).groupby("claim")["cell"].nunique().max() <= PARAMS.e2.max_cells
     cells = pick(effects, claim="e2_kaiming_faster", primary=False)["cell"]
+    explodes = effects[effects["cell"] == "digits/sgd/L3/explodes"]
+    assert len(explodes) == 10 and (explodes["effect"] == 0).all()
+    lost = OUTCOMES["regime"].mask((OUTCOMES["scheme"] == "xavier") & (OUTCOMES["lr"] == 1), "exploding")
+    assert e2.exploding(OUTCOMES.assign(regime=lost))["effect"].to_numpy() == pytest.approx(-1 / 3)
     assert {"digits/sgd/L3/best", "digits/sgd/L3/shared"} <= set(cells)
 
 

@@ -12,11 +12,13 @@ CLAIMS: dict[str, Claim] = {
         origin="paper",
         sentence="On a log sweep of the initial std, compact ReLU MLPs vanish at small std and explode at "
                  "large std.",
-        effect="share of shapes with vanishing below, explosion above, and training in between",
+        effect="mean over datasets and optimizers of the share of shapes with vanishing below, explosion "
+               "above, and training in between",
         rule="A shape (depth x width) of a dataset and an optimizer counts if, with the mean train loss of "
              "the last {e1.tail_fraction:.0%} of steps in units of ln K, some std trains (below "
              "{e1.trains_below:g}), some smaller std vanishes (within {e1.vanishing_within:.0%} of 1) and "
-             "some larger one explodes (not finite or above {e1.exploding_above:g}). Supported if a seed's "
+             "some larger one explodes (not finite or above {e1.exploding_above:g}: a high loss in the end, "
+             "whether it rises or is large logits' falling one). Supported if a seed's "
              "share of shapes is above {e1.regimes_share:g} by its interval, contradicted if below.",
         decide=beyond(lambda p: p.e1.regimes_share, 1)),
     "e1_stability_band": Claim(
@@ -36,8 +38,9 @@ CLAIMS: dict[str, Claim] = {
         effect="d ln(edge) / d ln(width), in units of the theory's",
         rule="Slope of ln(edge of the band) over ln(width), mean over depths and over edges that lie inside "
              "the grid, divided by the slope of the natural axis sigma (prod g_l)^(1/2L). 1 is the theory, 0 "
-             "a band that stays. Supported if above {e1.fan_in:g} by its interval (nearer to the theory), "
-             "contradicted if below.",
+             "a band that stays. One std inside a band that fails splits it, so that a seed's band may be an "
+             "island around its best std. Supported if above {e1.fan_in:g} by its interval (nearer to the "
+             "theory), contradicted if below.",
         decide=beyond(lambda p: p.e1.fan_in, 1, relative=True)),
     "e2_kaiming_faster": Claim(
         origin="paper",
@@ -55,8 +58,9 @@ CLAIMS: dict[str, Claim] = {
         sentence="Under ReLU, Kaiming (fan-in) initialisation trains more stably than Xavier.",
         effect="share of the lr grid that trains, Kaiming minus Xavier",
         rule="Share of the learning rates at which a seed trains (below {e1.trains_below:g} ln K in the end),"
-             " Kaiming minus Xavier, paired by seed, mean over datasets and depths. Supported if above 0 by "
-             "its interval, contradicted if below.",
+             " Kaiming minus Xavier, paired by seed, mean over datasets and depths. The other lrs are those "
+             "too slow for the budget as well as those that diverge (told apart in the cells /explodes). "
+             "Supported if above 0 by its interval, contradicted if below.",
         decide=beyond(lambda _: 0.0, 1)),
     "e2_gap_grows_with_depth": Claim(
         origin="implied by the paper's theory",

@@ -77,8 +77,8 @@ def paired(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParam
 
     effect, by measure: ln_steps_ratio (log_ratio's per-seed values: their mean is the ln ratio of the mean
     of min(steps, budget)), test_accuracy, spread (|accuracy - median|), share_lr_trains (lr_kind "grid").
-    censored: the lesser of the two schemes' numbers of censored seeds. excluded: for ln_steps_ratio, that
-    number is over the share of seeds in params.
+    censored: the lesser of the two schemes' numbers of censored seeds, censored_NAME each one's. excluded:
+    for ln_steps_ratio, the lesser number is over the share of seeds in params.
     """
     keys = [*CELL, "lr_kind"]
     if not {first, second} <= set(outcomes["scheme"]):
@@ -93,9 +93,11 @@ def paired(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParam
     fixed = pd.concat([_long(*part) for part in parts], ignore_index=True)
     found = pd.concat([fixed[fixed["lr_kind"] != BEST], at_best_lr(outcomes, first, second, params)],
                       ignore_index=True)
-    counts = pd.concat([frame.sum(axis=1) for frame in censored], axis=1)
-    fewer = counts.min(axis=1).reset_index(name="censored")
-    found = found.merge(fewer, on=keys, how="left").fillna({"censored": 0}).astype({"censored": int})
+    names = [f"censored_{first}", f"censored_{second}"]
+    counts = pd.concat([frame.sum(axis=1) for frame in censored], axis=1, keys=names)
+    counts = counts.assign(censored=counts.min(axis=1)).reset_index()
+    whole = dict.fromkeys([*names, "censored"], 0)
+    found = found.merge(counts, on=keys, how="left").fillna(whole).astype(dict.fromkeys(whole, int))
     most = params.e2.censored_share * outcomes["seed"].nunique()
     return found.assign(excluded=(found["measure"] == STEPS) & (found["censored"] > most))
 

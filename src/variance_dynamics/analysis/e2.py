@@ -92,8 +92,9 @@ def head_starts(outcomes: pd.DataFrame) -> pd.DataFrame:
 def against_reference(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Every other scheme minus Kaiming: exploratory, but for the control xavier_sqrt2, whose gap is 0."""
     others = [name for name in sorted(outcomes["scheme"].unique()) if name != REFERENCE] or [RIVAL]
-    pairs = [contrasts.paired(outcomes, name, REFERENCE, params).assign(scheme=name, versus=REFERENCE)
-             for name in others]
+    pairs = [contrasts.paired(outcomes, name, REFERENCE, params).assign(scheme=name, versus=REFERENCE).rename(
+        columns={f"censored_{name}": "censored_scheme", f"censored_{REFERENCE}": "censored_versus"})
+        for name in others]
     return _over_pairs(pd.concat(pairs), ["scheme", "versus"], params)
 
 
@@ -101,7 +102,8 @@ def _over_pairs(pairs: pd.DataFrame, names: list[str], params: AnalyzeParams) ->
     keys = [*CELL, *names, "lr_kind", "measure"]
     table = over_seeds(pairs, keys, ["effect"], params)
     table = table.assign(p=p_values(pairs, keys, "effect"))
-    counts = pairs.drop_duplicates(keys)[[*keys, "censored", "excluded"]]
+    counted = [name for name in pairs.columns if str(name).startswith("censored")]
+    counts = pairs.drop_duplicates(keys)[[*keys, *counted, "excluded"]]
     return table.rename(columns={"effect_lo": "lo", "effect_hi": "hi"}).merge(counts, on=keys)
 
 
@@ -119,9 +121,17 @@ def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame
         effects.exploratory("e2_kaiming_faster", _left_out(steps), cell),
         effects.primary("e2_kaiming_more_stable", stable, ["optimizer"], most),
         effects.exploratory("e2_kaiming_more_stable", stable, cell),
+        effects.exploratory("e2_kaiming_more_stable", exploding(outcomes), CELL, "/explodes"),
         effects.primary("e2_gap_grows_with_depth", at_best, ["optimizer"], most),
         effects.exploratory("e2_gap_grows_with_depth", depth, ["dataset", "optimizer", "lr_kind"]),
     ], ignore_index=True)
+
+
+def exploding(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Share of the lr grid that explodes, Kaiming minus Xavier, per cell and seed."""
+    share = outcomes.assign(explodes=outcomes["regime"] == "exploding").pivot_table(
+        index=[*CELL, "seed"], columns="scheme", values="explodes", aggfunc="mean")
+    return (share[REFERENCE] - share[RIVAL]).rename("effect").reset_index()
 
 
 def _left_out(steps: pd.DataFrame) -> pd.DataFrame:
