@@ -16,6 +16,7 @@ def tables(arms=("gpt2",), datasets=("wine", "digits"), source="local", n=5):
         "e1_loss": e1_loss(datasets, n),
         "e1_layers": e1_layers(datasets, n),
         "e1_edges": e1_edges(datasets, n),
+        "e2_layers": e2_layers(datasets, n),
         "e2_curves": e2_curves(datasets, n),
         "e2_threshold": e2_threshold(datasets, n),
         "e2_lr": e2_lr(datasets, n),
@@ -38,7 +39,7 @@ def tables(arms=("gpt2",), datasets=("wine", "digits"), source="local", n=5):
 def small(**options):
     """Wine at two depths: every kind of figure, quickly drawn."""
     made = tables(datasets=("wine",), **options)
-    return {name: rows[rows.depth.isin([2, 8, 3, 20])] if "depth" in rows else rows
+    return {name: rows[rows.depth.isin([2, 8, 3, 9, 20])] if "depth" in rows else rows
             for name, rows in made.items()}
 
 
@@ -88,6 +89,12 @@ def e1_layers(datasets, n):
                       value * 1.2, n, value)
                      for stat, value in (("second_moment", forward), ("grad_norm", gradient))]
     return table(rows, "dataset optimizer depth width std layer stat value lo hi n predicted")
+
+
+def e2_layers(datasets, n):
+    rows = e1_layers(datasets, n).query("width == 64")
+    names = dict(zip(STDS, SCHEMES, strict=False))
+    return rows[rows["std"].isin(names)].assign(scheme=rows["std"].map(names), depth=rows.depth + 1)
 
 
 def e1_edges(datasets, n):

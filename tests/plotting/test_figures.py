@@ -11,10 +11,9 @@ from variance_dynamics.plotting.figures import FIGURES, draw_all
 from variance_dynamics.plotting.params import PlotParams
 
 PLOT = PlotParams(dpi=60, representative_std_count=3)
-EXPECTED = {"e1_loss_wine_sgd", "e1_loss_wine_adamw", "e1_layers_wine", "e1_collapse_wine", "e2_curves_wine",
-            "e2_threshold_wine", "e2_gap_wine", "e2_learning_rates_wine", "e3_qkv_std", "e3_expansion",
-            "e3_state", "e3_forecast", "e3_histogram", "e3_ratio", "e3_loss",
-            "e3_residual"}
+EXPECTED = {"e1_loss_wine_sgd", "e1_loss_wine_adamw", "e1_layers_wine", "e1_collapse_wine", "e2_layers_wine",
+            "e2_curves_wine", "e2_threshold_wine", "e2_gap_wine", "e2_learning_rates_wine", "e3_qkv_std",
+            "e3_expansion", "e3_state", "e3_forecast", "e3_histogram", "e3_ratio", "e3_loss", "e3_residual"}
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,14 @@
 """E1: which initial std trains, signal and gradient per layer, the band's edges on the natural axis."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from variance_dynamics.plotting.params import PlotParams
 from variance_dynamics.plotting.style import (
@@ -79,22 +82,37 @@ def signal_and_gradient(tables: Tables, plot: PlotParams) -> Figures:
         rows = representative(rows)
         width = int(rows.width.iloc[0])
         chosen = around(rows["std"].unique(), critical_std(width), plot.representative_std_count)
-        colours, depths = ordered(chosen), sorted(rows.depth.unique())
-        figure, panels = new_figure(2, len(depths), 4.4, sharey="row")
-        for row, stat in enumerate(("second_moment", "grad_norm")):
-            for column, depth in enumerate(depths):
-                cell = rows[(rows.depth == depth) & (rows.stat == stat)]
-                _per_layer(panels[row, column], cell, colours)
+        kept = [rows[np.isclose(rows["std"], std)].assign(line=f"std {std:.3g}") for std in chosen]
+        colours = {f"std {std:.3g}": colour for std, colour in ordered(chosen).items()}
+        title = f"{word(dataset)}, width {width}, at initialisation"
+        yield f"e1_layers_{dataset}", per_layer(pd.concat(kept), colours, title)
+
+
+def per_layer(rows: pd.DataFrame, colours: Mapping[str, Any], title: str) -> Figure:
+    """Second moment over gradient norm against layer, depths across; column `line` names what is coloured."""
+    depths = sorted(rows.depth.unique())
+    figure, panels = new_figure(2, len(depths), 4.4, sharey="row")
+    for row, stat in enumerate(("second_moment", "grad_norm")):
         for column, depth in enumerate(depths):
+            _layers(panels[row, column], rows[(rows.depth == depth) & (rows.stat == stat)], colours)
             panels[0, column].set_title(f"depth {depth}")
             panels[1, column].set_xlabel("layer")
-        panels[0, 0].set_ylabel("pre-activation\nsecond moment")
-        panels[1, 0].set_ylabel("gradient norm")
-        figure.suptitle(f"{word(dataset)}, width {width}, at initialisation")
-        legend(figure, [*(line(f"measured, std {std:.3g}", color=colour, **DOT)
-                          for std, colour in colours.items()),
-                        line("predicted (gradient: of one sample)", **PREDICTED), interval_patch(rows.n)], 4)
-        yield f"e1_layers_{dataset}", figure
+    panels[0, 0].set_ylabel("pre-activation\nsecond moment")
+    panels[1, 0].set_ylabel("gradient norm")
+    figure.suptitle(title)
+    legend(figure, [*(line(f"measured, {word(name)}", color=colour, **DOT)
+                      for name, colour in colours.items()),
+                    line("predicted (gradient: of one sample)", **PREDICTED), interval_patch(rows.n)], 4)
+    return figure
+
+
+def _layers(axes: Axes, cell: pd.DataFrame, colours: Mapping[str, Any]) -> None:
+    log_axis(axes, "y")
+    for name, colour in colours.items():
+        layers = cell[cell.line == name].sort_values("layer")
+        axes.plot(layers.layer, layers.predicted, **{**PREDICTED, "color": colour})
+        band(axes, layers.layer, layers.value, layers.lo, layers.hi, color=colour, **DOT)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
 def representative(rows: pd.DataFrame) -> pd.DataFrame:

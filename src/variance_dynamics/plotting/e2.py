@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
+from variance_dynamics.plotting.e1 import per_layer
 from variance_dynamics.plotting.params import PlotParams
 from variance_dynamics.plotting.style import (
     INK,
@@ -85,7 +87,9 @@ def time_to_threshold(tables: Tables, plot: PlotParams) -> Figures:
 
 def _dots(axes: Axes, cell: pd.DataFrame, schemes: list[str], colours: dict[str, str]) -> None:
     """One row of the panel for each scheme; the shared learning rate above the best one."""
-    log_axis(axes, minor=True)
+    log_axis(axes)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(schemes)), [word(scheme) for scheme in schemes])
     axes.set_ylim(-0.6, len(schemes) - 0.4)
     axes.grid(axis="x", color="#E4E4E4", linewidth=0.5)
@@ -99,6 +103,14 @@ def _dots(axes: Axes, cell: pd.DataFrame, schemes: list[str], colours: dict[str,
         if dot.censored:
             axes.annotate(f"{dot.censored}/{dot.n}", (dot.steps, y), (-6, 0), textcoords="offset points",
                           fontsize=6, color=colour, va="center", ha="right")
+
+
+def signal_and_gradient(tables: Tables, plot: PlotParams) -> Figures:
+    """Forward second moment and gradient norm per layer at init, for every scheme."""
+    for dataset, rows in tables["e2_layers"].groupby("dataset", sort=False):
+        rows = rows[rows.optimizer == rows.optimizer.iloc[0]].assign(line=rows.scheme)
+        title = f"{word(dataset)}: signal and gradient of each scheme at initialisation"
+        yield f"e2_layers_{dataset}", per_layer(rows, categorical(SCHEMES, rows.scheme.unique()), title)
 
 
 def learning_rates(tables: Tables, plot: PlotParams) -> Figures:

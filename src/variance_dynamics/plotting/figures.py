@@ -13,6 +13,7 @@ FIGURES: dict[str, Draw] = {  # by the table that is drawn
     "e1_loss": e1.loss_and_accuracy,
     "e1_layers": e1.signal_and_gradient,
     "e1_edges": e1.collapse,
+    "e2_layers": e2.signal_and_gradient,
     "e2_curves": e2.kaiming_and_xavier,
     "e2_threshold": e2.time_to_threshold,
     "e2_lr": e2.learning_rates,

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
-from PIL import Image
+
+from variance_dynamics.plotting.palette import reduced
 
 Tables = Mapping[str, pd.DataFrame]
 """Analysis tables of one source, by name."""
@@ -64,11 +65,8 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
     figure.set_dpi(dpi)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Maximum coverage keeps rare colours, of a legend say; the default method blends them into common ones.
-    small = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    small.save(path, optimize=True, dpi=(dpi, dpi))
+    reduced(np.asarray(canvas.buffer_rgba())[..., :3]).save(path, optimize=True, dpi=(dpi, dpi))
 
 
 def look() -> Any:
@@ -76,11 +74,11 @@ def look() -> Any:
     return matplotlib.rc_context(LOOK)
 
 
-def band(axes: Axes, x: Any, y: Any, lo: Any, hi: Any, **options: Any) -> None:
+def band(axes: Axes, x: Any, y: Any, lo: Any, hi: Any, alpha: float = 0.22, **options: Any) -> None:
     """A line with its interval over seeds; where there is none (one seed), the line alone."""
     (line,) = axes.plot(x, y, **options)
     axes.fill_between(np.asarray(x, dtype=float), np.asarray(lo, dtype=float), np.asarray(hi, dtype=float),
-                      color=line.get_color(), alpha=0.22, linewidth=0, zorder=line.get_zorder() - 0.5)
+                      color=line.get_color(), alpha=alpha, linewidth=0, zorder=line.get_zorder() - 0.5)
 
 
 def seeds(n: Iterable[int]) -> str:
