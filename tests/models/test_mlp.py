@@ -55,7 +55,7 @@ def test_logits(modules, batch):
     expected = torch.stack([module(x).mT for module in modules])
     mlps = batched(modules)
     assert torch.allclose(mlp.forward(mlps, x.mT, Workspace(mlps, SAMPLES)), expected, atol=1e-12)
-    assert torch.allclose(mlp.predict(mlps, x, block=4), expected, atol=1e-12)
+    assert torch.allclose(mlp.log_probabilities(mlps, x, block=4), expected.log_softmax(1), atol=1e-12)
 
 
 def test_loss_and_gradients_are_autograd_s(modules, batch):
@@ -128,7 +128,7 @@ def test_second_moments_far_beyond_float32(std):
 
 def test_keep_leaves_the_others_as_they_are(modules, batch):
     mlps = batched(modules)
-    before = mlp.predict(mlps, batch[0])
+    before = mlp.log_probabilities(mlps, batch[0])
     mlps.keep(torch.tensor([0, 2]))
     assert len(mlps) == 2
-    assert torch.allclose(mlp.predict(mlps, batch[0]), before[[0, 2]], atol=1e-12)
+    assert torch.allclose(mlp.log_probabilities(mlps, batch[0]), before[[0, 2]], atol=1e-12)

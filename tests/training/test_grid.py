@@ -78,6 +78,16 @@ def test_the_control_trains_as_kaiming_bit_for_bit(optimizer, data):
         assert (found["train_loss"][:, kaiming] != found["train_loss"][:, xavier]).all()
 
 
+@pytest.mark.parametrize("optimizer", OPTIONS)
+def test_a_model_s_bits_do_not_depend_on_its_place(optimizer):
+    """30 times the same model, with sizes that leave something over in vectors and blocks."""
+    data = Dataset(labelled(features=13, classes=3, rows=54))
+    some = group([Model("kaiming", math.nan, 0.02)] * 30, optimizer, depth=5, width=64, batch_size=32)
+    found = grid.train(some, some.models, data, SCHEDULE, OPTIONS[optimizer])
+    for name, values in found.items():
+        assert all(values[..., i].tobytes() == values[..., 0].tobytes() for i in range(30)), name
+
+
 @pytest.mark.parametrize("layer_bytes", [1, 3000, 10**9])
 def test_chunks_keep_all_models_in_order(layer_bytes, data, monkeypatch):
     monkeypatch.setattr(grid, "LAYER_BYTES", layer_bytes)

@@ -11,8 +11,12 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from variance_dynamics.roles import Parameter
+
+VECTOR = 16
+"""Numbers in the widest vector of a CPU, in float32."""
 
 
 def matrices(features: int, width: int, depth: int, classes: int) -> list[Parameter]:
@@ -100,9 +104,8 @@ def cross_entropy(logits: Tensor, one_hot: Tensor, scale: Tensor, delta: Tensor)
     `delta` receives the gradient of the loss's sum over samples in the logits, times `scale` [M, 1, 1].
     """
     log_p = torch.log_softmax(logits, dim=1)
-    losses = torch.mv(log_p.view(len(logits), -1), one_hot.reshape(-1)).div_(-logits.shape[-1])
     torch.exp(log_p, out=delta).sub_(one_hot).mul_(scale)
-    return losses
+    return log_p.mul_(one_hot).flatten(1).sum(1).div_(-logits.shape[-1])
 
 
 Update = Callable[[int, Tensor, Tensor], None]
@@ -126,10 +129,14 @@ def backward(mlps: Mlps, inputs: Tensor, work: Workspace, update: Update) -> Non
         torch.ops.aten.threshold_backward.grad_input(passed, below, 0, grad_input=passed)
 
 
-def predict(mlps: Mlps, x: Tensor, block: int = 512) -> Tensor:
-    """Logits [M, K, n] of all rows of `x` [n, I], `block` rows at a time."""
-    outputs = [list(_preactivations(mlps, rows.mT))[-1] for rows in torch.split(x, block)]
-    return torch.cat(outputs, dim=-1)
+def log_probabilities(mlps: Mlps, x: Tensor, block: int = 512) -> Tensor:
+    """Log-probabilities [M, K, n] of the classes of all rows of `x` [n, I], `block` rows at a time.
+
+    Rows are padded to whole vectors: the last bit of what is left over would depend on a model's place.
+    """
+    padded = functional.pad(x, (0, 0, 0, -len(x) % VECTOR))
+    logits = [list(_preactivations(mlps, rows.mT))[-1] for rows in torch.split(padded, block)]
+    return torch.cat([each.log_softmax(1) for each in logits], dim=-1)[..., : len(x)]
 
 
 def second_moments(mlps: Mlps, x: Tensor) -> Tensor:

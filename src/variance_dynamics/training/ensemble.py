@@ -21,7 +21,7 @@ from variance_dynamics.models.mlp import (
     backward,
     cross_entropy,
     forward,
-    predict,
+    log_probabilities,
     second_moments,
 )
 from variance_dynamics.training.updates import Update
@@ -167,7 +167,7 @@ class Ensemble:
     def _scores(self, split: str, rows: int | None) -> tuple[Tensor, Tensor]:
         """Mean loss and accuracy [M] on a split's first rows; an undefined prediction has accuracy nan."""
         labels = self.data.y[split][:rows]
-        logits = predict(self.mlps, self.data.x[split][:rows])
-        loss = F.nll_loss(logits.log_softmax(1), labels.expand(len(logits), -1), reduction="none").mean(1)
-        accuracy = (logits.argmax(1) == labels).float().mean(1)
+        log_p = log_probabilities(self.mlps, self.data.x[split][:rows])
+        loss = F.nll_loss(log_p, labels.expand(len(log_p), -1), reduction="none").mean(1)
+        accuracy = (log_p.argmax(1) == labels).float().mean(1)
         return loss, accuracy.masked_fill(loss.isnan(), torch.nan)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from variance_dynamics.models.mlp import Mlps, accumulate
+from variance_dynamics.models.mlp import VECTOR, Mlps, accumulate
 
 
 class Update(Protocol):
@@ -78,8 +78,6 @@ class AdamW:
     whole vectors, so that a model's values do not depend on its place; weights are whole where O * I is.
     """
 
-    VECTOR = 16
-
     def __init__(
         self, mlps: Mlps, lr: Tensor, beta1: float, beta2: float, eps: float, weight_decay: float
     ) -> None:
@@ -115,7 +113,7 @@ class AdamW:
         self._bind()
 
     def _padded(self, bias: Tensor) -> Tensor:
-        return torch.nn.functional.pad(bias, (0, -bias.shape[1] % self.VECTOR))
+        return torch.nn.functional.pad(bias, (0, -bias.shape[1] % VECTOR))
 
     def _bind(self) -> None:
         """Let the models read the padded biases; cut everything into runs of one learning rate."""
