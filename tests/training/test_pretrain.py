@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from tiny_gpt2 import DUMPS, VOCAB, tiny_run, write_corpus
 from variance_dynamics.errors import BadInput
-from variance_dynamics.training import checkpoint, pretrain_tables
+from variance_dynamics.training import checkpoint, pretrain_tables, side_by_side
 from variance_dynamics.training.batches import open_corpus
 from variance_dynamics.training.pretrain import Pretraining, dump_steps, histogram_steps, pretrain
 
@@ -141,6 +141,14 @@ def test_micro_batches_add_up_to_the_batch(corpus, place):
     finished(tiny_run(micro_batch_size=2), corpus, place / "parts")
     for stat in ("train_loss", "clip"):
         np.testing.assert_allclose(values(place / "parts", stat), values(place / "whole", stat), rtol=1e-4)
+
+
+def test_the_number_of_cores_changes_no_byte(corpus, place, monkeypatch):
+    for cores in (1, 2, 3):
+        monkeypatch.setattr(side_by_side, "cores", lambda cores=cores: cores)
+        run = tiny_run(micro_batch_size=2, precision="bf16", checkpoint_every=100)
+        finished(run, corpus, place / str(cores))
+    assert contents(place / "1") == contents(place / "2") == contents(place / "3")
 
 
 def test_bf16_follows_fp32(corpus, place):

@@ -19,8 +19,9 @@ from variance_dynamics.training import checkpoint
 from variance_dynamics.training.batches import Batches, Contexts, Corpus, spread
 from variance_dynamics.training.gpt2_params import Gpt2Run
 from variance_dynamics.training.optimizers import adamw, lr_at
+from variance_dynamics.training.side_by_side import over_parts
 
-PROBE_CONTEXTS = 8
+PROBE_CONTEXTS = 4
 """Validation contexts on which the residual stream is measured."""
 CURVES = ("train_loss", "clip")
 STATEFUL = ("model", "optimizer", "tracker", "histograms")
@@ -37,6 +38,7 @@ class Pretraining:
         self.batches = Batches(corpus.train, run.n_ctx, run.batch_size, seed)
         self.val = spread(corpus.val, run.n_ctx, run.val_batches * run.batch_size)
         self.loss = _loss_function(self.model, run)
+        self.map = over_parts(run.batch_size // run.micro_batch_size, run.device, run.compile)
         dumps = schedule.at(dump_steps(run))
         matrices = self.model.matrices()
         self.tracker = Tracker(self.model, matrices, dumps, self.optimizer, run.dumps.windows)
@@ -70,13 +72,22 @@ class Pretraining:
         self._measure()
 
     def _gradients(self) -> Tensor:
-        """Backward over one batch, in micro batches; gives the mean loss before the update."""
+        """Set the gradients of one batch, a mean over its micro batches; gives the loss before the update."""
         parts = self.batches(self.step).reshape(-1, self.run.micro_batch_size, self.run.n_ctx + 1)
-        total = torch.zeros((), device=self.device)
-        for part in parts:
-            loss = self.loss(*self._on_device(part)) / len(parts)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+        weights = list(self.model.parameters())
+
+        def part(contexts: Contexts) -> tuple[Tensor, tuple[Tensor, ...]]:
+            loss = self.loss(*self._on_device(contexts)) / len(parts)
+            return loss.detach(), torch.autograd.grad(loss, weights)
+
+        results = self.map(part, parts)
+        total: Tensor
+        total, sums = next(results)
+        for loss, gradients in results:
+            total += loss
+            sums = [a + b for a, b in zip(sums, gradients, strict=True)]
+        for weight, gradient in zip(weights, sums, strict=True):
+            weight.grad = gradient
         return total
 
     def _measure(self) -> None:
@@ -87,12 +98,16 @@ class Pretraining:
         if self.step % self.run.val_every == 0 or self.step == self.run.steps:
             self.val_losses[self.step] = self._val_loss()
 
-    @torch.no_grad()
     def _val_loss(self) -> Tensor:
-        """Mean over the validation contexts, in micro batches of one shape where there are enough."""
+        """Mean over the validation contexts, in micro batches of one shape."""
         size = min(self.run.micro_batch_size, len(self.val))
         parts = self.val[: len(self.val) // size * size].reshape(-1, size, self.run.n_ctx + 1)
-        return torch.stack([self.loss(*self._on_device(part)) for part in parts]).mean()
+        return torch.stack(list(self.map(self._loss_alone, parts))).mean()
+
+    @torch.no_grad()
+    def _loss_alone(self, contexts: Contexts) -> Tensor:
+        loss: Tensor = self.loss(*self._on_device(contexts))
+        return loss
 
     @torch.no_grad()
     def _second_moments(self) -> Tensor:
@@ -171,7 +186,8 @@ def _loss_function(model: GPT2, run: Gpt2Run) -> Callable[[Tensor, Tensor], Tens
     device, bf16 = run.device, run.precision == "bf16"
 
     def loss(tokens: Tensor, targets: Tensor) -> Tensor:
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+        # without its cache, which threads would share; no weight is read twice by one forward pass
+        with torch.autocast(device, torch.bfloat16, enabled=bf16, cache_enabled=False):
             return model.loss(tokens, targets)
 
     if not run.compile:
