@@ -8,7 +8,7 @@ from variance_dynamics.inputs.labelled import load
 from variance_dynamics.training.comparison import comparison_groups
 from variance_dynamics.training.comparison_params import ComparisonParams
 from variance_dynamics.training.ensemble import Schedule
-from variance_dynamics.training.grid import train_grid
+from variance_dynamics.training.resumable import Resumable
 from variance_dynamics.training.tables import tables
 
 OUT = Path("data/init_comparison")
@@ -19,10 +19,11 @@ def main() -> None:
     section = params.section(params.read(), "init_comparison", ComparisonParams)
     data = load()
     schedule = Schedule(section.steps, section.eval_every, section.eval_rows)
-    trained = train_grid(comparison_groups(section, data), data, schedule, section.optimizers.options())
-    for name, table in tables(trained, data, schedule).items():
+    grid = Resumable(comparison_groups(section, data), data, schedule, section.optimizers.options())
+    for name, table in tables(grid.train(), data, schedule).items():
         rows.write(OUT / f"{name}.parquet", table)
         print(f"{OUT / name}: {len(table)} rows")
+    grid.remove()
 
 
 if __name__ == "__main__":

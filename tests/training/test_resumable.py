@@ -1,0 +1,131 @@
+"""Sweeps killed on the way: the same bytes in the end, and no finished group trained twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.small_grid import OPTIONS, group, labelled, normal
+from variance_dynamics import params
+from variance_dynamics.inputs.labelled import Labelled
+from variance_dynamics.training import grid, resumable
+from variance_dynamics.training.ensemble import Schedule
+from variance_dynamics.training.resumable import Resumable
+from variance_dynamics.training.tables import tables
+
+SCHEDULE = Schedule(steps=12, eval_every=5, eval_rows=1000)
+DATA = {"clusters": labelled()}
+GROUPS = [group(normal(0.1, 0.5, 1e14), optimizer, seed=seed) for optimizer in OPTIONS for seed in range(2)]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    return tmp_path / ".checkpoints"
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The groups that were trained, as they are."""
+    seen = []
+    train = grid.train
+    monkeypatch.setattr(grid, "train", lambda some, *rest: (seen.append(some), train(some, *rest))[1])
+    return seen
+
+
+def sweep():
+    return Resumable(GROUPS, DATA, SCHEDULE, OPTIONS)
+
+
+def in_full(found):
+    return {name: frame.to_csv() for name, frame in tables(found, DATA, SCHEDULE).items()}
+
+
+@pytest.mark.parametrize("finished", [0, 1, 4, 6])
+def test_the_others_are_trained_and_the_bytes_are_the_same(finished, place, trained):
+    alone = in_full(grid.train_grid(GROUPS, DATA, SCHEDULE, OPTIONS))
+    stopped = sweep().train()
+    for _ in range(finished):
+        next(stopped)
+    stopped.close()
+    trained.clear()
+    again = sweep()
+    assert in_full(again.train()) == alone
+    assert trained == GROUPS[finished:]
+    again.remove()
+    assert not list(place.glob("*"))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"",
+                                    lambda data: data[:900] + bytes([data[900] ^ 1]) + data[901:]])
+def test_a_damaged_group_is_noticed_and_trained_again(damage, place, trained, capsys):
+    alone = in_full(sweep().train())
+    file, = place.glob("*/group-2/*.pt")
+    file.write_bytes(damage(file.read_bytes()))
+    trained.clear()
+    assert in_full(sweep().train()) == alone
+    assert trained == [GROUPS[2]]
+    told = capsys.readouterr().err
+    assert "damaged" in told and "5 of 6 groups are finished already" in told
+
+
+def test_groups_of_other_params_or_data_are_not_taken():
+    rolled = Labelled(DATA["clusters"].x, {k: np.roll(y, 1) for k, y in DATA["clusters"].y.items()}, 3)
+    options = {**OPTIONS, "momentum": {"momentum": 0.8}}
+    others = [
+        Resumable(GROUPS[1:], DATA, SCHEDULE, OPTIONS),
+        Resumable(GROUPS, {"clusters": rolled}, SCHEDULE, OPTIONS),
+        Resumable(GROUPS, DATA, Schedule(13, 5, 1000), OPTIONS),
+        Resumable(GROUPS, DATA, SCHEDULE, options),
+    ]
+    assert len({each.place for each in [sweep(), *others]}) == 5
+    assert sweep().place == sweep().place
+
+
+STDS = {"per_decade": 2, "refined_per_decade": 6}
+ROOT = Path(resumable.__file__).parents[3]
+
+
+def stage(folder, **more):
+    command = [sys.executable, "-m", "variance_dynamics.stages.mlp_sweep"]
+    paths = {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(folder), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **paths}, stderr=subprocess.PIPE, **more)
+
+
+def prepare(folder):
+    """A folder in which the stage runs: wine's data and one width, some seconds of training."""
+    (folder / "data/classification").mkdir(parents=True)
+    data = labelled(features=13, rows=120)
+    parts = {"x": data.x, "y": data.y}
+    arrays = {f"{name}_{split}": part[split] for name, part in parts.items() for split in part}
+    np.savez(folder / "data/classification/wine.npz", **arrays)
+    (folder / "data/classification/manifest.json").write_text('{"wine": {"classes": 3}}', encoding="utf-8")
+    study = params.load(ROOT / "params.yaml")
+    changed = params.merged(study, {"mlp_sweep": {"seeds": 2, "steps": 60, "stds": STDS}})
+    (folder / "params.yaml").write_text(json.dumps(changed), encoding="utf-8")
+
+
+def test_the_stage_killed_for_good_and_run_again(tmp_path):
+    for name in ("whole", "killed"):
+        prepare(tmp_path / name)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = stage(whole)
+    assert (process.communicate(), process.returncode)[1] == 0
+    process = stage(killed)
+    while len(list(killed.glob(".checkpoints/*/*/*.pt"))) < 3 and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (killed / "data/mlp_sweep").exists()
+    process = stage(killed)
+    _, told = process.communicate()
+    assert process.returncode == 0 and b"groups are finished already" in told
+    for file in (whole / "data/mlp_sweep").iterdir():
+        assert (killed / "data/mlp_sweep" / file.name).read_bytes() == file.read_bytes()
+    assert not list(killed.glob(".checkpoints/*")) and not list(whole.glob(".checkpoints/*"))
