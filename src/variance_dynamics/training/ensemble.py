@@ -117,7 +117,8 @@ class Ensemble:
 
     def _train(self, step: int) -> None:
         rows = self.order[step]
-        inputs, one_hot = self.data.x["train"][rows].mT, self.data.one_hot[rows].mT.contiguous()
+        inputs = self.data.x["train"].index_select(0, rows).mT  # copies whole rows, which x[rows] does not
+        one_hot = self.data.one_hot.index_select(0, rows).mT.contiguous()
         scale = (self.update.scale / len(rows)).view(-1, 1, 1)
         logits = forward(self.mlps, inputs, self.work)
         losses = cross_entropy(logits, one_hot, scale, self.work.deltas[-1])
