@@ -12,6 +12,10 @@ from variance_dynamics.errors import BadInput
 STUDY = "study: default\nstudies:\n  default: {}\n  small: {a: {n: 3}}\n"
 
 
+LAUGHS = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+"""Thirty lines whose aliases stand for 9^29 values."""
+
+
 class Inner(params.Section):
     low: float
     high: float
@@ -81,6 +85,15 @@ def test_merging_replaces_lists_and_keeps_what_is_not_named():
         ("", ("NoneType at top level",)),
         (b"a: \xff\n", ("UTF-8",)),
         ("a: !!python/object:os.system x\n", ("line 1", "tag")),
+        ("a: 2020-13-45\n", ("month", "valid YAML")),
+        (f"a: {'9' * 5000}\n", ("4300 digits",)),
+        (f"a: 0x{'f' * 5000}\n", ("a is beyond 64 bits",)),
+        (f"a: {'[' * 3000}\n", ("recursion",)),
+        ("a:\n  - 2020-01-02\n", ("a.0 is datetime.date(2020, 1, 2)", "expected a number, text")),
+        ("a: !!set {x}\n", ("a is {'x'}",)),
+        ("a:\n  1: x\n", ("a.key 1", "expected a name")),
+        ("a: &a [*a]\n", ("more than 10000 values",)),
+        (LAUGHS, ("more than 10000 values",)),
     ],
 )
 def test_a_file_that_is_wrong_is_told_in_one_line(tmp_path, text, told):

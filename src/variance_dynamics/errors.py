@@ -1,4 +1,4 @@
-"""One clear line for bad input: the thing, its value, what was expected."""
+"""One clear line for bad input and for a machine's limits: the thing, its value, what was expected."""
 
 import functools
 import sys
@@ -10,14 +10,35 @@ class BadInput(ValueError):
 
 
 def one_line(main: Callable[..., None]) -> Callable[..., None]:
-    """Let `main` end a BadInput as `error: ...` on stderr with exit status 2."""
+    """Let `main` end what a person can put right as `error: ...` on stderr, without a traceback.
+
+    Exit status 2 for BadInput, 1 for files and memory (OSError, MemoryError), 130 for Ctrl-C, as in a shell.
+    """
 
     @functools.wraps(main)
     def guarded(*args: object) -> None:
         try:
             main(*args)
-        except BadInput as problem:
-            print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
-            sys.exit(2)
+        except (BadInput, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as problem:
+            status, told = _told(problem)
+            if not told:
+                raise
+            print(f"error: {' '.join(told.split())}", file=sys.stderr)
+            sys.exit(status)
 
     return guarded
+
+
+def _told(problem: BaseException) -> tuple[int, str]:
+    """Exit status and message; the message is empty where a traceback says more."""
+    first = str(problem).partition("\n")[0]
+    if isinstance(problem, BadInput):
+        return 2, str(problem)
+    if isinstance(problem, KeyboardInterrupt):
+        return 130, "interrupted"
+    if isinstance(problem, OSError):
+        where = f"{problem.filename}: " if problem.filename else ""
+        return 1, f"{where}{problem.strerror or first or type(problem).__name__}"
+    if isinstance(problem, MemoryError) or "allocate memory" in first or "out of memory" in first:
+        return 1, f"out of memory: {first or 'expected more of it'}"  # torch's is a RuntimeError
+    return 1, ""

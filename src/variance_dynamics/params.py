@@ -14,6 +14,8 @@ from variance_dynamics.errors import BadInput
 
 PATH = Path("params.yaml")
 STUDY_KEYS = ("study", "studies")
+MOST_VALUES = 10_000
+"""In one file, an alias counted each time it stands for something: ten lines of them can make billions."""
 
 
 class Section(BaseModel):
@@ -33,6 +35,13 @@ def distinct(entries: H) -> H:
     return entries
 
 
+def pinned(revision: str) -> str:
+    """A pydantic check: a commit of the hub, not a branch or tag, which may come to hold other data."""
+    if not re.fullmatch("[0-9a-f]{40}", revision):
+        raise ValueError("expected the 40 hex digits of a commit")
+    return revision
+
+
 def load(path: str | Path = PATH) -> dict[str, Any]:
     """The file's tree as it stands, studies included.
 
@@ -43,11 +52,34 @@ def load(path: str | Path = PATH) -> dict[str, Any]:
         tree = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except OSError as problem:
         raise BadInput(f"{path}: {problem.strerror}: expected the study's params") from None
-    except (YAMLError, UnicodeDecodeError) as problem:
+    except (YAMLError, ValueError, LookupError, RecursionError) as problem:  # of a date or number, of nesting
         raise BadInput(f"{path}: {_yaml_problem(problem)}: expected valid YAML in UTF-8") from None
     if not isinstance(tree, dict):
         raise BadInput(f"{path}: {type(tree).__name__} at top level: expected a mapping of sections")
+    _check_plain(path, tree)
     return tree
+
+
+def _check_plain(path: str | Path, tree: dict[Any, Any]) -> None:
+    """Mappings of names, lists and scalars only, not endlessly many: YAML also has dates, sets and loops."""
+    waiting: list[tuple[str, Any]] = [("", tree)]
+    for _ in range(MOST_VALUES):
+        if not waiting:
+            return
+        where, value = waiting.pop()
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    raise BadInput(f"{path}: {where}key {_shown(key)}: expected a name, in quotes if need be")
+            waiting += [(f"{where}{key}.", each) for key, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{where}{number}.", each) for number, each in enumerate(value)]
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise BadInput(f"{path}: {where.rstrip('.')} is beyond 64 bits: expected a smaller whole number")
+        elif not isinstance(value, str | int | float | None):
+            told = f"{where.rstrip('.')} is {_shown(value)}"
+            raise BadInput(f"{path}: {told}: expected a number, text, true, false, null, a list or a mapping")
+    raise BadInput(f"{path}: more than {MOST_VALUES} values, those of aliases counted: expected fewer")
 
 
 def read(path: str | Path = PATH) -> dict[str, Any]:

@@ -87,12 +87,15 @@ def test_a_hub_data_set_is_streamed(section, tmp_path):
         ("a.txt.gz", gzip.compress(b"caf\xe9\n"), "line 1 has byte 0xe9: expected UTF-8 text"),
         ("a.txt.gz", gzip.compress(TEXT * 99)[:-9], "damaged gzip"),
         ("a.txt.gz", b"no gzip", "damaged gzip"),
-        ("a.jsonl", b'{"text": "fine"}\n{"text": \n', "Invalid value. in row 1: expected readable rows"),
+        ("a.jsonl", b'{"text": "fine"}\n{"text": \n', "line 2: Expecting value: line 2 column 1"),
         ("a.jsonl", b'{"text": "caf\xe9"}\n', "expected"),
         ("a.jsonl", b'{"words": "fine"}\n', "corpus.text_column is 'text': expected words"),
-        ("a.jsonl", b'{"text": "fine"}\n{"text": null}\n', "row 2 of column 'text' is None: expected text"),
-        ("a.jsonl", b'{"text": 3}\n', "row 1 of column 'text' is 3: expected text"),
-        ("a.parquet", b"PAR1 no", "expected a data set that loads"),
+        ("a.jsonl", b'{"text": "fine"}\n{"text": null}\n', "line 2: column 'text' is None: expected text"),
+        ("a.jsonl", b'{"text": 3}\n', "line 1: column 'text' is 3: expected text"),
+        ("a.jsonl", b"[1]\n", "line 1 is [1]: expected a JSON object"),
+        ("a.jsonl", b"[" * 100_000, "line 1: maximum recursion depth exceeded"),
+        ("a.jsonl", b'{"text": "\\ud800"}', "document 1: surrogates not allowed"),
+        ("a.parquet", b"PAR1 no", "expected a whole Parquet file"),
         ("a.csv", b"text\nfine\n", "expected only files in .txt, .txt.gz, .jsonl, .parquet"),
     ],
 )
@@ -122,3 +125,48 @@ def test_memory_does_not_grow_with_the_text(section, tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pattern", ["**/*.txt", "**", "b/**", "b/**/*.txt", "**/c/**/*"])
+def test_deep_globs_end_where_links_make_circles(section, tmp_path, monkeypatch, pattern):
+    """Two links to the folder they lie in: glob.glob would go 40 levels down, two ways at each."""
+    (tmp_path / "b/c/.hidden").mkdir(parents=True)
+    for name in ("b/c/d.txt", "b/c/.e.txt", "b/c/.hidden/f.txt"):
+        (tmp_path / name).write_text("fine")
+    for link in ("b/one", "b/two"):
+        (tmp_path / link).symlink_to(tmp_path / "b")
+    monkeypatch.chdir(tmp_path)
+    assert {path.resolve() for path in texts.paths([pattern])} == {tmp_path / "b/c/d.txt"}
+    assert texts.paths([pattern, f"{tmp_path}/{pattern}"])
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["\0", "a\0*", "**/\0", "", "/dev/zero", "/dev/*.txt", "~nobody/*", "$HOME/*", "[", "a" * 9999],
+)
+def test_globs_that_name_no_file(section, tmp_path, pattern):
+    with pytest.raises(BadInput, match="matches no file"):
+        texts.paths([pattern])
+
+
+def test_names_with_a_shell_s_characters_are_names(section, tmp_path):
+    for name in ("$(touch x).txt", "; touch x;.txt", "[a].txt", "*.jsonl", "<b>.txt"):
+        (tmp_path / name).write_text('{"text": "fine"}')
+    assert len(documents(section)) == 5
+    assert {path.name for path in tmp_path.iterdir()} & {"x"} == set()
+
+
+def test_a_small_file_does_not_fill_the_disk(section, tmp_path, monkeypatch):
+    monkeypatch.setattr(texts, "FREE", 1 << 20)
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"word " * 2_000_000))
+    with pytest.raises(BadInput, match=r"a\.txt\.gz: over 100 times as much text as its \d+ bytes"):
+        documents(section)
+    (tmp_path / "a.txt.gz").unlink()
+    datasets.Dataset.from_dict({"text": ["word" * 1000] * 9000}).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(BadInput, match=r"b\.parquet: "):
+        documents(section)
+    (tmp_path / "b.parquet").unlink()
+    monkeypatch.setattr(texts, "LONGEST_ROW", 1000)
+    (tmp_path / "c.jsonl").write_text('{"text": "' + "x" * 1000)
+    with pytest.raises(BadInput, match="line 1 has 1000 bytes or more: expected shorter rows"):
+        documents(section)

@@ -56,6 +56,12 @@ CHANGES = [
     ("studies.smoke.gpt2.arms", ["gpt2"], "studies.smoke.gpt2.arms is set: expected in gpt2 itself"),
     ("studies.default.gpt2.lr", -0.1, "gpt2.lr is -0.1: expected greater than 0"),
     ("studies.smoke", None, "studies.smoke is None: expected a mapping"),
+    ("gpt2_arms", {"gpt2": {}, "a; touch x": {}}, "gpt2_arms.'a; touch x': expected letters, digits"),
+    ("gpt2_arms", {"gpt2": {}, "../a": {}}, "gpt2_arms.'../a': expected letters"),
+    ("analyze.recorded", [".."], "analyze.recorded has '..': expected a folder in data/recorded"),
+    ("studies.default.corpus", 3, "studies.default.corpus is 3: expected a mapping"),
+    ("corpus.hub.revision", "main", "corpus.hub.revision is 'main': expected the 40 hex digits of a commit"),
+    ("classification.mnist.hub_revision", "v1.0", "hub_revision is 'v1.0': expected the 40 hex digits"),
     # What is not there
     ("classification.datasets", ["mnist"], "path is data/raw/mnist: no train-images-idx3-ubyte"),
     ("corpus.source", "files", "corpus.files has 'data/raw/text/*', which matches no file"),
@@ -130,6 +136,16 @@ def test_no_key_may_be_missing_and_every_key_is_named(whole, run, capsys):
             run(tree)
         (line,) = capsys.readouterr().err.splitlines()
         assert path[-1] in line, (path, line)
+
+
+def test_an_arm_s_name_cannot_bring_a_command_along(whole, run, capsys):
+    """`gpt2_pretrain` is run by a shell with the arm's name in its command line."""
+    whole = copy.deepcopy(whole)
+    whole["gpt2"]["arms"] = ["$(touch x)"]
+    whole["gpt2_arms"]["$(touch x)"] = {}
+    with pytest.raises(SystemExit):
+        run(whole)
+    assert "'$(touch x)': expected letters" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("study", ["default", "smoke"])

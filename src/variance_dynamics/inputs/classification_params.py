@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from variance_dynamics.params import Section, distinct
+from variance_dynamics.params import Section, distinct, pinned
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -13,7 +13,7 @@ class MnistParams(Section):
     source: Literal["hub", "files"]
     path: Annotated[str, Field(min_length=1)]
     hub_name: Annotated[str, Field(min_length=1)]
-    hub_revision: Annotated[str, Field(min_length=1)]
+    hub_revision: Annotated[str, AfterValidator(pinned)]
 
 
 class ClassificationParams(Section):

@@ -33,7 +33,8 @@ def prepare(params: CorpusParams, n_ctx: int, scratch: Path, out: Path) -> dict[
     text = spool.write(SOURCES[params.source](params), scratch)
     splits = {name: Split(text, name, params.val_fraction, params.seed) for name in SPLITS}
     bpe = make_tokenizer(params, splits["train"])
-    bpe.save(str(out / "tokenizer.json"))
+    # Its own `save` says neither which file nor that it is an OSError.
+    (out / "tokenizer.json").write_text(bpe.to_str(pretty=True), encoding="utf-8")
     size = bpe.get_vocab_size()
     manifest: dict[str, Any] = {
         "vocab_size": size,

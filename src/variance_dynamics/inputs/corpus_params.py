@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from variance_dynamics.params import Section, distinct
+from variance_dynamics.params import Section, distinct, pinned
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -15,7 +15,7 @@ class HubParams(Section):
     path: Text
     name: Text | None
     split: Text
-    revision: Text
+    revision: Annotated[str, AfterValidator(pinned)]
 
 
 class TokenizerParams(Section):

@@ -12,16 +12,14 @@ BATCH = 256
 """Rows held in memory at once."""
 
 
-def load(where: str, path: str, options: dict[str, Any], local: bool = False) -> Any:
-    """`datasets.load_dataset(path, **options)`; `local` promises that no network is used.
+def load(where: str, path: str, options: dict[str, Any]) -> Any:
+    """`datasets.load_dataset(path, **options)`: of version 4 or newer, which runs no code of a data set.
 
     Caches lie in .cache/ of this folder unless HF_HUB_CACHE and HF_DATASETS_CACHE say otherwise.
     Raises BadInput, starting with `where`, for whatever cannot be loaded.
     """
     os.environ.setdefault("HF_DATASETS_CACHE", str(CACHE.resolve() / "datasets"))
     os.environ.setdefault("HF_HUB_CACHE", str(CACHE.resolve() / "hub"))
-    if local:
-        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
     import datasets
 
     datasets.disable_progress_bars()

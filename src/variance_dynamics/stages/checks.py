@@ -1,5 +1,6 @@
 """What one params section alone cannot tell: that sections fit together, and that what they name is there."""
 
+import re
 from collections.abc import Collection, Mapping
 from itertools import chain
 from pathlib import Path
@@ -27,6 +28,8 @@ STUDY_SECTIONS = (
 """What a study changes: what dvc.yaml tracks of it, so each study has them all and nothing else."""
 SECTIONS = (*STUDY_KEYS, *STUDY_SECTIONS, "gpt2_arms")
 RECORDED = Path("data/recorded")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+"""Of an arm: it becomes part of a command line and of a folder's name."""
 
 
 def sections(tree: Mapping[str, Any]) -> None:
@@ -35,9 +38,11 @@ def sections(tree: Mapping[str, Any]) -> None:
     for name, study in _mapping("studies", tree["studies"]).items():
         where = f"studies.{name}"
         _same_names(f"{where}: section", _mapping(where, study), STUDY_SECTIONS)
+        for each in STUDY_SECTIONS:
+            _mapping(f"{where}.{each}", study[each])
         for key in SELECTORS:
-            there = key in _mapping(f"{where}.gpt2", study["gpt2"])
-            _expect(not there, f"{where}.gpt2.{key} is set: expected in gpt2 itself, as dvc.yaml reads it")
+            told = f"{where}.gpt2.{key} is set: expected in gpt2 itself, as dvc.yaml reads it"
+            _expect(key not in study["gpt2"], told)
 
 
 def tasks(classification: ClassificationParams, of: Mapping[str, Collection[str]]) -> None:
@@ -57,6 +62,7 @@ def gpt2(tree: Mapping[str, Any], vocab_size: int) -> None:
     chosen = section(dict(tree), "gpt2", Gpt2Params)
     presets, arms = (_mapping(name, tree[name]) for name in ("gpt2_presets", "gpt2_arms"))
     for arm in dict.fromkeys([*chosen.arms, *arms]):
+        _expect(NAME.fullmatch(arm) is not None, f"gpt2_arms.{arm!r}: expected letters, digits, _ and -")
         run, where = resolve(dict(tree), arm), f"gpt2 with preset {chosen.preset} and arm {arm}"
         fits = f"{where}: vocab_size is {run.vocab_size}: expected at least corpus.tokenizer's {vocab_size}"
         _expect(run.vocab_size >= vocab_size, fits)
@@ -76,7 +82,8 @@ def analysis(tree: Mapping[str, Any], analyze: AnalyzeParams) -> None:
     for key, arm in (("arm", analyze.e3.arm), ("constant_arm", analyze.e3.constant_arm)):
         _expect(arm in arms, f"analyze.e3.{key} is {arm!r}: expected one of {', '.join(arms)}")
     for name in analyze.recorded:
-        _expect((RECORDED / name).is_dir(), f"analyze.recorded has {name!r}: expected a folder in {RECORDED}")
+        there = Path(name).name == name != ".." and (RECORDED / name).is_dir()
+        _expect(there, f"analyze.recorded has {name!r}: expected a folder in {RECORDED}")
 
 
 def data(classification: ClassificationParams, corpus: CorpusParams) -> None:
