@@ -1,5 +1,7 @@
 """Every claim's rule on data whose verdict is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -154,6 +156,27 @@ def test_the_null_law_needs_every_role_and_to_beat_no_change(roles, error, expec
     furthest = max(roles.values(), key=lambda r: max((1 - r) / 0.2, (r - 1) / 0.25))
     assert found.verdict == expected
     assert found.effect == pytest.approx(furthest, abs=0.05)
+
+
+@pytest.mark.parametrize("seeds, expected", [(2, INCONCLUSIVE), (5, INCONCLUSIVE), (6, SUPPORTED)])
+def test_the_null_law_is_not_supported_by_an_interval_of_no_width(seeds, expected):
+    rows = effects("e3_null_law", cells_of("e3_null_law", 1.0), seeds=seeds, noise=1e-3)
+    rows.loc[rows["cell"] == "v", "effect"] = 1.0
+    found = judge(rows, PARAMS)["e3_null_law"]
+    assert found.verdict == expected and ("all seeds alike" in found.note) == (expected == INCONCLUSIVE)
+    tied = verdict("e3_null_law", cells_of("e3_null_law", 0.4), seeds=2, noise=0)
+    assert tied.verdict == INCONCLUSIVE
+
+
+def test_exploratory_cells_are_told_in_the_note_and_decide_nothing():
+    rule = effects("e1_regimes", {"a": 0.95, "b": 0.85})
+    aside = effects("e1_regimes", {"a/diverges": 0.2, "b/diverges": 0.4}, primary=False)
+    alone, both = (judge(rows, PARAMS)["e1_regimes"] for rows in (rule, pd.concat([rule, aside])))
+    means = aside.groupby("seed")["effect"].mean()
+    lo, hi = stats.t.interval(0.95, 4, means.mean(), stats.sem(means))
+    assert f"above where it started: {means.mean():.2g} [{lo:.2g}, {hi:.2g}]" in both.note
+    assert "exploratory" not in alone.note
+    assert replace(both, note="") == replace(alone, note="")
 
 
 def test_every_cell_is_told_over_seeds():

@@ -31,6 +31,14 @@ def outcome(edge, **grid):
     return outcomes.of(*sweep(edge, **grid), PARAMS).assign(signal=0.1)
 
 
+def edges_of(found):
+    return e1.edges(bands.of(found), band_theory.predicted_edges(found), PARAMS)
+
+
+def slopes_of(found):
+    return e1.slopes(bands.of(found), band_theory.predicted_edges(found), PARAMS)
+
+
 NATURAL = outcome(natural)
 
 
@@ -41,7 +49,7 @@ def pick(table, **values):
 
 
 def test_edges_are_found_to_half_a_grid_step_and_collapse_on_the_natural_axis():
-    edges = e1.edges(NATURAL, bands.of(NATURAL), PARAMS)
+    edges = edges_of(NATURAL)
     assert len(edges) == 2 * 3 * 2 and (edges["n"] == 5).all() and (edges["censored"] == 0).all()
     for row in edges.itertuples():
         put_in = natural("digits", "sgd", row.depth, row.width, 2)[row.edge == "upper"]
@@ -54,7 +62,7 @@ def test_edges_are_found_to_half_a_grid_step_and_collapse_on_the_natural_axis():
 
 def test_predicted_edges_stand_beside_those_of_sgd_alone():
     found = outcome(natural, optimizers=("sgd", "adamw"), depths=(2, 4), seeds=2)
-    edges = e1.edges(found, bands.of(found), PARAMS)
+    edges = edges_of(found)
     edges = edges.set_index(["optimizer", "depth", "width", "edge"])["predicted"]
     assert edges["adamw"].isna().all() and np.isnan(edges["sgd", 2, 64, "upper"])
     factor = fan_factor(4, 64, 64)
@@ -89,7 +97,7 @@ def test_edges_beyond_the_grid_are_censored_and_seeds_that_never_train_have_none
     def edge(dataset, optimizer, depth, width, seed):
         return (1e-9, 1e9) if depth == 4 else (1e3, 1e4)
     found = outcome(edge, widths=(64,))
-    edges = e1.edges(found, bands.of(found), PARAMS)
+    edges = edges_of(found)
     whole, nowhere = pick(edges, depth=4), pick(edges, depth=8)
     assert (whole["censored"] == 5).all()
     assert list(whole["std"]) == pytest.approx([STDS[0], STDS[-1]])
@@ -110,11 +118,13 @@ def test_overlap_with_the_paper_s_band():
 
 
 def test_slopes_over_width():
-    table = e1.slopes(bands.of(NATURAL), PARAMS)
+    table = slopes_of(NATURAL)
     for row in table.itertuples():
         assert row.predicted == pytest.approx(-(row.depth - 1) / (2 * row.depth))
         assert row.slope == pytest.approx(row.predicted, abs=np.log(STEP) / np.log(4)) and row.n == 5
-    still = e1.slopes(bands.of(outcome(fixed)), PARAMS)
+        exactly = row.edge == "upper"  # the lower one is, where the budget of steps is long
+        assert row.critical == -0.5 and row.band_theory == pytest.approx(-0.5, abs=1e-9 if exactly else 0.06)
+    still = slopes_of(outcome(fixed))
     assert still["slope"].to_numpy() == pytest.approx(0, abs=1e-12)
 
 
@@ -129,6 +139,34 @@ def test_censored_edges_have_no_slope_and_are_named():
     assert (primary["effect"] / primary["predicted"]).mean() == pytest.approx(1, abs=0.1)
 
 
+def test_slopes_in_units_of_the_band_theory_s_are_exploratory_and_sgd_s():
+    found = outcome(natural, optimizers=("sgd", "adamw"))
+    rows = e1.claim_effects(found, PARAMS)
+    rows = rows[rows["cell"].str.endswith("/band theory")]
+    assert set(rows["cell"]) == {"digits/sgd/band theory"} and not rows["primary"].any()
+    table = pick(slopes_of(found), optimizer="sgd")
+    assert rows["effect"].mean() == pytest.approx(table["slope"].mean() / table["band_theory"].mean())
+    assert set(slopes_of(outcome(natural, optimizers=("adamw",)))["band_theory"].isna()) == {True}
+
+
+def test_a_single_failure_splits_the_band_but_not_the_bridged_one():
+    models, curves = sweep(natural, depths=(4,), seeds=2)
+    mid = [np.sqrt(np.prod(natural(*cell[1:]))) for cell in
+           models[["run", "dataset", "optimizer", "depth", "width", "seed"]].itertuples(index=False)]
+    above = models[models["std"] > 1.5 * np.array(mid)]
+    hole = above.groupby(["width", "seed"])["run"].min()
+    lost = curves["run"].isin(hole)
+    found = outcomes.of(models, curves.assign(value=curves["value"].mask(lost, 9.0)), PARAMS)
+    found = found.assign(signal=0.1)
+    edges, whole = edges_of(found), edges_of(pick(NATURAL, depth=4)[lambda rows: rows["seed"] < 2])
+    both = e1.bridged(edges, found, PARAMS)
+    assert (pick(both, edge="upper")["std"] < 0.5 * pick(whole, edge="upper")["std"].to_numpy()).all()
+    assert both["bridged"].to_numpy() == pytest.approx(whole["std"].to_numpy())
+    effects = e1.claim_effects(found, PARAMS)
+    told = effects[effects["cell"].str.endswith("/bridged")]
+    assert set(told["claim"]) == {"e1_stability_band", "e1_band_follows_fan_in"} and not told["primary"].any()
+
+
 def test_one_width_has_no_slope():
     effects = e1.claim_effects(outcome(natural, widths=(64,), datasets=("wine",)), PARAMS)
     assert pick(effects, claim="e1_band_follows_fan_in").empty
@@ -136,12 +174,28 @@ def test_one_width_has_no_slope():
 
 
 def test_regimes_need_all_three_in_order():
-    assert set(pick(e1.claim_effects(NATURAL, PARAMS), claim="e1_regimes")["effect"]) == {1.0}
+    assert set(pick(e1.claim_effects(NATURAL, PARAMS), claim="e1_regimes", primary=True)["effect"]) == {1.0}
     endless = outcome(lambda *cell: (natural(*cell)[0], 1e9 if cell[2] == 4 else natural(*cell)[1]))
     assert set(pick(e1.claim_effects(endless, PARAMS), claim="e1_regimes", primary=True)["effect"]) == {0.5}
     other = {"vanishing": "exploding", "exploding": "vanishing"}
     turned = NATURAL.assign(regime=NATURAL["regime"].replace(other))
-    assert set(e1.shapes_with_all_regimes(turned)["effect"]) == {0.0}
+    assert set(e1.shapes_with_all_regimes(turned, turned["regime"] == "exploding")["effect"]) == {0.0}
+
+
+def test_a_huge_loss_that_falls_explodes_by_the_rule_but_does_not_diverge():
+    models, curves = sweep(natural, depths=(4,), widths=(64,), seeds=2)
+    first = (curves["step"] == 0) & (curves["stat"] == "train_loss")
+    for start, diverges in ((100.0, 0.0), (3.0, 1.0)):
+        value = curves["value"].mask(first & (curves["value"] > 2.4), start)
+        found = outcomes.of(models, curves.assign(value=value), PARAMS).assign(signal=0.1)
+        finite = found[np.isfinite(found["tail_loss"]) & (found["regime"] == "exploding")]
+        assert len(finite) and (finite["diverges"] == diverges).all()
+        assert found.loc[np.isinf(found["tail_loss"]), "diverges"].all()
+        finite = found[np.isfinite(found["tail_loss"])]
+        rows = e1.claim_effects(finite, PARAMS)
+        assert set(pick(rows, claim="e1_regimes", primary=True)["effect"]) == {1.0}
+        assert set(pick(rows, cell="digits/sgd/diverges")["effect"]) == {diverges}
+        assert e1.loss(finite, PARAMS)["share_diverges"].max() == diverges
 
 
 def test_loss_table_holds_shares_and_capped_losses():

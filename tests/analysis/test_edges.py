@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from variance_dynamics.analysis.edges import Bracket, band, half_of_seeds
+from variance_dynamics.analysis.edges import Bracket, band, bridged, half_of_seeds
 from variance_dynamics.errors import BadInput
 
 GRID = [0.01, 0.1, 1.0, 10.0, 100.0]
@@ -21,6 +21,12 @@ def test_the_band_is_the_one_that_holds_the_best_std():
     assert band(GRID, [0.3, 9, 0.2, 0.1, 9], trains)[0] == Bracket(1.0, 0.1)
     assert band(GRID, [0.05, 9, 0.2, 0.1, 9], trains)[0] == Bracket(0.01, 0.0)
     assert band(GRID, [np.nan, 9, 0.2, 0.1, 9], trains)[1] == Bracket(10.0, 100.0)
+
+
+def test_a_single_failure_is_bridged_and_no_longer_one():
+    trains = [False, True, False, True, True, False, False, True]
+    assert list(bridged(trains)) == [False, True, True, True, True, False, False, True]
+    assert list(bridged([False, True])) == [False, True] and trains[2] is False
 
 
 def test_the_grids_end_is_censored_and_no_band_is_not():

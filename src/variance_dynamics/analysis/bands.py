@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from variance_dynamics.analysis.edges import Bracket, band
+from variance_dynamics.analysis.edges import Bracket, band, bridged
 from variance_dynamics.analysis.over_seeds import trend
 from variance_dynamics.theory.propagation import natural_axis
 
@@ -25,8 +25,8 @@ def fan_factors(outcomes: pd.DataFrame) -> "pd.Series[float]":
     return found["fan_factor"].set_axis(outcomes.index)
 
 
-def of(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """A row per cell, seed and edge.
+def of(outcomes: pd.DataFrame, bridge: bool = False) -> pd.DataFrame:
+    """A row per cell, seed and edge; with `bridge`, one std that fails between two that train counts as one.
 
     std (nan if the seed never trains), inside and outside (the bracket; see edges.Bracket), censored (the
     band reaches the grid's end) and fan_factor, the natural axis at std 1, so that a = std * fan_factor.
@@ -35,7 +35,9 @@ def of(outcomes: pd.DataFrame) -> pd.DataFrame:
     runs = outcomes.assign(fan_factor=fan_factors(outcomes)).sort_values([*keys, "std"])
     rows = []
     for key, grid in runs.groupby(keys, sort=True):
-        for edge, bracket in zip(EDGES, band(grid["std"], grid["tail_loss"], grid["trains"]), strict=True):
+        trains = grid["trains"].to_numpy(dtype=bool)
+        found = band(grid["std"], grid["tail_loss"], bridged(trains) if bridge else trains)
+        for edge, bracket in zip(EDGES, found, strict=True):
             std = bracket.std if grid["trains"].any() else np.nan
             ends = (bracket.inside, bracket.outside, bracket.censored)
             rows.append((*key, edge, std, *ends, grid["fan_factor"].iloc[0]))
@@ -89,6 +91,18 @@ def slopes(bands: pd.DataFrame) -> pd.DataFrame:
             slope = np.nan if note else trend(x, np.log(points["std"].to_numpy()))
             rows.append((*key, seed, slope, -trend(x, np.log(points["fan_factor"].to_numpy())), note))
     return pd.DataFrame(rows, columns=[*group, "seed", "slope", "predicted", "note"])
+
+
+def theory_slopes(edges: pd.DataFrame) -> pd.DataFrame:
+    """band_theory: d ln(predicted edge) / d ln(width), a row per dataset, optimizer, depth and edge.
+
+    edges: band_theory.predicted_edges; nan where an edge is not predicted at every width.
+    """
+    group = ["dataset", "optimizer", "depth", "edge"]
+    rows = [(*key, trend(np.log(points["width"].to_numpy(dtype=np.float64)),
+                         np.log(points["predicted"].to_numpy(dtype=np.float64))))
+            for key, points in edges.groupby(group, sort=True)]
+    return pd.DataFrame(rows, columns=[*group, "band_theory"])
 
 
 def _why_not(runs: pd.DataFrame) -> str:

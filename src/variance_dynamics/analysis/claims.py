@@ -20,7 +20,8 @@ CLAIMS: dict[str, Claim] = {
              "some larger one explodes (not finite or above {e1.exploding_above:g}: a high loss in the end, "
              "whether it rises or is large logits' falling one). Supported if a seed's "
              "share of shapes is above {e1.regimes_share:g} by its interval, contradicted if below.",
-        decide=beyond(lambda p: p.e1.regimes_share, 1)),
+        decide=beyond(lambda p: p.e1.regimes_share, 1),
+        aside={"/diverges": "exploding only if the loss ends above where it started"}),
     "e1_stability_band": Claim(
         origin="paper",
         sentence="The stds that train form a broad band, from 1e-2 to 1e-1.",
@@ -30,7 +31,9 @@ CLAIMS: dict[str, Claim] = {
              "(intersection over union in log std, mean over depths and widths) is above {e1.overlap:g} by "
              "its interval, contradicted if below: a band that merely contains the paper's does not confirm "
              "where it ends.",
-        decide=beyond(lambda p: p.e1.overlap, 1)),
+        decide=beyond(lambda p: p.e1.overlap, 1),
+        aside={"/bridged": "where a single std that fails does not split a band",
+               "/coverage": "share of the paper's band that trains"}),
     "e1_band_follows_fan_in": Claim(
         origin="implied by the paper's theory",
         sentence="Variance is kept at std = sqrt(2 / fan-in), so the band of stds that train moves as layers "
@@ -40,8 +43,12 @@ CLAIMS: dict[str, Claim] = {
              "the grid, divided by the slope of the natural axis sigma (prod g_l)^(1/2L). 1 is the theory, 0 "
              "a band that stays. One std inside a band that fails splits it, so that a seed's band may be an "
              "island around its best std. Supported if above {e1.fan_in:g} by its interval (nearer to the "
-             "theory), contradicted if below.",
-        decide=beyond(lambda p: p.e1.fan_in, 1, relative=True)),
+             "theory), contradicted if below. (That theory is variance at init. One of SGD, "
+             "written after the first runs, has both edges go as width^-1/2: exploratory, in the note and in "
+             "e1_slopes.)",
+        decide=beyond(lambda p: p.e1.fan_in, 1, relative=True),
+        aside={"/bridged": "where a single std that fails does not split a band",
+               "/band theory": "under SGD in units of the slope of that theory's edges"}),
     "e2_kaiming_faster": Claim(
         origin="paper",
         sentence="Under ReLU, Kaiming (fan-in) initialisation converges faster than Xavier.",
@@ -110,7 +117,7 @@ def judge(effects: pd.DataFrame, params: AnalyzeParams) -> dict[str, Verdict]:
 
     A claim without data is "not run".
     """
-    return {name: claim.decide(effects[effects["claim"] == name], params) for name, claim in CLAIMS.items()}
+    return {name: claim.judge(effects[effects["claim"] == name], params) for name, claim in CLAIMS.items()}
 
 
 def cells(effects: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:

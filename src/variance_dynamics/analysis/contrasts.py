@@ -38,7 +38,9 @@ def learning_rates(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFram
     keys = [*CELL, "scheme", "lr"]
     share = outcomes["trains"].astype(float)
     rows = outcomes.assign(val_loss=capped(outcomes, "val_loss"), share_trains=share)
-    table = within(over_seeds(rows, keys, ["val_loss", "share_trains"], params), ["share_trains"], 0, 1)
+    table = over_seeds(rows, keys, ["val_loss", "share_trains"], params)
+    table = table.merge(rows.groupby(keys, as_index=False)["cap"].first(), on=keys)
+    table = within(within(table, ["val_loss"], 0, table["cap"]), ["share_trains"], 0, 1).drop(columns="cap")
     lrs = table.groupby(keys[:-1])["lr"]
     ends = (table["lr"] == lrs.transform("min")) | (table["lr"] == lrs.transform("max"))
     least = table.sort_values(["val_loss", "lr"], kind="stable").drop_duplicates(keys[:-1])

@@ -16,14 +16,17 @@ Tables = dict[str, pd.DataFrame]
 REGIMES = ("trains", "vanishing", "exploding", "stalled")
 LEVELS = ["share_censored", "cap", "axis", "scaled"]
 PAPER = ["jaccard", "paper_share", "band_share"]
+DIVERGES, BRIDGED, BAND_THEORY = "/diverges", "/bridged", "/band theory"
+"""Endings of exploratory cells: see claims.CLAIMS."""
 
 
 def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) -> Tables:
     """The e1_* tables; `outcomes` from outcomes.of and with_signal, `layers` as the stage wrote it."""
-    bands = band_of.of(outcomes)
+    bands, theory = band_of.of(outcomes), predicted_edges(outcomes)
     return {"e1_loss": loss(outcomes, params),
             "e1_layers": per_layer(outcomes, layers, [*CELL, "std"], params),
-            "e1_edges": edges(outcomes, bands, params), "e1_slopes": slopes(bands, params),
+            "e1_edges": bridged(edges(bands, theory, params), outcomes, params),
+            "e1_slopes": slopes(bands, theory, params),
             "e1_overlap": overlap(bands, params),
             "e1_widths": widths(bands, params), "e1_depth_law": depth_law(bands, params)}
 
@@ -31,9 +34,11 @@ def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) 
 def loss(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Final train loss (mean of min(loss, cap)), test accuracy, steps to threshold and regimes per std.
 
-    axis: a, the std on the natural axis; scaled: in units of sqrt(2 / width). share_*: of the n seeds.
+    axis: a, the std on the natural axis; scaled: in units of sqrt(2 / width). share_*: of the n seeds;
+    share_diverges is exploratory: those exploding whose loss ended above where it started.
     """
     shares = {f"share_{name}": (outcomes["regime"] == name).astype(float) for name in REGIMES}
+    shares["share_diverges"] = outcomes["diverges"].astype(float)
     rows = outcomes.assign(
         loss=outcomes[["tail_loss", "cap"]].min(axis=1), accuracy=outcomes["test_accuracy"],
         axis=outcomes["std"] * band_of.fan_factors(outcomes),
@@ -41,12 +46,12 @@ def loss(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
         share_censored=outcomes["censored"].astype(float), **shares)
     keys = [*CELL, "std"]
     means = rows.groupby(keys, as_index=False)[[*shares, *LEVELS]].mean()
-    table = over_seeds(rows, keys, ["loss", "accuracy", "steps"], params)
-    table = within(within(table, ["accuracy"], 0, 1), ["steps"], 1, outcomes["budget"].max())
-    return table.merge(means, on=keys)
+    table = over_seeds(rows, keys, ["loss", "accuracy", "steps"], params).merge(means, on=keys)
+    table = within(within(table, ["loss"], 0, table["cap"]), ["accuracy"], 0, 1)
+    return within(table, ["steps"], 1, outcomes["budget"].max())
 
 
-def edges(outcomes: pd.DataFrame, bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+def edges(bands: pd.DataFrame, theory: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Std where half of the seeds train, with its bootstrap interval; a row per cell and edge.
 
     axis* are the same on the natural axis, scaled* in units of the critical std sqrt(2 / width), and centre
@@ -63,7 +68,14 @@ def edges(outcomes: pd.DataFrame, bands: pd.DataFrame, params: AnalyzeParams) ->
     for unit, std in (("axis", found["centre"]), ("scaled", np.sqrt(2 / found["width"]))):
         ends = {unit: found["std"] / std, f"{unit}_lo": found["lo"] / std, f"{unit}_hi": found["hi"] / std}
         found = found.assign(**ends)
-    return found.merge(predicted_edges(outcomes), on=[*CELL, "edge"], how="left")
+    return found.merge(theory, on=[*CELL, "edge"], how="left")
+
+
+def bridged(found: pd.DataFrame, outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """`edges` with the exploratory column bridged: the edge if a single std that fails splits no band."""
+    keys = [*CELL, "edge"]
+    whole = edges(band_of.of(outcomes, bridge=True), found[[*keys, "predicted"]], params)
+    return found.merge(whole[[*keys, "std"]].rename(columns={"std": "bridged"}), on=keys)
 
 
 def overlap(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
@@ -72,16 +84,18 @@ def overlap(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     return within(over_seeds(rows, CELL, PAPER, params), PAPER, 0, 1)
 
 
-def slopes(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+def slopes(bands: pd.DataFrame, theory: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """d ln(edge) / d ln(width) over seeds; note says why there is none.
 
-    predicted: that of the natural axis; critical: that of the critical std sqrt(2 / width).
+    predicted: that of the natural axis, the theory of the claim's rule; critical: that of the critical std
+    sqrt(2 / width); band_theory (exploratory): that of theory.bands' edge, about -1/2, known under SGD.
     """
     keys = ["dataset", "optimizer", "depth", "edge"]
     rows = band_of.slopes(bands)
     table = over_seeds(rows, keys, ["slope"], params).rename(columns={"slope_lo": "lo", "slope_hi": "hi"})
     told = rows.drop_duplicates(keys)[[*keys, "predicted", "note"]]
-    return table.merge(told, on=keys).assign(critical=-0.5)
+    table = table.merge(told, on=keys).assign(critical=-0.5)
+    return table.merge(band_of.theory_slopes(theory), on=keys, how="left")
 
 
 def widths(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
@@ -109,10 +123,11 @@ def _exponent(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
     return trend(np.log(x.to_numpy(dtype=np.float64)), np.log(y.to_numpy(dtype=np.float64)))
 
 
-def shapes_with_all_regimes(outcomes: pd.DataFrame) -> pd.DataFrame:
+def shapes_with_all_regimes(outcomes: pd.DataFrame, explodes: "pd.Series[bool]") -> pd.DataFrame:
     """Per cell and seed, effect 1 where some std trains, a smaller one vanishes and a larger one explodes."""
     keys = [*CELL, "seed"]
-    low, high = (outcomes["std"].where(outcomes["regime"] == name) for name in ("vanishing", "exploding"))
+    low = outcomes["std"].where(outcomes["regime"] == "vanishing")
+    high = outcomes["std"].where(explodes)
     cells = outcomes.assign(low=low, high=high).groupby(keys)
     between = ((outcomes["std"] > cells["low"].transform("min"))
                & (outcomes["std"] < cells["high"].transform("max")) & outcomes["trains"])
@@ -123,20 +138,51 @@ def shapes_with_all_regimes(outcomes: pd.DataFrame) -> pd.DataFrame:
 def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Effects of the e1 claims, per cell and seed: claim cell primary seed effect predicted note."""
     bands, most, task = band_of.of(outcomes), params.e2.max_cells, ["dataset", "optimizer"]
-    regimes = shapes_with_all_regimes(outcomes)
-    overlap = band_of.overlap(bands, params.e1.paper_band)
-    jaccard = overlap.assign(effect=overlap["jaccard"])
-    coverage = overlap.groupby([*task, "seed"]).agg(effect=("paper_share", "mean")).reset_index()
+    whole = band_of.of(outcomes, bridge=True)
+    regimes = shapes_with_all_regimes(outcomes, outcomes["regime"] == "exploding")
+    strict = shapes_with_all_regimes(outcomes, outcomes["diverges"])
+    jaccard, whole_jaccard = (_overlap(rows, "jaccard", params) for rows in (bands, whole))
+    coverage = _overlap(bands, "paper_share", params)
     shift = band_of.slopes(bands).rename(columns={"slope": "effect"})
     return pd.concat([
         effects.primary("e1_regimes", regimes, task, most),
         effects.exploratory("e1_regimes", regimes, CELL),
+        effects.exploratory("e1_regimes", _pooled(strict), task, DIVERGES),
         effects.primary("e1_stability_band", jaccard, task, most),
         effects.exploratory("e1_stability_band", jaccard, CELL),
-        effects.exploratory("e1_stability_band", coverage, task, "/coverage"),
+        effects.exploratory("e1_stability_band", _pooled(coverage), task, "/coverage"),
+        effects.exploratory("e1_stability_band", _pooled(whole_jaccard), task, BRIDGED),
         effects.primary("e1_band_follows_fan_in", shift, task, most),
         effects.exploratory("e1_band_follows_fan_in", shift, [*task, "depth", "edge"]),
+        effects.exploratory("e1_band_follows_fan_in", _relative(band_of.slopes(whole)), task, BRIDGED),
+        effects.exploratory("e1_band_follows_fan_in", _by_band_theory(bands, outcomes), task, BAND_THEORY),
     ], ignore_index=True)
+
+
+def _overlap(bands: pd.DataFrame, measure: str, params: AnalyzeParams) -> pd.DataFrame:
+    found = band_of.overlap(bands, params.e1.paper_band)
+    return found.assign(effect=found[measure])
+
+
+def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean effect over shapes, a row per dataset, optimizer and seed."""
+    return rows.groupby(["dataset", "optimizer", "seed"])["effect"].mean().reset_index()
+
+
+def _relative(slopes: pd.DataFrame) -> pd.DataFrame:
+    """Mean slope over the mean of those predicted, as the claim's rule has it, per seed."""
+    task = ["dataset", "optimizer", "seed"]
+    known = slopes[slopes["slope"].notna()]
+    means = known.groupby(task)[["slope", "predicted"]].mean()
+    return (means["slope"] / means["predicted"]).rename("effect").reset_index()
+
+
+def _by_band_theory(bands: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """`_relative` to the slope of theory.bands' edges, where it has any."""
+    keys = ["dataset", "optimizer", "depth", "edge"]
+    theory = band_of.theory_slopes(predicted_edges(outcomes)).dropna()
+    return _relative(band_of.slopes(bands).drop(columns="predicted").merge(theory, on=keys).rename(
+        columns={"band_theory": "predicted"}))
 
 
 def metrics(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | int | None]:
@@ -146,7 +192,7 @@ def metrics(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | 
     the paper's band, slope over width and |ln(edge / theory's)|, means over shapes; null where none is.
     """
     bands, task = band_of.of(outcomes), ["dataset", "optimizer"]
-    measured = edges(outcomes, bands, params)
+    measured = edges(bands, predicted_edges(outcomes), params)
     deep = measured[measured["depth"] == measured["depth"].max()]
     deep = deep[deep["width"] == deep.groupby("dataset")["width"].transform("max")]
     ends = deep.set_index(["edge", *task])["std"]

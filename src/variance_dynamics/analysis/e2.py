@@ -43,7 +43,8 @@ def training_curves(chosen: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeP
     losses = long["stat"] != "val_accuracy"
     value = np.where(losses, contrasts.capped(long, "value"), long["value"].fillna(np.exp(-long["log_k"])))
     table = over_seeds(long.assign(mean=value), [*KEYS, "step", "stat"], ["mean"], params)
-    return within(table, ["mean"], 0, np.inf).rename(columns={"mean_lo": "lo", "mean_hi": "hi"})
+    table = within(table, ["mean"], 0, np.where(table["stat"] == "val_accuracy", 1, np.inf))
+    return table.rename(columns={"mean_lo": "lo", "mean_hi": "hi"})
 
 
 def smooth_train_loss(curves: pd.DataFrame, smoothing: int) -> pd.DataFrame:

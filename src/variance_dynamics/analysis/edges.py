@@ -67,6 +67,13 @@ def band(stds: ArrayLike, loss: ArrayLike, trains: ArrayLike) -> tuple[Bracket, 
             Bracket(float(grid[high]), float(grid[high + 1]) if above.size else np.inf))
 
 
+def bridged(trains: ArrayLike) -> NDArray[np.bool_]:
+    """`trains` [k] over ascending stds, with each single failure between two that train made good."""
+    good: NDArray[np.bool_] = np.array(trains, dtype=bool)
+    good[1:-1] |= good[:-2] & good[2:]
+    return good
+
+
 def half_of_seeds(brackets: list[Bracket], confidence: float, draws: int, seed: int) -> Edge:
     """Median over seeds of the edge, in ln std, with the percentile bootstrap of the median at every n.
 

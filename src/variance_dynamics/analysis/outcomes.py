@@ -21,16 +21,17 @@ def of(models: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeParams) -> pd.
 def measured(models: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """What a run's curves come down to.
 
-    tail_loss: mean train loss of the last steps; inf if not finite. steps: minibatches seen until the
-    smoothed loss is below the threshold, at most the budget; censored: it never was. val_loss,
-    val_accuracy, test_loss, test_accuracy: the last ones; a diverged model's accuracy is chance.
+    initial_loss: train loss of the first minibatch, before any update. tail_loss: mean train loss of the last
+    steps; inf if not finite. steps: minibatches seen until the smoothed loss is below the threshold, at most
+    the budget; censored: it never was. val_loss, val_accuracy, test_loss, test_accuracy: the last ones; a
+    diverged model's accuracy is chance.
     """
     runs = models.sort_values("run", ignore_index=True)
     loss = train_loss(curves, runs["run"].to_numpy())
     steps = steps_to(loss, params.e2.threshold * _log_k(runs), params.e2.smoothing_steps)
     budget = loss.shape[1]
-    runs = runs.assign(tail_loss=tail_loss(loss, params.e1.tail_fraction), steps=np.fmin(steps, budget),
-                       censored=np.isinf(steps), budget=budget)
+    runs = runs.assign(initial_loss=loss[:, 0], tail_loss=tail_loss(loss, params.e1.tail_fraction),
+                       steps=np.fmin(steps, budget), censored=np.isinf(steps), budget=budget)
     final = _final(curves).reindex(runs["run"]).reset_index(drop=True)
     chance = dict.fromkeys(("val_accuracy", "test_accuracy"), 1 / runs["classes"])
     return pd.concat([runs, final.fillna(chance)], axis=1)
@@ -41,11 +42,14 @@ def judged(runs: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 
     log_k: that loss, ln(classes), nat. regime, trains: the rule of params e1. cap: the loss from which a
     run counts as exploding; means over seeds take min(loss, cap), so that a diverged seed stays a number.
+    diverges (exploratory): exploding, and its loss rose: it is not finite or above initial_loss. The others
+    started with a huge loss and have not unlearned it yet.
     """
     log_k = _log_k(runs)
     regime = regimes(runs["tail_loss"].to_numpy(), log_k, params.e1)
+    rose = np.isinf(runs["tail_loss"]) | (runs["tail_loss"] > runs["initial_loss"])
     return runs.assign(log_k=log_k, cap=params.e1.exploding_above * log_k, regime=regime,
-                       trains=regime == "trains")
+                       trains=regime == "trains", diverges=(regime == "exploding") & rose)
 
 
 def _log_k(runs: pd.DataFrame) -> Floats:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from variance_dynamics.analysis.params import AnalyzeParams
-from variance_dynamics.analysis.statistics import Floats, intervals, p_value
+from variance_dynamics.analysis.statistics import BOOTSTRAP_FROM, Floats, intervals, p_value
 
 
 def over_seeds(frame: pd.DataFrame, keys: list[str], values: list[str], params: AnalyzeParams
@@ -27,10 +28,31 @@ def over_seeds(frame: pd.DataFrame, keys: list[str], values: list[str], params: 
     return table.assign(n=counts)
 
 
-def within(table: pd.DataFrame, values: list[str], low: float, high: float) -> pd.DataFrame:
-    """`table` with its intervals cut to [low, high], where the values lie by definition."""
-    ends = [f"{value}_{end}" for value in values for end in ("lo", "hi")]
-    return table.assign(**{end: table[end].clip(low, high) for end in ends})
+def within(table: pd.DataFrame, values: list[str], low: float, high: ArrayLike) -> pd.DataFrame:
+    """`table` of `over_seeds` with its t intervals inside [low, high], where the values lie by definition.
+
+    Student's t on the logarithm of (mean - low) / (high - mean), of mean - low where high is inf, by the
+    delta method: the same where the seeds lie close together. Bootstrap intervals lie inside as they are.
+    """
+    student = (table["n"] < BOOTSTRAP_FROM).to_numpy()
+    top = np.broadcast_to(np.asarray(high, dtype=np.float64), len(table))
+    ends = {}
+    for value in values:
+        mean, upper = table[value].to_numpy(), table[f"{value}_hi"].to_numpy()
+        for end, sign in (("lo", -1), ("hi", 1)):
+            found = _moved(mean, sign * (upper - mean), low, top)
+            ends[f"{value}_{end}"] = np.where(student, found, table[f"{value}_{end}"])
+    return table.assign(**ends)
+
+
+def _moved(mean: Floats, by: Floats, low: float, high: Floats) -> Floats:
+    """`mean` moved by `by`, to first order, on the log-odds scale of [low, high]; at an end it stays."""
+    below, above = mean - low, high - mean
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.exp(np.clip(by * (1 / below + 1 / above), -700, 700))
+        share = np.where(np.isinf(high), 1, (below + above) / (above + below * factor))
+        inside = low + below * factor * share
+    return np.where((below > 0) & (above > 0), inside, mean + by)
 
 
 def p_values(frame: pd.DataFrame, keys: list[str], value: str) -> Floats:

@@ -18,6 +18,7 @@ SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_RUN = "supported", "contradicted", "i
 COLUMNS = ["claim", "cell", "primary", "seed", "effect", "predicted", "note"]
 AGAINST_NO_CHANGE = "error"
 """Cell of the null law's claim: |ln error| of the law minus that of "no change"."""
+ALIKE = "all seeds alike, and too few to tell"
 TIME_CONSTANTS = "time constants"
 """Cell of the narrow bands' claim, not judged: 2 sum lr wd, how many time constants of the variance."""
 
@@ -52,13 +53,23 @@ Threshold = Callable[[AnalyzeParams], float]
 
 @dataclass(frozen=True)
 class Claim:
-    """`rule` is a template over AnalyzeParams' sections, so that text and code share their thresholds."""
+    """`rule` is a template over AnalyzeParams' sections, so that text and code share their thresholds.
+
+    aside: endings of exploratory cells, with what is different there; the verdict's note tells their mean.
+    """
 
     origin: str
     sentence: str
     effect: str
     rule: str
     decide: Rule
+    aside: dict[str, str] = field(default_factory=dict)
+
+    def judge(self, effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
+        """The rule's verdict, its note followed by what the exploratory cells say; they decide nothing."""
+        found = self.decide(effects, params)
+        told = [_aside(effects, ending, words, params) for ending, words in self.aside.items()]
+        return replace(found, note="; ".join(filter(None, [found.note, *told])))
 
     def rule_text(self, params: AnalyzeParams) -> str:
         return self.rule.format(e1=params.e1, e2=params.e2, e3=params.e3)
@@ -86,15 +97,31 @@ def beyond(threshold: Threshold, sign: int, relative: bool = False) -> Rule:
                  for name, cell in cells.items()}
         sides = {name: int(np.sign(sign * (cell.effect - bar))) * clear[name] for name, cell in cells.items()}
         low, high = sorted((sign * (found.lo - bar), sign * (found.hi - bar)))
-        enough = np.ptp(pooled) > 0 or 2.0 ** (1 - len(pooled)) <= 1 - params.confidence
+        enough = _enough(pooled, params)
         verdict = (SUPPORTED if enough and low > 0 and -1 not in sides.values() else
                    CONTRADICTED if enough and high < 0 and 1 not in sides.values() else INCONCLUSIVE)
         lost = len(by_seed) - len(pooled)
-        told = [_told(sides), "all seeds alike, and too few to tell" * (not enough),
+        told = [_told(sides), ALIKE * (not enough),
                 f"{lost} seeds lack a cell and are dropped" * (lost > 0), *_notes(effects)]
         return _verdict(verdict, found, cells, *filter(None, told))
 
     return decide
+
+
+def _enough(pooled: Floats, params: AnalyzeParams) -> bool:
+    """Whether the values differ, or are so many that their agreement is no accident (the sign test's p)."""
+    return bool(np.ptp(pooled) > 0 or 2.0 ** (1 - len(pooled)) <= 1 - params.confidence)
+
+
+def _aside(effects: pd.DataFrame, ending: str, words: str, params: AnalyzeParams) -> str:
+    """The mean over cells of that ending, with its interval over the seeds that have them all."""
+    rows = effects[effects["cell"].astype(str).str.endswith(ending) & ~effects["primary"].astype(bool)]
+    by_seed = _by_seed(rows, rows["effect"])
+    pooled = by_seed.mean(axis=1, skipna=False).dropna().to_numpy()
+    if not len(pooled):
+        return ""
+    found = _interval(pooled, params)
+    return f"exploratory, {words}: {found.mean:.2g} [{found.lo:.2g}, {found.hi:.2g}]"
 
 
 def _told(sides: dict[str, int]) -> str:
@@ -127,6 +154,7 @@ def null_law(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
     """Supported if R's interval lies within the band for every role, and the law's error below no change's.
 
     All must hold, so support needs no correction; contradicted if after Holm any one is on the other side.
+    Seeds that are all alike have an interval of no width: it supports only if the sign test's 2^(1-n) does.
     The effect told is R of the role furthest from 1.
     """
     by_seed = _primary(effects, relative=False)
@@ -136,7 +164,9 @@ def null_law(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
     roles = {name: cell for name, cell in cells.items() if name != AGAINST_NO_CHANGE}
     if not roles or AGAINST_NO_CHANGE not in cells or min(cell.n for cell in cells.values()) < 2:
         return _not_run(effects, np.array([]), cells)
-    inside = all(allowed[name][0] <= cell.lo and cell.hi <= allowed[name][1] for name, cell in cells.items())
+    told_apart = all(_enough(by_seed[name].dropna().to_numpy(), params) for name in cells)
+    inside = told_apart and all(allowed[name][0] <= cell.lo and cell.hi <= allowed[name][1]
+                                for name, cell in cells.items())
     excluded = any(cell.p_holm < 1 - params.confidence for cell in cells.values())
     verdict = CONTRADICTED if excluded else SUPPORTED if inside else INCONCLUSIVE
     low, high = params.e3.null_band
@@ -145,7 +175,9 @@ def null_law(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
     told = Interval(roles[worst].effect, roles[worst].lo, roles[worst].hi, roles[worst].n)
     error = cells[AGAINST_NO_CHANGE]
     closer = f"its |ln std| error minus no change's: {error.effect:.3g} [{error.lo:.3g}, {error.hi:.3g}]"
-    return _verdict(verdict, told, cells, f"R of {worst}, the role furthest from 1", closer, *_notes(effects))
+    alike = ALIKE * (not told_apart)
+    return _verdict(verdict, told, cells, *filter(None, [f"R of {worst}, the role furthest from 1", closer,
+                                                         alike, *_notes(effects)]))
 
 
 def _allowed(cell: str, params: AnalyzeParams) -> tuple[float, float]:
@@ -167,8 +199,11 @@ def _p_outside(values: Floats, allowed: tuple[float, float]) -> float:
 def _primary(effects: pd.DataFrame, relative: bool) -> pd.DataFrame:
     """Seeds x primary cells; cells without any value (left out) are dropped."""
     primary = effects[effects["primary"].astype(bool)]
-    values = primary["effect"] / primary["predicted"] if relative else primary["effect"]
-    table = primary.assign(value=values.astype(float)).pivot(index="seed", columns="cell", values="value")
+    return _by_seed(primary, primary["effect"] / primary["predicted"] if relative else primary["effect"])
+
+
+def _by_seed(rows: pd.DataFrame, values: "pd.Series[float]") -> pd.DataFrame:
+    table = rows.assign(value=values.astype(float)).pivot(index="seed", columns="cell", values="value")
     table.columns = table.columns.astype(str)
     return table.replace([np.inf, -np.inf], np.nan).dropna(axis=1, how="all")
 
