@@ -63,6 +63,12 @@ def test_nothing_starts_before_params_are_valid(stage):
     assert "data/validated.json" in STAGES[stage]["deps"]
 
 
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "validate"])
+def test_what_is_computed_depends_on_the_versions_it_is_computed_with(stage):
+    """Numerics change with torch, numpy and scipy, Parquet's bytes with pyarrow."""
+    assert "requirements.lock" in STAGES[stage]["deps"]
+
+
 def test_expensive_stages_keep_dvc_s_run_cache():
     """An output with cache: false costs a stage its run-cache: returning to an old value would retrain."""
     for stage in ("corpus", "classification", "mlp_sweep", "init_comparison", "gpt2_pretrain"):

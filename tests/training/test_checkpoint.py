@@ -1,6 +1,11 @@
 """Checkpoints are whole or not there, found again by their key alone, and load without running code."""
 
+import hashlib
+import os
 import pickle
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -45,6 +50,47 @@ def test_removed_on_success(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def age(file, seconds):
+    then = time.time() - seconds
+    os.utime(file, (then, then))
+
+
+@pytest.mark.parametrize("done", [lambda place: checkpoint.save(place, 2, state(2)), checkpoint.remove])
+def test_what_a_killed_process_left_is_cleaned_but_not_what_another_one_writes(tmp_path, done):
+    for name, seconds in (("7.partial", 2 * checkpoint.ABANDONED), ("partial", 2 * checkpoint.ABANDONED),
+                          ("8.partial", 1)):
+        (tmp_path / name).write_bytes(b"half")
+        age(tmp_path / name, seconds)
+    checkpoint.save(tmp_path, 1, state(1))
+    done(tmp_path)
+    assert [file.name for file in tmp_path.glob("*partial")] == ["8.partial"]
+
+
+SAVE_AND_REMOVE = """
+import sys
+from pathlib import Path
+import torch
+from variance_dynamics.training import checkpoint
+for step in range(1, 61):
+    checkpoint.save(Path(sys.argv[1]), step, {"step": step, "x": torch.ones(100)})
+    found = checkpoint.latest(Path(sys.argv[1]))
+    assert found is None or torch.equal(found["x"], torch.ones(100))
+    if step % 3 == 0:
+        checkpoint.remove(Path(sys.argv[1]))
+"""
+
+
+def test_two_processes_with_one_folder(tmp_path):
+    """As when a run is queued twice: each saves, reads, and removes all on its success."""
+    command = [sys.executable, "-c", SAVE_AND_REMOVE, str(tmp_path / "run")]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+        assert "damaged" not in told
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_key_holds_params_data_and_code(monkeypatch):
     given = checkpoint.key({"lr": 1e-3}, 0, "data")
     assert given == checkpoint.key({"lr": 1e-3}, 0, "data")
@@ -63,7 +109,7 @@ def test_a_planted_pickle_runs_nothing(tmp_path):
 
     (tmp_path / "partial").write_bytes(b"")
     torch.save({"step": Evil()}, tmp_path / "evil")
-    digest = checkpoint._digest(tmp_path / "evil")
+    digest = hashlib.sha256((tmp_path / "evil").read_bytes()).hexdigest()
     (tmp_path / "evil").rename(tmp_path / f"000000001-{digest}.pt")
     with pytest.raises(pickle.UnpicklingError):
         checkpoint.latest(tmp_path)

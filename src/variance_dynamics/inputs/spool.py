@@ -134,7 +134,10 @@ def _cut(spool: Spool, fraction: float) -> int:
 
 
 def _pieces(file: BinaryIO, size: int) -> Iterator[tuple[str, bool]]:
-    """The next `size` bytes as text, cut so that the pieces' tokens are the tokens of the whole."""
+    """The next `size` bytes as text, cut so that the pieces' tokens are the tokens of the whole.
+
+    Where `PIECE` bytes on end hold no white space after a word, the cut may part a token.
+    """
     decoder, rest = codecs.getincrementaldecoder("utf-8")(), ""
     while size:
         read = file.read(min(size, PIECE))

@@ -4,6 +4,9 @@ import hashlib
 import json
 import os
 import sys
+import time
+from contextlib import suppress
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ import torch
 
 KEPT = 2
 """Checkpoints kept: if the newest is damaged, the one before is used."""
+ABANDONED = 600.0
+"""Seconds after which an unfinished file is taken for a killed process's."""
 
 
 def folder(key: str) -> Path:
@@ -28,37 +33,59 @@ def loaded_code() -> dict[str, str]:
     """sha256 of every module of this package that is loaded."""
     package = __name__.partition(".")[0]
     files = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == package}
-    return {name: _digest(Path(file)) for name, file in files.items() if file}
+    return {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in files.items() if file}
 
 
 def save(place: Path, step: int, state: dict[str, Any]) -> None:
     """Write `state` after `step` updates; its file, named by step and sha256, appears complete or never."""
-    place.mkdir(parents=True, exist_ok=True)
-    partial = place / "partial"
-    torch.save(state, partial)
-    partial.replace(place / f"{step:09d}-{_digest(partial)}.pt")
-    for old in sorted(place.glob("*.pt"))[:-KEPT]:
-        old.unlink()
+    partial = place / f"{os.getpid()}.partial"  # two processes may train the same run
+    with _created(partial) as stream:
+        torch.save(state, stream)
+    with partial.open("rb") as stream:
+        name = f"{step:09d}-{_digest(stream)}.pt"
+    partial.replace(place / name)
+    for old in [*sorted(place.glob("*.pt"))[:-KEPT], *_left_behind(place)]:
+        old.unlink(missing_ok=True)
 
 
 def latest(place: Path) -> dict[str, Any] | None:
     """The newest checkpoint whose sum is right, or None. Tensors and plain values only: no code is loaded."""
     for file in sorted(place.glob("*.pt"), reverse=True):
-        if file.stem.partition("-")[2] == _digest(file):
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-            return state
-        print(f"{file}: damaged checkpoint, passed over", file=sys.stderr)
+        with suppress(FileNotFoundError), file.open("rb") as stream:  # gone: another process is further
+            if file.stem.partition("-")[2] == _digest(stream):
+                stream.seek(0)
+                state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
+                return state
+            print(f"{file}: damaged checkpoint, passed over", file=sys.stderr)
     return None
 
 
 def remove(place: Path) -> None:
-    """Delete a finished run's checkpoints."""
-    for file in place.glob("*"):
-        file.unlink()
-    if place.is_dir():
+    """Delete a finished run's checkpoints, but not what another process is writing there."""
+    for file in [*place.glob("*.pt"), *_left_behind(place), place / f"{os.getpid()}.partial"]:
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or not empty
         place.rmdir()
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _created(file: Path) -> BufferedWriter:
+    """A new file open for writing, in a folder that another process may remove until it is there."""
+    while True:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return file.open("wb")
+
+
+def _left_behind(place: Path) -> list[Path]:
+    """Unfinished files that nobody has written to for a while: their processes were killed."""
+    before = time.time() - ABANDONED
+    found = []
+    for file in place.glob("*partial"):
+        with suppress(FileNotFoundError):
+            if file.stat().st_mtime < before:
+                found.append(file)
+    return found
+
+
+def _digest(stream: BufferedReader) -> str:
+    return hashlib.file_digest(stream, "sha256").hexdigest()
