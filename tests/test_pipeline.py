@@ -1,11 +1,15 @@
 """dvc.yaml against the code: deps are import closures, imports run one way, every stage is documented."""
 
+import importlib
 import re
+import sys
 
 import pytest
 import yaml
 
 from imports import PACKAGE, ROOT, SOURCE, closure, direct_imports
+from variance_dynamics.stages.checks import STUDY_SECTIONS
+from variance_dynamics.training.gpt2_params import Knobs
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]
@@ -67,6 +71,57 @@ def test_nothing_starts_before_params_are_valid(stage):
 def test_what_is_computed_depends_on_the_versions_it_is_computed_with(stage):
     """Numerics change with torch, numpy and scipy, Parquet's bytes with pyarrow."""
     assert "requirements.lock" in STAGES[stage]["deps"]
+
+
+class Stop(Exception):
+    """Raised where a stage has read its params and would begin to compute."""
+
+
+FIRST_CALL = {"classification": "prepare", "corpus": "prepare", "mlp_sweep": "load",
+              "init_comparison": "load", "gpt2_pretrain": "open_corpus", "analyze": "load", "plot": "sources"}
+
+
+class Recording(dict):
+    """A params tree that remembers which sections were read."""
+
+    def __init__(self, tree):
+        super().__init__(tree)
+        self.read = set()
+
+    def __getitem__(self, name):
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    get = __getitem__
+
+
+@pytest.mark.parametrize("stage", FIRST_CALL)
+def test_params_declare_every_section_that_a_stage_reads(stage, tree, tmp_path, monkeypatch):
+    """And what a study changes of it: DVC would not see that another value needs another run."""
+    def stop(*_):
+        raise Stop
+
+    module, recording = importlib.import_module(f"variance_dynamics.stages.{stage}"), Recording(tree)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, FIRST_CALL[stage], stop)
+    monkeypatch.setattr(module.params, "read", lambda: recording)
+    monkeypatch.setattr(sys, "argv", [stage, "gpt2", "0"])
+    with pytest.raises(Stop):
+        module.main()
+    declared = set(STAGES[stage]["params"])
+    interpolated = re.findall(r"\$\{(\w+)\.", " ".join(declared))
+    sections = {name.partition(".")[0] for name in declared} | set(interpolated)
+    studied = {section for section in recording.read & set(STUDY_SECTIONS)
+               if "studies" not in declared and f"studies.${{study}}.{section}" not in declared}
+    assert recording.read <= sections
+    selected = {"gpt2"} if stage in ("corpus", "analyze") else set()  # its selectors, which no study changes
+    assert studied <= selected, studied
+
+
+def test_a_run_of_gpt2_declares_each_of_its_knobs():
+    """All but checkpoint_every, which changes no byte of the result."""
+    declared = {name for name in STAGES["gpt2_pretrain"]["params"] if name.startswith("gpt2.")}
+    assert declared == {f"gpt2.{name}" for name in Knobs.model_fields if name != "checkpoint_every"}
 
 
 def test_expensive_stages_keep_dvc_s_run_cache():
