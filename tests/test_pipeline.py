@@ -62,9 +62,22 @@ def test_every_stage_says_what_it_does_and_runs_its_own_module(stage):
     assert f"variance_dynamics.stages.{stage}" in STAGES[stage]["cmd"]
 
 
+def paths(outs):
+    """Of each entry of a stage's outs, also those with options; a matrix's up to its first `${`."""
+    names = [next(iter(out)) if isinstance(out, dict) else out for out in outs]
+    return [name.split("${")[0].rstrip("/") for name in names]
+
+
+def before(stage):
+    """The stages whose outputs this one reads, and those before them."""
+    read = {name for name in STAGES if set(paths(STAGES[name]["outs"])) & set(STAGES[stage]["deps"])}
+    return read.union(*map(before, read))
+
+
 @pytest.mark.parametrize("stage", [name for name in STAGES if name != "validate"])
 def test_nothing_starts_before_params_are_valid(stage):
-    assert "data/validated.json" in STAGES[stage]["deps"]
+    """Through the stages between, without an arrow from `validate` to each: `dvc dag` stays legible."""
+    assert "validate" in before(stage)
 
 
 @pytest.mark.parametrize("stage", [name for name in STAGES if name != "validate"])
