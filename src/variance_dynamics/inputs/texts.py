@@ -20,10 +20,10 @@ Chunks = Iterator[bytes | None]
 """The bytes of one document after another, in pieces that fit in memory; None ends a document."""
 LONGEST_LINE = 1 << 16
 """Longer lines of plain text are read in several chunks."""
-LONGEST_ROW = 1 << 28
+LONGEST_ROW = 1 << 26
 """Bytes of a row of .jsonl, and of a batch of rows of .parquet, which are read whole."""
-ROWS = 64
-"""Rows of .parquet in a batch."""
+ROWS = 8
+"""Rows of .parquet in a batch: a few, as each may be as long as a dictionary's one entry."""
 MOST_TEXT = 100
 """Bytes of text for each byte of a file, beyond the first `FREE`: a small file shall not fill the disk."""
 FREE = 1 << 26
@@ -167,7 +167,8 @@ def _parquet_rows(path: Path, column: str) -> Iterator[str]:
         raise
     except Exception as problem:  # whatever the library raises for a damaged file
         first = (str(problem) or type(problem).__name__).splitlines()[0][:200]
-        raise BadInput(f"{path}: after row {number}: {first}: expected a whole Parquet file") from None
+        expected = "a whole Parquet file, of pages that fit in memory"
+        raise BadInput(f"{path}: after row {number}: {first}: expected {expected}") from None
 
 
 def _check_row_groups(path: Path, metadata: Any) -> None:

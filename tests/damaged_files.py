@@ -1,0 +1,98 @@
+"""Damaged data files, a thousand of each kind, given to the readers: run by itself under limits.
+
+`python tests/damaged_files.py FOLDER COUNT SEED` prints how many were read, and how many refused, by kind.
+Anything but a result or a BadInput ends it with a traceback.
+"""
+
+import gzip
+import json
+import resource
+import struct
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from variance_dynamics import params
+from variance_dynamics.errors import BadInput
+from variance_dynamics.inputs import idx, spool, texts
+from variance_dynamics.inputs.corpus_params import CorpusParams
+
+MEMORY = 3 << 30
+"""Bytes of address space: what the libraries map, and at most 1 GiB that a file may announce."""
+WORDS = ["", "fine", "zwölf\r\n", "<|endoftext|>", "a" * 300, "\n\n", "𝔘"]
+
+
+def whole(kind: str) -> bytes:
+    """An honest file of a few kilobytes."""
+    words = [WORDS[number % 7] + str(number) for number in range(200)]
+    if kind.startswith("idx"):
+        array = np.arange(20 * 28 * 28, dtype=np.uint8)
+        return bytes([0, 0, 8, 3]) + struct.pack(">3I", 20, 28, 28) + array.tobytes()
+    if kind == "jsonl":
+        return "".join(json.dumps({"id": 3, "text": word}) + "\n" for word in words).encode()
+    if kind == "parquet":
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.table({"id": range(200), "text": words}), sink, row_group_size=50)
+        return sink.getvalue().to_pybytes()
+    return "\n".join(words).encode()
+
+
+def damaged(content: bytes, random: np.random.Generator) -> bytes:
+    """Cut, flipped, overwritten, doubled, or with something huge where a size may be."""
+    data = bytearray(content)
+    for _ in range(random.integers(1, 4)):
+        at = int(random.integers(0, len(data) + 1)) if random.random() < 0.5 else int(random.integers(0, 64))
+        way = random.integers(0, 6)
+        if way == 0:
+            del data[at:]
+        elif way == 1 and at < len(data):
+            data[at] ^= 1 << int(random.integers(0, 8))
+        elif way == 2:
+            data[at : at + 8] = random.bytes(8)
+        elif way == 3:
+            data[at : at + 4] = b"\xff\xff\xff\x7f"
+        elif way == 4:
+            data[at:at] = data[: int(random.integers(0, 200))]
+        else:
+            data[-64 + at % 64 :] = b""
+    return bytes(data)
+
+
+def read(kind: str, path: Path, section: CorpusParams, scratch: Path) -> None:
+    if kind.startswith("idx"):
+        idx.read(path, 3)
+    else:
+        found = section.model_copy(update={"files": [str(path)]})
+        text = spool.write(texts.from_files(found), scratch)
+        assert sum(len(piece.encode()) for piece, _ in spool.Split(text, "train", 0.1, 0).pieces()) >= 0
+
+
+def main(folder: Path, count: int, seed: int) -> None:
+    section = params.section(params.read(), "corpus", CorpusParams)
+    random = np.random.default_rng(seed)
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    for kind in ("idx", "idx.gz", "txt", "txt.gz", "jsonl", "parquet"):
+        path, honest, ends = folder / f"a.{kind}", whole(kind), Counter[str]()
+        for _ in range(count):
+            content = gzip.compress(honest) if kind.endswith(".gz") else honest
+            path.write_bytes(damaged(content, random))
+            try:
+                read(kind, path, section, scratch)
+                ends["read"] += 1
+            except BadInput as problem:
+                assert str(path) in str(problem) or "corpus has no text" in str(problem), problem
+                ends["refused"] += 1
+            except BaseException:
+                path.rename(folder / f"crash.{kind}")
+                raise
+        print(kind, dict(ends), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

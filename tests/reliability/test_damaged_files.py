@@ -1,0 +1,96 @@
+"""Damaged and hostile data files: a result or one line, in bounded memory and time."""
+
+import gzip
+import os
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from imports import ROOT
+
+ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+KINDS = 6
+
+
+def fuzzed(folder, count, seed):
+    command = [sys.executable, ROOT / "tests" / "damaged_files.py", folder, str(count), str(seed)]
+    result = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr[-2000:]
+    lines = result.stdout.splitlines()
+    assert len(lines) == KINDS and all("refused" in line for line in lines), result.stdout
+
+
+def test_damaged_files_are_read_or_refused(tmp_path):
+    fuzzed(tmp_path, 60, seed=0)
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_thousands_of_damaged_files_are_read_or_refused(tmp_path, seed):
+    fuzzed(tmp_path, 2000, seed)
+
+
+BOMB = """
+import sys
+from pathlib import Path
+from variance_dynamics import params
+from variance_dynamics.errors import one_line
+from variance_dynamics.inputs import idx, spool, texts
+from variance_dynamics.inputs.corpus_params import CorpusParams
+
+def main():
+    path, scratch = Path(sys.argv[1]), Path(sys.argv[2])
+    section = params.section(params.read(), "corpus", CorpusParams).model_copy(update={"files": [str(path)]})
+    idx.read(path, 3) if "idx" in path.name else spool.write(texts.from_files(section), scratch)
+
+one_line(main)()
+"""
+MEMORY = 3 << 30
+
+
+def plant(path):
+    """Some kilobytes that unpack to gigabytes."""
+    header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 60000, 28, 28)
+    blank = pa.array(["x" * (50 << 20)])
+    if path.name == "dictionary.parquet":
+        table = pa.table({"text": pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), blank)})
+        return pq.write_table(table, path, compression="zstd")
+    if path.name == "rows.parquet":
+        return pq.write_table(pa.table({"text": pa.concat_arrays([blank] * 20)}), path, use_dictionary=False)
+    if path.name == "line.jsonl":
+        with path.open("wb") as file:
+            file.write(b'{"text": "')
+            file.truncate(1 << 30)
+        return None
+    with gzip.open(path, "wb", 1) as file:
+        file.write(header if "idx" in path.name else b"")
+        for _ in range(1024):
+            file.write(bytes(1 << 20))
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("dictionary.parquet", "over 100 times as much text"),
+        ("rows.parquet", "fit in memory"),
+        ("line.jsonl", "line 1 has 67108864 bytes or more"),
+        ("a.txt.gz", "over 100 times as much text"),
+        ("a.idx.gz", "more than 47040000 bytes of data"),
+    ],
+)
+def test_a_bomb_is_refused_within_three_gigabytes_and_twenty_seconds(tmp_path, name, told):
+    plant(tmp_path / name)
+    command = [sys.executable, "-c", BOMB, tmp_path / name, tmp_path]
+    result = subprocess.run(
+        command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=20,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)))
+    shutil.rmtree(tmp_path)
+    assert result.returncode == 2, result.stderr[-2000:]
+    assert told in result.stderr.splitlines()[-1]
