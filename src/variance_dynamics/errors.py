@@ -1,8 +1,13 @@
 """One clear line for bad input and for a machine's limits: the thing, its value, what was expected."""
 
 import functools
+import re
 import sys
 from collections.abc import Callable
+
+MEMORY = re.compile("allocate memory|out of memory", re.IGNORECASE)
+WRITING = re.compile(r"\(os error \d+\)|inline_container|PytorchStreamWriter")
+"""What safetensors and torch say, in exceptions of their own, where the disk is full."""
 
 
 class BadInput(ValueError):
@@ -12,14 +17,14 @@ class BadInput(ValueError):
 def one_line(main: Callable[..., None]) -> Callable[..., None]:
     """Let `main` end what a person can put right as `error: ...` on stderr, without a traceback.
 
-    Exit status 2 for BadInput, 1 for files and memory (OSError, MemoryError), 130 for Ctrl-C, as in a shell.
+    Exit status 2 for BadInput, 1 for files and memory, 130 for Ctrl-C, as in a shell.
     """
 
     @functools.wraps(main)
     def guarded(*args: object) -> None:
         try:
             main(*args)
-        except (BadInput, OSError, MemoryError, RuntimeError, KeyboardInterrupt) as problem:
+        except (Exception, KeyboardInterrupt) as problem:
             status, told = _told(problem)
             if not told:
                 raise
@@ -39,6 +44,8 @@ def _told(problem: BaseException) -> tuple[int, str]:
     if isinstance(problem, OSError):
         where = f"{problem.filename}: " if problem.filename else ""
         return 1, f"{where}{problem.strerror or first or type(problem).__name__}"
-    if isinstance(problem, MemoryError) or "allocate memory" in first or "out of memory" in first:
-        return 1, f"out of memory: {first or 'expected more of it'}"  # torch's is a RuntimeError
+    if isinstance(problem, MemoryError) or MEMORY.search(first):  # torch's is a RuntimeError
+        return 1, f"out of memory: {first or 'expected more of it'}"
+    if WRITING.search(first):
+        return 1, f"a file cannot be written: {problem.__context__ or first}"
     return 1, ""

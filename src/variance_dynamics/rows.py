@@ -11,8 +11,11 @@ def write(path: str | Path, frame: pd.DataFrame) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    frame.to_parquet(partial, index=False, compression="zstd")
-    os.replace(partial, path)
+    try:
+        frame.to_parquet(partial, index=False, compression="zstd")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)  # the disk may be full
 
 
 def read(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
