@@ -60,6 +60,22 @@ def test_what_is_not_finite_stays_so():
     assert STATS["absmax"](Matrices(x))[2] == torch.inf
 
 
+def test_one_element_and_none():
+    found = {name: stat(Matrices(torch.tensor([[-3.0]]))).item() for name, stat in STATS.items()}
+    assert (found["std"], found["mean"], found["rms"], found["absmax"], found["norm"]) == (0, -3, 3, 3, 3)
+    empty = {name: stat(Matrices(torch.empty(2, 0))) for name, stat in STATS.items()}
+    assert empty.pop("absmax").tolist() == [0, 0]
+    assert all(values.shape == (2,) and values.isnan().all() for values in empty.values())
+
+
+def test_memory_to_work_in_is_all_that_is_written():
+    x, room = draws(), torch.empty(4, 2000)
+    before = x.clone()
+    there, fresh = Matrices(x, room=room), Matrices(x)
+    assert all(torch.equal(stat(there), stat(fresh)) for stat in STATS.values())
+    assert torch.equal(x, before)
+
+
 def test_displacement_explains_the_change_of_the_mean_square():
     start, now = draws(), draws() * 0.9 + 0.01
     squares, dots = displacement(start, now)
@@ -73,6 +89,11 @@ def test_epsilon_share():
     v = draws().square() * 1e-16
     expected = (1e-8 / (np.sqrt(v.double().numpy() / 0.05) + 1e-8)).mean(1)
     np.testing.assert_allclose(epsilon_share(v, 0.05, 1e-8), expected, rtol=1e-5)
+
+
+def test_epsilon_rules_where_nothing_has_been_seen():
+    v = torch.tensor([[0.0, 0.0], [0.0, 4.0], [1e-45, 1e-38]])
+    np.testing.assert_allclose(epsilon_share(v, 1.0, 1e-8), [1, 0.5, 1], rtol=1e-6)
 
 
 def test_histogram_equals_numpy():

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from variance_dynamics.roles import Parameter
-from variance_dynamics.tracking import schedule
+from variance_dynamics.tracking import schedule, tracker
+from variance_dynamics.tracking.find_roles import find_roles
 from variance_dynamics.tracking.tracker import Histograms, Tracker
 
 STEPS, LR, DECAY, BETAS, EPS, CLIP = 12, 3e-3, 0.1, (0.9, 0.95), 1e-8, 0.5
@@ -173,6 +174,81 @@ def test_other_optimizers_frozen_weights_and_half_precision():
     assert table["update_rms", "q", 1] == pytest.approx(update.square().mean().sqrt().item(), rel=1e-4)
     assert np.isnan(table["update_rms", "mlp_out", 1]) and np.isnan(table["grad_norm", "mlp_out", 1])
     assert not (table.index.get_level_values("stat") == "epsilon_share").any()
+
+
+def test_batches_and_shared_memory_change_no_byte(tracked, monkeypatch):
+    monkeypatch.setattr(tracker, "CACHED", 100)
+    monkeypatch.setattr(tracker, "SHARED", 100)
+    model = network()
+    optimizer = adamw(model)
+    other = Tracker(model, MATRICES, schedule.at(DUMPS), optimizer, windows=(2, 5))
+    assert len(other.groups) == len(MATRICES)
+    other.after_step(0)
+    train(model, optimizer, other)
+    pd.testing.assert_series_equal(other.frame().set_index(["stat", "role", "step"]).value, tracked[0])
+
+
+def test_pieces_of_a_fused_tensor_are_told_apart():
+    model = nn.ModuleDict({"attn": nn.ModuleDict({"c_attn": nn.Linear(8, 24), "c_proj": nn.Linear(8, 8)})})
+    pieces = find_roles({name: tuple(p.shape) for name, p in model.named_parameters()}).pieces
+    optimizer = adamw(model)
+    kept = Tracker(model, pieces, schedule.at([0, 1]), optimizer)
+    kept.after_step(0)
+    before = float64(model["attn"]["c_attn"].weight)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    kept.before_step(1)
+    optimizer.step()
+    kept.after_step(1)
+    table = kept.frame().set_index(["stat", "role", "step"]).value
+    fused = model["attn"]["c_attn"].weight
+    now, update = float64(fused), (float64(fused) - (1 - LR * DECAY) * before) / LR
+    for i, role in enumerate(("q", "k", "v")):
+        rows = slice(8 * i, 8 * i + 8)
+        norm = np.linalg.norm(float64(fused.grad)[rows])
+        assert table["std", role, 1] == pytest.approx(now[rows].std(), rel=1e-5)
+        assert table["grad_norm", role, 1] == pytest.approx(norm, rel=1e-5)
+        assert table["update_rms", role, 1] == pytest.approx(np.sqrt((update[rows] ** 2).mean()), rel=1e-3)
+
+
+@pytest.mark.parametrize("optimizer, decoupled", [(torch.optim.Adam, False), (torch.optim.Adam, True)])
+def test_decay_is_taken_out_where_the_optimizer_says_it_is_decoupled(optimizer, decoupled):
+    model = network()
+    adam = optimizer(model.parameters(), lr=LR, weight_decay=30.0, decoupled_weight_decay=decoupled)
+    kept = Tracker(model, MATRICES, schedule.at([1]), adam)
+    model(torch.arange(20)).square().sum().backward()
+    kept.before_step(1)
+    adam.step()
+    kept.after_step(1)
+    table = kept.frame().set_index(["stat", "role", "step"]).value
+    assert table["update_rms", "q", 1] == pytest.approx(1, rel=0.01), "Adam's first update is a sign"
+
+
+def test_without_a_learning_rate_there_is_no_update():
+    model = network()
+    optimizer = adamw(model)
+    kept = Tracker(model, MATRICES, schedule.at([1]), optimizer)
+    model(torch.arange(20)).square().sum().backward()
+    optimizer.param_groups[0]["lr"] = 0.0
+    kept.before_step(1)
+    optimizer.step()
+    kept.after_step(1)
+    table = kept.frame().set_index(["stat", "role", "step"]).value
+    assert table.update_rms.isna().all() and table.epsilon_share.notna().all()
+
+
+def test_kinds_are_switched_by_name():
+    expected = {"weights": {"std", "mean", "rms", "absmax", "kurtosis"},
+                "gradients": {"grad_norm", "grad_kurtosis"}, "updates": {"update_rms", "epsilon_share"},
+                "displacement": {"delta_ms_init", "delta_dot_init", "delta_ms_2", "delta_dot_2"}}
+    for kind, stats in expected.items():
+        model = network()
+        optimizer = adamw(model)
+        kept = Tracker(model, MATRICES, schedule.at([0, 1, 2]), optimizer, (2,), [kind])
+        kept.after_step(0)
+        train(model, optimizer, kept, last=2)
+        assert set(kept.frame().stat) == stats
 
 
 def test_histograms_count_every_weight():

@@ -27,7 +27,7 @@ def initialize(
         if weight is None:
             raise BadInput(f"{parameter.name}: no such parameter: expected one of {', '.join(left)}")
         stds[parameter.name] = SCHEMES[scheme].std(parameter, std)
-        weight.copy_(_drawn(weight, parameter, scheme, stds[parameter.name], seed))
+        weight.copy_(_laid_out(drawn(parameter, scheme, stds[parameter.name], seed), parameter, weight))
     for name in _set_vectors(model):
         left.pop(name, None)
     if left:
@@ -35,15 +35,19 @@ def initialize(
     return stds
 
 
-def _drawn(weight: Tensor, parameter: Parameter, scheme: str, std: float, seed: int) -> Tensor:
-    """Draws lie as [fan_in, fan_out]; so does an embedding, while nn.Linear keeps [fan_out, fan_in]."""
+def drawn(parameter: Parameter, scheme: str, std: float, seed: int) -> Tensor:
+    """Weights [fan_in, fan_out] of a matrix by `scheme`, from the stream that its name has."""
     generator = torch.Generator().manual_seed(torch_seed(seed, "init", parameter.name))
     z = torch.randn(parameter.fan_in, parameter.fan_out, generator=generator)
-    drawn = SCHEMES[scheme].sample(z, std)
-    drawn = drawn if parameter.role in EMBEDDINGS else drawn.mT
-    if drawn.shape != weight.shape:
-        raise BadInput(f"{parameter.name}: shape is {tuple(weight.shape)}: expected {tuple(drawn.shape)}")
-    return drawn
+    return SCHEMES[scheme].sample(z, std)
+
+
+def _laid_out(values: Tensor, parameter: Parameter, weight: Tensor) -> Tensor:
+    """Draws lie as [fan_in, fan_out]; so does an embedding, while nn.Linear keeps [fan_out, fan_in]."""
+    values = values if parameter.role in EMBEDDINGS else values.mT
+    if values.shape != weight.shape:
+        raise BadInput(f"{parameter.name}: shape is {tuple(weight.shape)}: expected {tuple(values.shape)}")
+    return values
 
 
 def _set_vectors(model: nn.Module) -> list[str]:

@@ -8,10 +8,14 @@
         optimizer.step()
         tracker.after_step(step)
     table = tracker.frame()
+
+On a CPU the cost is in passes over memory, so a batch is what the cache holds; on a GPU it is in launches, so
+a batch is all that have one shape.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +24,28 @@ import torch
 from torch import Tensor, nn
 
 from variance_dynamics.roles import Parameter
+from variance_dynamics.tracking.pieces import Piece, Shape
 from variance_dynamics.tracking.schedule import Schedule
-from variance_dynamics.tracking.statistics import STATS, Matrices, displacement, epsilon_share, histogram
+from variance_dynamics.tracking.statistics import (
+    ROWS,
+    STATS,
+    Matrices,
+    Rows,
+    displacement,
+    epsilon_share,
+    histogram,
+)
 
+KINDS = ("weights", "gradients", "updates", "displacement")
+"""What is measured, each switched by name."""
 WEIGHT_STATS = ("std", "mean", "rms", "absmax", "kurtosis")
 GRADIENT_STATS = ("norm", "kurtosis")
 INIT = "init"
 COLUMNS = ["step", "layer", "role", "stat", "value"]
+CACHED = 2**17
+"""Elements of a batch on a CPU: a core's second-level cache holds a few copies of as many float32."""
+SHARED = 2**20
+"""Elements of the memory that batches on a CPU are worked in, in turn; larger ones take their own."""
 Stats = dict[str, Tensor]
 
 
@@ -35,17 +54,33 @@ class Group:
     """Matrices of one shape and one of the optimizer's groups, which are measured together."""
 
     places: list[int]
+    pieces: list[Piece]
     weights: list[nn.Parameter]
     owner: int | None
+    room: Sequence[Tensor | None] = (None, None, None)
+    rows: Rows = ROWS
 
-    def stacked(self) -> Tensor:
-        """A copy of the weights, one a row, [M, N]; half precision as float32."""
-        return _wide(torch.stack([weight.detach().flatten() for weight in self.weights]))
+    def stacked(self, tensors: Sequence[Tensor], room: Tensor | None = None) -> Tensor:
+        """The matrices' values in `tensors`, one a row, [M, N]; half precision as float32. May be a view."""
+        cut = [self.values(piece, each).flatten() for piece, each in zip(self.pieces, tensors, strict=True)]
+        if len(cut) == 1:
+            return _wide(cut[0][None])
+        return _wide(torch.stack(cut, out=room if room is not None and room.dtype == cut[0].dtype else None))
+
+    def values(self, piece: Piece, tensor: Tensor) -> Tensor:
+        """What of a matrix is measured here: all of it."""
+        values: Tensor = piece.of(tensor)
+        return values
+
+    def now(self) -> Tensor:
+        """The weights, [M, N]."""
+        return self.stacked([weight.detach() for weight in self.weights], self.room[0])
 
     def gradients(self) -> Tensor:
         """The gradients, [M, N]; NaN where there is none."""
-        grads = [torch.full_like(w, torch.nan) if w.grad is None else w.grad for w in self.weights]
-        return _wide(torch.stack([grad.flatten() for grad in grads]))
+        grads = [torch.full_like(weight, torch.nan) if weight.grad is None else weight.grad
+                 for weight in self.weights]
+        return self.stacked(grads, self.room[0])
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -53,72 +88,97 @@ def _wide(values: Tensor) -> Tensor:
 
 
 class Tracker:
-    """Measures `parameters` of `model` at the steps that `schedule` names; step 0 is the initial state.
+    """Measures `matrices` of `model` at the steps that `schedule` names; step 0 is the initial state.
 
-    With an optimizer, also the normalised update (before lr and decoupled decay) and Adam's epsilon share.
-    For each window of W steps, and from the initial state, the displacement: see `displacement`.
+    A matrix is a whole parameter, or a piece of one where several are fused in a tensor. With an optimizer,
+    also the normalised update (before lr and decoupled decay) and Adam's epsilon share. For each window of W
+    steps, and from the initial state, the displacement: see `displacement`. `kinds` says which of these.
     Nothing waits for the device before `frame` or `state_dict`.
     """
 
-    def __init__(self, model: nn.Module, parameters: list[Parameter], schedule: Schedule,
-                 optimizer: torch.optim.Optimizer | None = None, windows: Iterable[int] = ()) -> None:
-        self.parameters, self.schedule, self.optimizer = parameters, schedule, optimizer
-        self.groups = _grouped(model, parameters, optimizer)
+    group = Group
+
+    def __init__(self, model: nn.Module, matrices: Sequence[Parameter | Piece], schedule: Schedule,
+                 optimizer: torch.optim.Optimizer | None = None, windows: Iterable[int] = (),
+                 kinds: Collection[str] = KINDS) -> None:
+        pieces = [_piece(model, matrix) for matrix in matrices]
+        self.parameters = [piece.parameter for piece in pieces]
+        self.schedule, self.optimizer, self.kinds = schedule, optimizer, kinds
+        self.groups = self._grouped(model, pieces)
         order = torch.tensor([place for group in self.groups for place in group.places]).argsort()
         self.order = order.to(self.groups[0].weights[0].device)
         self.windows = list(windows)
         self.anchors: dict[str, list[Tensor]] = {}
         self.records: list[tuple[int, list[str], Tensor]] = []
-        self._before: list[tuple[Tensor, Stats]] = []
+        self._before: list[tuple[Tensor | None, Stats]] = []
 
     @torch.no_grad()
     def before_step(self, step: int) -> None:
         """Keep what the update numbered `step` (from 1) will change; gradients as they are now, unclipped."""
         if self.schedule(step):
-            self._before = [(group.stacked(), _gradient_stats(group)) for group in self.groups]
+            self._before = [(self._kept(group), self._gradient_stats(group)) for group in self.groups]
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Measure the state after `step` updates."""
-        due = [str(window) for window in self.windows if step % window == 0]
+        moving = "displacement" in self.kinds
+        due = [str(window) for window in self.windows if moving and step % window == 0]
         dumped = self.schedule(step)
         if not dumped and not due and step:
             return
-        now = [group.stacked() for group in self.groups]
-        stats: list[Stats] = [{} for _ in self.groups]
-        for index, weights in enumerate(now):
-            if dumped:
-                stats[index] = self._dump(index, weights)
-            for name in ([INIT] if dumped else []) + due:
+        stats: list[Stats] = []
+        for index, group in enumerate(self.groups):
+            weights = group.now()
+            stats.append(self._dump(index, weights) if dumped else {})
+            for name in [INIT] * dumped + due:
                 stats[index] |= self._moved(index, name, weights)
-        for name in due + ([] if step else [INIT]):
-            self.anchors[name] = now
+            for name in due + [INIT] * (moving and not step):
+                self._anchor(index, name, weights)
         self._before = []
         self._record(step, stats)
 
+    def _kept(self, group: Group) -> Tensor | None:
+        return group.now().clone() if self.optimizer is not None and "updates" in self.kinds else None
+
+    def _gradient_stats(self, group: Group) -> Stats:
+        if "gradients" not in self.kinds:
+            return {}
+        shared = Matrices(group.gradients(), group.rows, group.room[1])
+        return {f"grad_{name}": STATS[name](shared) for name in GRADIENT_STATS}
+
     def _dump(self, index: int, weights: Tensor) -> Stats:
-        shared = Matrices(weights)
-        stats = {name: STATS[name](shared) for name in WEIGHT_STATS}
+        group = self.groups[index]
+        shared = Matrices(weights, group.rows, group.room[1])
+        stats = {name: STATS[name](shared) for name in WEIGHT_STATS if "weights" in self.kinds}
         if self._before:
             before, gradient = self._before[index]
             stats |= gradient
-            if self.optimizer is not None:
-                stats |= _update_stats(self.optimizer, self.groups[index], before, weights)
+            if self.optimizer is not None and before is not None:
+                stats |= _update_stats(self.optimizer, group, before, weights)
         return stats
 
     def _moved(self, index: int, name: str, weights: Tensor) -> Stats:
-        if name not in self.anchors:
+        if index >= len(self.anchors.get(name, [])):
             return {}
-        squares, dots = displacement(self.anchors[name][index], weights)
+        group = self.groups[index]
+        squares, dots = displacement(self.anchors[name][index], weights, group.rows, group.room[1:])
         return {f"delta_ms_{name}": squares, f"delta_dot_{name}": dots}
+
+    def _anchor(self, index: int, name: str, weights: Tensor) -> None:
+        """Take the weights down as the start of a window, in the memory of the last one."""
+        kept = self.anchors.setdefault(name, [])
+        if index < len(kept):
+            kept[index].copy_(weights)
+        else:
+            kept.append(weights.clone())
 
     def _record(self, step: int, stats: list[Stats]) -> None:
         names = list(dict.fromkeys(name for found in stats for name in found))
         if not names:
             return
-        absent = [self.order.new_full((len(group.places),), torch.nan, dtype=torch.float64)
+        absent = [self.order.new_full((len(group.places),), torch.nan, dtype=torch.float32)
                   for group in self.groups]
-        parts = [torch.stack([found.get(name, nan).double() for name in names])
+        parts = [torch.stack([found.get(name, nan) for name in names]).to(self.order.device, torch.float64)
                  for found, nan in zip(stats, absent, strict=True)]
         self.records.append((step, names, torch.cat(parts, 1)[:, self.order]))
 
@@ -138,14 +198,57 @@ class Tracker:
         })
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs to end with the same table."""
-        return {"anchors": self.anchors, "records": [list(record) for record in self.records]}
+        """All that a resumed run needs to end with the same table, on any device."""
+        places = [place for group in self.groups for place in group.places]
+        anchors = {name: dict(zip(places, [row for rows in kept for row in rows], strict=True))
+                   for name, kept in self.anchors.items()}
+        return {"anchors": anchors, "records": [list(record) for record in self.records]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave, onto the parameters' device."""
-        device = self.groups[0].weights[0].device
-        self.anchors = {name: [rows.to(device) for rows in kept] for name, kept in state["anchors"].items()}
+        def rows(kept: dict[int, Tensor], group: Group) -> Tensor:
+            return torch.stack([kept[place] for place in group.places]).to(group.weights[0].device)
+
+        self.anchors = {name: [rows(kept, group) for group in self.groups]
+                        for name, kept in state["anchors"].items()}
+        device = self.order.device
         self.records = [(step, names, values.to(device)) for step, names, values in state["records"]]
+
+    def _grouped(self, model: nn.Module, pieces: list[Piece]) -> list[Group]:
+        settings = self.optimizer.param_groups if self.optimizer else []
+        owner = {id(weight): index for index, group in enumerate(settings) for weight in group["params"]}
+        weights = [model.get_parameter(piece.tensor) for piece in pieces]
+        alike: dict[Any, list[int]] = defaultdict(list)
+        for place, (piece, weight) in enumerate(zip(pieces, weights, strict=True)):
+            alike[piece.shape, weight.dtype, weight.device, owner.get(id(weight))].append(place)
+        room: Room = {}
+        return [self.group(places, [pieces[place] for place in places], [weights[place] for place in places],
+                           key[-1], _room(room, len(places), *key[:3]))
+                for key, found in alike.items() for places in _batches(found, key[0], key[2])]
+
+
+def _piece(model: nn.Module, matrix: Parameter | Piece) -> Piece:
+    if isinstance(matrix, Piece):
+        return matrix
+    return Piece(matrix, matrix.name, tuple(model.get_parameter(matrix.name).shape))
+
+
+def _batches(places: list[int], shape: Shape, device: torch.device) -> list[list[int]]:
+    size = max(1, CACHED // max(1, math.prod(shape))) if device.type == "cpu" else len(places)
+    return [places[start : start + size] for start in range(0, len(places), size)]
+
+
+Room = dict[torch.dtype, list[Tensor]]
+
+
+def _room(room: Room, matrices: int, shape: Shape, dtype: torch.dtype, device: torch.device
+          ) -> Sequence[Tensor | None]:
+    """Memory for three batches, [M, N] each, which all groups on a CPU share."""
+    size = matrices * math.prod(shape)
+    if device.type != "cpu" or dtype not in (torch.float32, torch.float64) or size > SHARED:
+        return None, None, None
+    flat = room.setdefault(dtype, [torch.empty(SHARED, dtype=dtype) for _ in range(3)])
+    return [each[:size].view(matrices, -1) for each in flat]
 
 
 class Histograms:
@@ -186,37 +289,27 @@ class Histograms:
         self.records = [(step, counts, scales) for step, counts, scales in state["records"]]
 
 
-def _grouped(
-    model: nn.Module, parameters: list[Parameter], optimizer: torch.optim.Optimizer | None
-) -> list[Group]:
-    settings = optimizer.param_groups if optimizer else []
-    owner = {id(weight): index for index, group in enumerate(settings) for weight in group["params"]}
-    alike: dict[tuple[torch.Size, torch.dtype, int | None], list[int]] = defaultdict(list)
-    weights = [model.get_parameter(parameter.name) for parameter in parameters]
-    for place, weight in enumerate(weights):
-        alike[weight.shape, weight.dtype, owner.get(id(weight))].append(place)
-    return [Group(places, [weights[place] for place in places], index)
-            for (_, _, index), places in alike.items()]
-
-
-def _gradient_stats(group: Group) -> Stats:
-    shared = Matrices(group.gradients())
-    return {f"grad_{name}": STATS[name](shared) for name in GRADIENT_STATS}
-
-
 def _update_stats(optimizer: torch.optim.Optimizer, group: Group, before: Tensor, after: Tensor) -> Stats:
     """Rms of u = (after - (1 - lr wd) before) / lr, wd if decoupled; epsilon share where Adam's v is."""
     if group.owner is None:
         return {}
     settings = optimizer.param_groups[group.owner]
-    lr, decoupled = settings["lr"], isinstance(optimizer, torch.optim.AdamW)
-    decay = lr * settings["weight_decay"] if decoupled else 0.0
-    update = (after - before).add_(before, alpha=decay).div_(lr)
-    stats = {"update_rms": STATS["rms"](Matrices(update))}
+    lr = settings["lr"]
+    decoupled = settings.get("decoupled_weight_decay", isinstance(optimizer, torch.optim.AdamW))
+    update = torch.sub(after, before, out=group.room[2])
+    if decoupled and settings["weight_decay"]:
+        update.add_(before.mul_(lr * settings["weight_decay"]))
+    update.div_(lr if isinstance(lr, Tensor) else lr or math.nan)  # where lr is 0, there is no such update
+    stats = {"update_rms": STATS["rms"](Matrices(update, group.rows, group.room[1]))}
     states = [optimizer.state[weight] for weight in group.weights]
     if all("exp_avg_sq" in state for state in states):
-        seconds = _wide(torch.stack([state["exp_avg_sq"].flatten() for state in states]))
-        done = torch.stack([torch.as_tensor(state["step"]) for state in states]).double().to(seconds.device)
-        correction = (1 - settings["betas"][1] ** done)[:, None].to(seconds.dtype)
-        stats["epsilon_share"] = epsilon_share(seconds, correction, settings["eps"])
+        stats["epsilon_share"] = _epsilon_share(states, group, settings)
     return stats
+
+
+def _epsilon_share(states: list[dict[str, Any]], group: Group, settings: dict[str, Any]) -> Tensor:
+    seconds = group.stacked([state["exp_avg_sq"] for state in states], group.room[2])
+    done = torch.stack([torch.as_tensor(state["step"]) for state in states]).double()
+    correction = (1 - settings["betas"][1] ** done)[:, None]
+    correction = correction.to(seconds.device, seconds.dtype, non_blocking=True)
+    return epsilon_share(seconds, correction, settings["eps"], group.rows, group.room[1])
