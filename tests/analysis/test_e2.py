@@ -104,10 +104,44 @@ def test_cells_where_both_are_censored_are_left_out_and_named():
     assert list(gap["censored_kaiming"]) == list(gap["censored_xavier"]) == [0, 0, 6]
     effects = e2.claim_effects(found, PARAMS)
     primary = pick(effects, claim="e2_kaiming_faster", primary=True)
-    assert set(primary["note"]) == {"digits/sgd/L10: both censored"}
+    assert set(primary["note"].str.split("; ").str[-1]) == {"digits/sgd/L10: both censored"}
     kept = gap[~gap["excluded"]]["effect"].mean()
     assert primary["effect"].mean() == pytest.approx(kept)
-    assert set(pick(effects, claim="e2_gap_grows_with_depth", primary=True)["note"]) == set(primary["note"])
+    slopes = pick(effects, claim="e2_gap_grows_with_depth", primary=True)
+    assert set(slopes["note"]) == {"digits/sgd/L10: both censored"}
+
+
+def test_the_fastest_lr_is_chosen_on_steps():
+    """Validation prefers lr .01, where Kaiming takes 20 steps and Xavier 30; at lr 1 they take 8 and 10."""
+    def quick(optimizer, depth, scheme, lr, seed):
+        return {0.01: 20, 0.1: 36, 1.0: 8}[lr] * (1 if scheme == "kaiming" else 1.25) - EARLY
+    found = outcomes.of(*comparison(quick, lambda *cell: 0.9 - 0.1 * cell[3], depths=(3,)), PARAMS)
+    gap = pick(e2.gap(found, PARAMS), measure="ln_steps_ratio").set_index("lr_kind")["effect"]
+    assert set(contrasts.at_least(found, "fastest")["lr"]) == {1.0}
+    assert set(contrasts.at_least(found, "best")["lr"]) == {0.01}
+    assert gap["best"] == pytest.approx(np.log(20 / 25)) and gap["fastest"] == pytest.approx(np.log(8 / 10))
+    rows = e2.claim_effects(found, PARAMS)
+    rows = pick(rows, claim="e2_kaiming_faster", cell="sgd/fastest")
+    assert len(rows) == 10 and not rows["primary"].any()
+    assert rows["effect"].mean() == pytest.approx(gap["fastest"])
+
+
+def test_the_gap_over_depth_where_all_get_there_and_the_cells_that_only_bound_it():
+    """The lead grows by ln 2 from depth 3 to 10, and by ln 8 to 20, where Xavier is cut off before."""
+    def deeper(optimizer, depth, scheme, lr, seed):
+        return 5 * {3: 1, 10: 2, 20: 16}[depth] - EARLY if scheme == "xavier" else 5 - EARLY
+    rows = e2.claim_effects(outcomes.of(*comparison(deeper, accuracy, depths=(3, 10, 20)), PARAMS), PARAMS)
+    rows = pick(rows, claim="e2_gap_grows_with_depth")
+    assert pick(rows, cell="sgd/uncensored")["effect"].to_numpy() == pytest.approx(-np.log(2) / 7)
+    primary = pick(rows, primary=True)
+    assert set(primary["note"]) == {"xavier alone censored, so the lead is larger (seeds): digits/sgd/L20 10"}
+    assert primary["effect"].mean() > np.polyfit([3, 10, 20], -np.log([1, 2, 16]), 1)[0]
+
+
+def test_best_lrs_at_the_grid_s_end_are_told():
+    note = pick(e2.claim_effects(OUTCOMES, PARAMS), claim="e2_kaiming_faster", primary=True)["note"]
+    assert set(note) == {"best lr at the grid's end in cells of kaiming 2 of 2, xavier 0 of 2"}
+    assert e2.metrics(OUTCOMES, PARAMS)["e2_best_lr_at_grid_end"] == pytest.approx(2 / 3)
 
 
 def test_gap_s_slope_over_depth():

@@ -1,6 +1,6 @@
 """E2's comparisons: the learning rate of each scheme, and one scheme minus another, paired by seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,9 @@ from variance_dynamics.analysis.statistics import (
 )
 
 CELL = ["dataset", "optimizer", "depth"]
-SHARED, BEST, GRID = "shared", "best", "grid"
+SHARED, BEST, FASTEST, GRID = "shared", "best", "fastest", "grid"
+CHOSEN_BY = {BEST: "val_loss", FASTEST: "steps"}
+"""What an lr of that kind is the least of; the fastest is exploratory."""
 STEPS = "ln_steps_ratio"
 Contrast = Callable[[Floats, Floats], Floats]
 SUMMARIES: dict[str, Callable[[Floats], Floats]] = {
@@ -26,7 +28,6 @@ SUMMARIES: dict[str, Callable[[Floats], Floats]] = {
     "spread": lambda accuracy: np.abs(accuracy - np.median(accuracy, axis=1, keepdims=True)).mean(axis=1)}
 """Of a scheme in every resample of the seeds, [draws] from [draws, n]; a contrast is a difference of two."""
 COLUMN = {STEPS: "steps", "test_accuracy": "test_accuracy", "spread": "test_accuracy"}
-MEASURES = (STEPS, "test_accuracy", "spread", "share_lr_trains")
 
 
 def learning_rates(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
@@ -54,6 +55,13 @@ def capped(rows: pd.DataFrame, loss: str) -> "pd.Series[float]":
     return rows[loss].astype(float).fillna(np.inf).clip(upper=rows["cap"])
 
 
+def best_at_grid_end(table: pd.DataFrame, *schemes: str) -> str:
+    """How many best lrs of each scheme are their grid's first or last, from `learning_rates`."""
+    ends = {name: table.loc[table["best"] & (table["scheme"] == name), "at_grid_end"] for name in schemes}
+    told = [f"{name} {found.sum()} of {len(found)}" for name, found in ends.items()]
+    return f"best lr at the grid's end in cells of {', '.join(told)}"
+
+
 def at_shared_lr(outcomes: pd.DataFrame) -> pd.DataFrame:
     """The runs at the lr that all schemes share."""
     return outcomes[outcomes["shared"].astype(bool)]
@@ -64,18 +72,29 @@ def selected(outcomes: pd.DataFrame) -> pd.DataFrame:
 
     The best lr is chosen on the mean validation loss over seeds; the smaller one on a tie.
     """
-    keys = [*CELL, "scheme"]
+    return pd.concat([at_shared_lr(outcomes).assign(lr_kind=SHARED), at_least(outcomes, BEST)],
+                     ignore_index=True)
+
+
+def at_least(outcomes: pd.DataFrame, lr_kind: str) -> pd.DataFrame:
+    """The runs at their scheme's lr of that kind, the smaller one on a tie."""
+    keys, column = [*CELL, "scheme"], CHOSEN_BY[lr_kind]
     lrs = [outcomes[key] for key in [*keys, "lr"]]
-    means = capped(outcomes, "val_loss").groupby(lrs).mean().reset_index()
-    best = means.sort_values(["val_loss", "lr"], kind="stable").drop_duplicates(keys)[[*keys, "lr"]]
-    return pd.concat([at_shared_lr(outcomes).assign(lr_kind=SHARED),
-                      outcomes.merge(best, on=[*keys, "lr"]).assign(lr_kind=BEST)], ignore_index=True)
+    means = criterion(outcomes, lr_kind).groupby(lrs).mean().reset_index()
+    least = means.sort_values([column, "lr"], kind="stable").drop_duplicates(keys)[[*keys, "lr"]]
+    return outcomes.merge(least, on=[*keys, "lr"]).assign(lr_kind=lr_kind)
 
 
-def paired(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParams) -> pd.DataFrame:
+def criterion(runs: pd.DataFrame, lr_kind: str) -> "pd.Series[float]":
+    """Each run's number by which an lr of that kind is chosen."""
+    return capped(runs, "val_loss") if lr_kind == BEST else runs[CHOSEN_BY[lr_kind]].astype(float)
+
+
+def paired(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParams,
+           kinds: Sequence[str] = (BEST,)) -> pd.DataFrame:
     """`first` minus `second`, a row per dataset, optimizer, depth, lr_kind, measure and seed.
 
-    At the best lr every resample of the seeds chooses its lr anew: see `at_best_lr`.
+    lr_kind is shared or one of `kinds`, where every resample of the seeds chooses its lr: see `at_chosen_lr`.
 
     effect, by measure: ln_steps_ratio (log_ratio's per-seed values: their mean is the ln ratio of the mean
     of min(steps, budget)), test_accuracy, spread (|accuracy - median|), share_lr_trains (lr_kind "grid").
@@ -85,7 +104,8 @@ def paired(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParam
     keys = [*CELL, "lr_kind"]
     if not {first, second} <= set(outcomes["scheme"]):
         return pd.DataFrame(columns=[*keys, "seed", "effect", "measure", "censored", "excluded"])
-    chosen = selected(outcomes)
+    runs = [at_shared_lr(outcomes).assign(lr_kind=SHARED), *(at_least(outcomes, kind) for kind in kinds)]
+    chosen = pd.concat(runs, ignore_index=True)
     steps, accuracy = (_by_seed(chosen, keys, name, first, second) for name in ("steps", "test_accuracy"))
     censored = _by_seed(chosen, keys, "censored", first, second)
     shares = outcomes.groupby([*CELL, "scheme", "seed"], as_index=False)["trains"].mean()
@@ -93,8 +113,8 @@ def paired(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParam
     parts = [(STEPS, log_ratio, steps), ("test_accuracy", differences, accuracy),
              ("spread", _spread, accuracy), ("share_lr_trains", differences, trains)]
     fixed = pd.concat([_long(*part) for part in parts], ignore_index=True)
-    found = pd.concat([fixed[fixed["lr_kind"] != BEST], at_best_lr(outcomes, first, second, params)],
-                      ignore_index=True)
+    again = [at_chosen_lr(outcomes, first, second, kind, params) for kind in kinds]
+    found = pd.concat([fixed[~fixed["lr_kind"].isin(kinds)], *again], ignore_index=True)
     names = [f"censored_{first}", f"censored_{second}"]
     counts = pd.concat([frame.sum(axis=1) for frame in censored], axis=1, keys=names)
     counts = counts.assign(censored=counts.min(axis=1)).reset_index()
@@ -104,8 +124,9 @@ def paired(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParam
     return found.assign(excluded=(found["measure"] == STEPS) & (found["censored"] > most))
 
 
-def at_best_lr(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeParams) -> pd.DataFrame:
-    """`first` minus `second`, each at its best lr, per cell, measure and seed.
+def at_chosen_lr(outcomes: pd.DataFrame, first: str, second: str, lr_kind: str, params: AnalyzeParams
+                 ) -> pd.DataFrame:
+    """`first` minus `second`, each at its own lr of that kind, per cell, measure and seed.
 
     The choice of the lr is noisy too, so each resample of the seeds makes it: the mean over seeds is the mean
     over resamples, and its interval holds the choice (statistics.after_selection).
@@ -115,20 +136,21 @@ def at_best_lr(outcomes: pd.DataFrame, first: str, second: str, params: AnalyzeP
         runs = [cell[cell["scheme"] == name] for name in (first, second)]
         if any(scheme.empty for scheme in runs):
             continue
-        ours, theirs = (_resampled(scheme, params) for scheme in runs)
+        ours, theirs = (_resampled(scheme, lr_kind, params) for scheme in runs)
         seeds = np.sort(cell["seed"].unique())
         for measure in SUMMARIES:
             values = after_selection(ours[measure] - theirs[measure], len(seeds), params.seed)
-            rows += [(*key, BEST, seed, value, measure) for seed, value in zip(seeds, values, strict=True)]
+            rows += [(*key, lr_kind, seed, value, measure) for seed, value in zip(seeds, values, strict=True)]
     return pd.DataFrame(rows, columns=[*CELL, "lr_kind", "seed", "effect", "measure"])
 
 
-def _resampled(runs: pd.DataFrame, params: AnalyzeParams) -> dict[str, Floats]:
-    """Each of SUMMARIES of a cell's scheme at the lr of least validation loss, resample by resample."""
-    wide = runs.assign(val_loss=capped(runs, "val_loss")).pivot(index="seed", columns="lr")
+def _resampled(runs: pd.DataFrame, lr_kind: str, params: AnalyzeParams) -> dict[str, Floats]:
+    """Each of SUMMARIES of a cell's scheme at the lr of that kind, resample by resample."""
+    runs = runs.assign(chosen_by=criterion(runs, lr_kind))
+    wide = runs.pivot(index="seed", columns="lr", values=["chosen_by", *sorted(set(COLUMN.values()))])
     taken = resamples(len(wide), params.bootstrap, params.seed)
-    losses = wide["val_loss"].to_numpy(float)[taken].mean(axis=1)
-    best = losses.round(12).argmin(axis=1)[:, None]  # a tie is the smaller lr's, whatever the last bits
+    means = wide["chosen_by"].to_numpy(float)[taken].mean(axis=1)
+    best = means.round(12).argmin(axis=1)[:, None]  # a tie is the smaller lr's, whatever the last bits
     return {name: summary(wide[COLUMN[name]].to_numpy(float)[taken, best])
             for name, summary in SUMMARIES.items()}
 

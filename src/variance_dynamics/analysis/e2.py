@@ -5,7 +5,7 @@ import pandas as pd
 
 from variance_dynamics.analysis import contrasts, effects
 from variance_dynamics.analysis.bands import sizes
-from variance_dynamics.analysis.contrasts import BEST, CELL, GRID, MEASURES, SHARED, STEPS
+from variance_dynamics.analysis.contrasts import BEST, CELL, FASTEST, GRID, SHARED, STEPS
 from variance_dynamics.analysis.layers import per_layer
 from variance_dynamics.analysis.outcomes import smoothed, train_loss
 from variance_dynamics.analysis.over_seeds import over_seeds, p_values, trend, within
@@ -18,6 +18,9 @@ GRADIENT_SCALED = ("sgd", "momentum")
 """Optimizers whose step is in proportion to the gradient."""
 SMOOTHED = "smooth_train_loss"
 KEYS = [*CELL, "scheme", "lr", "lr_kind"]
+CENSORED = [f"censored_{REFERENCE}", f"censored_{RIVAL}"]
+UNCENSORED = "/uncensored"
+HEADLINES = (STEPS, "test_accuracy", "share_lr_trains")
 
 
 def tables(outcomes: pd.DataFrame, curves: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams
@@ -72,10 +75,12 @@ def threshold(chosen: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 def gap(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Kaiming minus Xavier, paired by seed: a row per cell, lr_kind and measure.
 
+    lr_kind "fastest" (each scheme at the lr of least mean steps) is exploratory. censored_kaiming,
+    censored_xavier: seeds that never reach the threshold; where one has more, the ratio is a bound.
     predicted: for ln_steps_ratio at the shared lr under SGD, with or without momentum, -ln of the ratio of
     the loss's first rates of decrease, the head start that geometry gives; Adam cancels gradient scale.
     """
-    table = _over_pairs(contrasts.paired(outcomes, REFERENCE, RIVAL, params), [], params)
+    table = _over_pairs(contrasts.paired(outcomes, REFERENCE, RIVAL, params, (BEST, FASTEST)), [], params)
     table = table.merge(head_starts(outcomes), on=["dataset", "depth"])
     known = (table["measure"] == STEPS) & (table["lr_kind"] == SHARED)
     known &= table["optimizer"].isin(GRADIENT_SCALED)
@@ -109,23 +114,49 @@ def _over_pairs(pairs: pd.DataFrame, names: list[str], params: AnalyzeParams) ->
 
 
 def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Effects of the e2 claims, per cell and seed: claim cell primary seed effect predicted note."""
-    pairs = contrasts.paired(outcomes, REFERENCE, RIVAL, params)
+    """Effects of the e2 claims, per cell and seed: claim cell primary seed effect predicted note.
+
+    Exploratory endings: /explodes, /fastest (each scheme at the lr that gets to the threshold soonest) and
+    /uncensored (the gap over the depths where every seed of both schemes gets there).
+    """
+    pairs = contrasts.paired(outcomes, REFERENCE, RIVAL, params, (BEST, FASTEST))
     if pairs.empty:
         return effects.none()
+    ends = contrasts.best_at_grid_end(contrasts.learning_rates(outcomes, params), REFERENCE, RIVAL)
     most, cell = params.e2.max_cells, [*CELL, "lr_kind"]
     steps, stable = pairs[pairs["measure"] == STEPS], pairs[pairs["measure"] == "share_lr_trains"]
     best, depth = _left_out(steps[steps["lr_kind"] == BEST]), slopes(steps)
-    at_best = depth[depth["lr_kind"] == BEST]
+    best = best.assign(note=best["note"] + "; " + ends)
+    at_best, fastest = depth[depth["lr_kind"] == BEST], steps[steps["lr_kind"] == FASTEST]
+    reached = steps[(steps["lr_kind"] == BEST) & (steps[CENSORED].sum(axis=1) == 0)]
+    at_best = at_best.assign(note=at_best["note"] + "; " + _bounds(steps[steps["lr_kind"] == BEST]))
     return pd.concat([
         effects.primary("e2_kaiming_faster", best, ["optimizer"], most),
         effects.exploratory("e2_kaiming_faster", _left_out(steps), cell),
+        effects.exploratory("e2_kaiming_faster", _pooled(_left_out(fastest)), ["optimizer"], f"/{FASTEST}"),
         effects.primary("e2_kaiming_more_stable", stable, ["optimizer"], most),
         effects.exploratory("e2_kaiming_more_stable", stable, cell),
         effects.exploratory("e2_kaiming_more_stable", exploding(outcomes), CELL, "/explodes"),
         effects.primary("e2_gap_grows_with_depth", at_best, ["optimizer"], most),
         effects.exploratory("e2_gap_grows_with_depth", depth, ["dataset", "optimizer", "lr_kind"]),
+        effects.exploratory("e2_gap_grows_with_depth", _pooled(slopes(fastest)), ["optimizer"],
+                            f"/{FASTEST}"),
+        effects.exploratory("e2_gap_grows_with_depth", _pooled(slopes(reached)), ["optimizer"], UNCENSORED),
     ], ignore_index=True)
+
+
+def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean effect over datasets and depths, those without one left out, per optimizer and seed."""
+    return rows.groupby(["optimizer", "seed"])["effect"].mean().reset_index()
+
+
+def _bounds(steps: pd.DataFrame) -> str:
+    """The cells of one lr_kind where only the rival is censored: there the ratio is a bound, nearer to 0."""
+    kaiming, xavier = (steps[name] for name in CENSORED)
+    cells = steps[(xavier > 0) & (kaiming == 0)].drop_duplicates(CELL)
+    names = cells["dataset"] + "/" + cells["optimizer"] + "/L" + cells["depth"].astype(str)
+    told = (names + " " + cells[CENSORED[1]].astype(str)).tolist()
+    return f"{RIVAL} alone censored, so the lead is larger (seeds): {', '.join(told)}" if told else ""
 
 
 def exploding(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -159,16 +190,19 @@ def metrics(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | 
     pairs = contrasts.paired(outcomes, REFERENCE, RIVAL, params)
     found: dict[str, float | int | None] = {}
     for optimizer, rows in pairs[pairs["lr_kind"].isin([BEST, GRID])].groupby("optimizer"):
-        for measure in MEASURES:
+        for measure in HEADLINES:
             used = rows[(rows["measure"] == measure) & ~rows["excluded"]]
             found[f"e2_{measure}_{optimizer}"] = float(used["effect"].mean()) if len(used) else None
-    left_out = pairs[(pairs["measure"] == STEPS) & pairs["excluded"]].drop_duplicates([*CELL, "lr_kind"])
-    return found | {"e2_cells_left_out": len(left_out), "e2_control_largest_gap": control(outcomes, params)}
+    best = pairs[(pairs["measure"] == STEPS) & (pairs["lr_kind"] == BEST)].drop_duplicates(CELL)
+    lrs = contrasts.learning_rates(outcomes, params)
+    return found | {"e2_cells_left_out": int(best["excluded"].sum()),
+                    "e2_best_lr_at_grid_end": float(lrs.loc[lrs["best"], "at_grid_end"].mean()),
+                    "e2_control_largest_gap": control(outcomes, params)}
 
 
 def control(outcomes: pd.DataFrame, params: AnalyzeParams) -> float | None:
     """Largest |xavier_sqrt2 minus kaiming| at the shared lr over cells, seeds and measures; 0 is expected."""
     if CONTROL not in set(outcomes["scheme"]):
         return None
-    pairs = contrasts.paired(outcomes, CONTROL, REFERENCE, params)
+    pairs = contrasts.paired(outcomes, CONTROL, REFERENCE, params, kinds=())
     return float(pairs.loc[pairs["lr_kind"] == SHARED, "effect"].abs().max())

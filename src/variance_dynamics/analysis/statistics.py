@@ -143,10 +143,16 @@ def after_selection(replicates: ArrayLike, n: int, seed: int) -> Floats:
     nothing they are the seeds' own values. resample i is row i of `resamples(n, draws, seed)`.
     """
     found = np.asarray(replicates, dtype=np.float64)
-    weights = shares(n, len(found), seed)
-    slopes = np.linalg.lstsq(weights - weights.mean(axis=0), found - found.mean(), rcond=1e-9)[0]
+    slopes = _regression(n, len(found), seed) @ (found - found.mean())
     values: Floats = found.mean() + slopes - slopes.mean()
     return values
+
+
+@cache
+def _regression(n: int, draws: int, seed: int) -> Floats:
+    """[n, draws]: times an estimate in each resample, its least-squares slopes over the seeds' shares."""
+    weights = shares(n, draws, seed)
+    return np.asarray(np.linalg.pinv(weights - weights.mean(axis=0), rcond=1e-9))
 
 
 def deviations(values: ArrayLike) -> Floats:
