@@ -25,8 +25,8 @@ from variance_dynamics.seeding import numpy_generator
 from variance_dynamics.training.ensemble import Dataset, Ensemble, Schedule
 from variance_dynamics.training.updates import UPDATES
 
-LAYER_BYTES = 3 * 2**19
-"""Size of a chunk: what one product of its widest layer reads and writes, about the cache of a core."""
+LAYER_BYTES = 2**21
+"""Size of a chunk: what one product of its widest layer reads and writes (measured: benchmarks/NOTES.md)."""
 Arrays = dict[str, NDArray[np.floating]]
 
 
