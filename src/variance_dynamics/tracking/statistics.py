@@ -20,7 +20,7 @@ class Rows:
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over each matrix, [M]; NaN of an empty one."""
-        return values.mean(1)
+        return values.sum(1) / values.shape[1]  # half the calls of mean, the same bytes
 
     def largest(self, values: Tensor) -> Tensor:
         """Largest absolute value of each matrix, [M]; 0 of an empty one."""
