@@ -4,6 +4,7 @@ import pytest
 
 from tiny_gpt2 import tiny_run
 from variance_dynamics.errors import BadInput
+from variance_dynamics.learning_rate import SCHEDULES
 from variance_dynamics.training.gpt2_params import resolve
 
 
@@ -51,3 +52,9 @@ def test_unknown_arm(tree):
 
 def test_tiny_runs_of_the_tests_are_valid():
     assert tiny_run("std_1").std == 0.1
+
+
+def test_every_schedule_that_has_a_formula_is_accepted():
+    assert {tiny_run(schedule=name).schedule for name in SCHEDULES} == set(SCHEDULES)
+    with pytest.raises(BadInput, match=r"schedule is 'cosin': expected one of cosine, linear"):
+        tiny_run(schedule="cosin")

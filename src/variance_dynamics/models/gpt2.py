@@ -188,10 +188,10 @@ class _CrossEntropy(torch.autograd.Function):
             logits = (x_part @ w.t()).float()
             if w.shape[0] > head.shape[0]:
                 logits[:, head.shape[0]:] = -torch.inf
-            log_p = logits.log_softmax(-1)
-            total = total - log_p.gather(1, part[:, None]).sum()
+            p = logits.softmax(-1)
+            total = total + _surprise(logits, p, part).sum()
             if need:
-                d = _minus_one_hot(log_p.exp_(), part).to(dtype)
+                d = _minus_one_hot(p, part).to(dtype)
                 dx.append(d @ w)
                 dw_part = (d.t() @ x_part).to(head.dtype)
                 dw = dw_part if dw is None else dw + dw_part
@@ -205,6 +205,15 @@ class _CrossEntropy(torch.autograd.Function):
         dx, dw = ctx.saved_tensors
         scale = grads[0] / ctx.count
         return dx.to(ctx.hidden_dtype) * scale, dw * scale, None, None, None, None
+
+
+def _surprise(logits: Tensor, p: Tensor, targets: Tensor) -> Tensor:
+    """-log p of each target, [N], p = softmax(logits); log sum exp = l_max - log p_max cannot underflow.
+
+    One pass of exponentials serves loss and gradient; log_softmax and its exponential are two.
+    """
+    log_sum_exp = logits.amax(-1) - p.amax(-1).log()
+    return log_sum_exp - logits.gather(1, targets[:, None])[:, 0]
 
 
 def _minus_one_hot(p: Tensor, targets: Tensor) -> Tensor:

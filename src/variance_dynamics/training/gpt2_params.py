@@ -1,11 +1,13 @@
 """Types of the params sections gpt2, gpt2_presets and gpt2_arms, and the run they make. Torch-free."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from variance_dynamics.errors import BadInput
 from variance_dynamics.init.schemes import SCHEMES
+from variance_dynamics.learning_rate import SCHEDULES
 from variance_dynamics.params import Section, merged, section, typed
 
 Count = Annotated[int, Field(gt=0)]
@@ -41,7 +43,7 @@ class Knobs(Section):
     compile: bool
     lr: Annotated[float, Field(gt=0)]
     min_lr_ratio: Share
-    schedule: Literal["cosine", "constant"]
+    schedule: str
     weight_decay: Annotated[float, Field(ge=0)]
     beta1: Annotated[float, Field(ge=0, lt=1)]
     beta2: Annotated[float, Field(ge=0, lt=1)]
@@ -57,9 +59,18 @@ class Knobs(Section):
     @field_validator("scheme")
     @classmethod
     def _scheme_is_known(cls, scheme: str) -> str:
-        if scheme not in SCHEMES:
-            raise ValueError(f"expected one of {', '.join(SCHEMES)}")
-        return scheme
+        return _one_of(SCHEMES, scheme)
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_is_known(cls, schedule: str) -> str:
+        return _one_of(SCHEDULES, schedule)
+
+
+def _one_of(known: Collection[str], name: str) -> str:
+    if name not in known:
+        raise ValueError(f"expected one of {', '.join(known)}")
+    return name
 
 
 class Gpt2Params(Knobs):

@@ -37,6 +37,7 @@ class Pretraining:
         self.optimizer = adamw(self.model, run)
         self.batches = Batches(corpus.train, run.n_ctx, run.batch_size, seed)
         self.val = spread(corpus.val, run.n_ctx, run.val_batches * run.batch_size)
+        self.probes = spread(corpus.val, run.n_ctx, PROBE_CONTEXTS)
         self.loss = _loss_function(self.model, run)
         self.map = over_parts(run.batch_size // run.micro_batch_size, run.device, run.compile)
         dumps = schedule.at(dump_steps(run))
@@ -111,7 +112,7 @@ class Pretraining:
 
     @torch.no_grad()
     def _second_moments(self) -> Tensor:
-        tokens, _ = self._on_device(self.val[:PROBE_CONTEXTS])
+        tokens, _ = self._on_device(self.probes)
         with _precision(self.run):
             return self.model.second_moments(tokens)
 
