@@ -68,6 +68,53 @@ def test_ratio_and_mechanism_tell_noise_from_sparse_gradients(tables):
     assert causes["size_share"] + causes["memory_share"] == pytest.approx(1)
 
 
+def test_arms_stand_beside_the_law_matrix_by_matrix(measured, tables):
+    assert set(tables["e3_arms"]["horizon"]) == set(PARAMS.e3.horizons)
+    place = "arm == 'std_1' and step == 100 and layer == 2 and role == 'v'"
+    row, seeds = tables["e3_arms"].query(place).iloc[0], measured.matrices.query(place)
+    error = np.log(seeds["std"] / seeds["predicted"])
+    lo, hi = stats.t.interval(0.95, SEEDS - 1, error.mean(), stats.sem(error))
+    assert (row["error"], row["error_lo"], row["error_hi"]) == pytest.approx((error.mean(), lo, hi))
+    left = (1 - 1e-4) ** 100
+    law = np.sqrt((row["start"] * left) ** 2 + sum((1e-3 * (1 - 1e-4) ** i) ** 2 for i in range(100)))
+    assert row["predicted"] == pytest.approx(law, rel=1e-4) and row["start"] == pytest.approx(0.1, rel=0.03)
+    assert row["time_constants"] == pytest.approx(-2 * np.log(left))
+    assert (row["knob_std"], row["knob_weight_decay"], row["knob_schedule"]) == (0.1, 0.1, "")
+    ends = tables["e3_final"].query("arm == 'std_1'")
+    assert set(ends["step"]) == {200} and ends["time_constants"].to_numpy() == pytest.approx(0.04, rel=0.01)
+
+
+def test_what_short_runs_had_shown_is_confirmed_or_refuted():
+    """V of layer 1 is pulled in, Q and K of layer 2 have rare gradients, and all else is plain noise."""
+    def kinds(layer, role):
+        if layer == 1 and role == "v":
+            return adam_noise.aligned(-0.1)
+        return adam_noise.sparse(0.01) if layer == 2 and role != "v" else adam_noise.white
+
+    runs = (adam_noise.run("gpt2", seed, steps=150, elements=4000, gradients=kinds) for seed in range(SEEDS))
+    table = e3.tables(together(*runs), PARAMS)["e3_earlier"].set_index(["role", "layers"])
+    assert table.loc[("v", "1"), "found"] == "confirmed" and table.loc[("v", "1"), "along"] < -0.2
+    assert set(table.loc[[("q", "1"), ("k", "1")], "found"]) == {"refuted"}  # about 1, not .8 to .9
+    rare = table.loc[("q", "2")]
+    assert rare["found"] == ("confirmed" if 0.05 <= rare["R"] <= 0.15 else "refuted") and rare["c2"] < 0.3
+    assert rare["grad_kurtosis"] > 10 * abs(table.loc[("q", "1"), "grad_kurtosis"])
+    deep = table.loc[("v", "deep")]
+    assert deep["R"] == pytest.approx(1, abs=0.1) and deep["found"] in ("refuted", "open")
+    assert (table["n"] == SEEDS).all()
+
+
+def test_a_gradient_that_grows_has_drift():
+    def growing(rng, start, shape):
+        growing.size *= 1.02
+        return growing.size * rng.normal(size=shape)
+    growing.size = 1.0
+    one = {"layers": 1, "roles": ("q",), "gradients": lambda *_: growing}
+    found = together(adam_noise.run("gpt2", 0, steps=200, **one))
+    last = found.matrices.query("step == 200").iloc[0]
+    assert last["grad_drift"] == pytest.approx(np.log(1.02) * 200 / np.sqrt(12), rel=0.05)
+    assert last["c2"] > 1.05  # Adam's v lags behind
+
+
 def test_expansion_of_shallow_against_deep_layers(measured, tables):
     rows = measured.matrices.query("arm == 'gpt2' and step == 50")
     layer = rows.groupby("layer")["growth"].mean()
@@ -158,20 +205,29 @@ def test_a_decaying_lr_decides_nothing_about_narrow_bands():
     ({"steps": 100, "decay": 1e-4, "start": 8.0}, "frozen")])
 def test_what_moves_a_matrix(how, state):
     measured = together(*(curve(seed, **how, noise=1e-5) for seed in range(2)))
-    moved = expansion.motion(measured.matrices, measured.schedules).iloc[0]
+    moved = expansion.motion(measured.matrices, measured.schedules, PARAMS.e3.last_share).iloc[0]
     assert expansion.state(moved["slope"], moved["decay"], moved["noise"], PARAMS.e3.narrow_slope) == state
     assert expansion.state(0.001, -0.001, 0.3, 0.02) == "quiet"
     assert expansion.state(np.nan, -0.001, 0.3, 0.02) == "unknown"
 
 
+def test_a_state_says_how_many_seeds_share_it():
+    """Two seeds have settled and one falls, so fast that the mean does."""
+    runs = (curve(seed, steps=400, decay=1.0, start=start, noise=1e-5)
+            for seed, start in enumerate((0.02, 0.02, 8.0)))
+    found = e3._state(together(*runs), PARAMS)
+    assert set(found["state"]) == {"drifting"} and found["agree"].to_numpy() == pytest.approx(1 / 3)
+
+
 def test_metrics_are_numbers_of_the_main_arm(tables):
     numbers = e3_metrics.metrics(tables, PARAMS)
     final = tables["e3_final"].query("arm == 'gpt2'").set_index("role")
-    assert numbers["e3_R_v"] == final.loc["v", "R"]
-    assert 10 ** numbers["e3_log10_variance_q"] == pytest.approx(final.loc["q", "std"] ** 2)
+    assert numbers["e3_R_end_v"] == final.loc["v", "R"]
+    assert 10 ** numbers["e3_log10_variance_end_q"] == pytest.approx(final.loc["q", "std"] ** 2)
     assert {type(value) for value in numbers.values()} <= {float, type(None)}
     assert all(name.startswith("e3_") for name in numbers)
-    assert sum(numbers[f"e3_share_{word}"] for word in expansion.STATES) == pytest.approx(1)
+    states = tables["e3_state"].query("arm == 'gpt2' and role in ['q', 'k', 'v']")["state"]
+    assert numbers["e3_share_drifting"] == pytest.approx((states == "drifting").mean())
     assert json.dumps(numbers, allow_nan=False)
 
 

@@ -11,9 +11,11 @@ RANKS = {
     "c2_with_epsilon_share": ("c2", "epsilon_share"),   # epsilon damps them
     "memory_with_grad_norm": ("memory", "grad_norm"),
     "D_with_layer": ("D", "layer"),
+    "D_with_grad_drift": ("D", "grad_drift"),           # a norm that changes finds Adam's denominator behind
     "R_with_D": ("R", "D"),
     "R_with_persistence": ("R", "persistence"),
     "R_with_along": ("R", "along"),
+    "R_with_grad_drift": ("R", "grad_drift"),
 }
 
 

@@ -96,9 +96,10 @@ CLAIMS: dict[str, Claim] = {
         origin="paper",
         sentence="In the end the std of Q, K and V settles into narrow bands.",
         effect="ln of the larger of slope and spread, in units of their limits",
-        rule="Under a constant lr (arm {e3.constant_arm}), for each of Q, K and V: in the last quarter of "
-             "the steps the mean over layers of |d ln std / d ln step| is at most {e3.narrow_slope:g}, and "
-             "the SD over layers of ln(std / initial std) at most {e3.narrow_spread:g} of its mean's size. "
+        rule="Under a constant lr (arm {e3.constant_arm}), for each of Q, K and V: in the last "
+             "{e3.last_share:.0%} of the steps the mean over layers of |d ln std / d ln step| is at most "
+             "{e3.narrow_slope:g}, and the SD over layers of ln(std / initial std) at most "
+             "{e3.narrow_spread:g} of its mean's size. "
              "Supported if ln of the largest of these, in units of its limit, is below 0 by its interval, "
              "contradicted if above; seen only under a decaying lr, or not settled in fewer than "
              "{e3.settle_time_constants:g} time constants of the variance (2 sum lr wd): inconclusive. (The "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from variance_dynamics.analysis import expansion, forecast
+from variance_dynamics.analysis import arms, expansion, forecast
 from variance_dynamics.analysis.causes import causes
 from variance_dynamics.analysis.injected import Schedule, measure_run, schedules
 from variance_dynamics.analysis.over_seeds import over_seeds
@@ -17,7 +17,7 @@ from variance_dynamics.roles import BLOCK, QKV
 
 MATRIX = ["arm", "step", "layer", "role"]
 MECHANISM = ["R", "size", "along", "D", "persistence", "c2", "memory", "grad_kurtosis", "epsilon_share",
-             "grad_norm"]
+             "grad_norm", "grad_drift"]
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,10 @@ def tables(measured: Measured, params: AnalyzeParams) -> dict[str, pd.DataFrame]
         "e3_mechanism": _mechanism(rows, params),
         "e3_causes": _named(over_seeds(causes(rows), ["arm", "cause"], ["value"], params), "value"),
         "e3_final": _final(rows, params),
+        "e3_arms": arms.against_the_law(rows, measured.runs, params),
+        "e3_earlier": arms.earlier(rows, params),
         "e3_expansion": _expansion(rows, params),
-        "e3_bands": over_seeds(expansion.bands(rows), ["arm", "role"],
+        "e3_bands": over_seeds(expansion.bands(rows, params.e3.last_share), ["arm", "role"],
                                ["growth", "sd", "spread", "slope", "width"], params),
         "e3_state": _state(measured, params),
         "e3_convergence": _convergence(measured, params),
@@ -76,11 +78,15 @@ def _mechanism(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 
 
 def _final(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Each arm and role at the end, mean over layers: measured and predicted std, R and D."""
+    """Each arm and role at the end, mean over layers: measured and predicted std, R and D; step,
+    time_constants of the variance.
+    """
     numbers = ["std", "predicted", "R", "D", "R_over_D"]
     last = expansion.at_horizon(rows, 1.0)
-    per_run = last.groupby(["arm", "seed", "role"])[numbers].mean().reset_index()
-    return over_seeds(per_run, ["arm", "role"], numbers, params)
+    numbers_and_ends = [*numbers, "step", "time_constants"]
+    per_run = last.groupby(["arm", "seed", "role"])[numbers_and_ends].mean().reset_index()
+    found = over_seeds(per_run, ["arm", "role"], numbers, params)
+    return found.merge(_means(per_run, ["arm", "role"], ["step", "time_constants"]), on=["arm", "role"])
 
 
 def _expansion(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
@@ -90,12 +96,22 @@ def _expansion(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 
 
 def _state(measured: Measured, params: AnalyzeParams) -> pd.DataFrame:
-    """What moves each matrix in the last quarter, and in a word (expansion.state), from means over seeds."""
-    moved = expansion.motion(measured.matrices, measured.schedules)
-    found = over_seeds(moved, ["arm", "layer", "role"], ["slope", "decay", "noise"], params)
-    words = [expansion.state(slope, decay, noise, params.e3.narrow_slope)
-             for slope, decay, noise in zip(found["slope"], found["decay"], found["noise"], strict=True)]
-    return found.assign(state=words)
+    """What moves each matrix at the end, and in a word (expansion.state), from means over seeds.
+
+    agree: share of the seeds of which the same word is said.
+    """
+    keys = ["arm", "layer", "role"]
+    moved = expansion.motion(measured.matrices, measured.schedules, params.e3.last_share)
+    found = over_seeds(moved, keys, ["slope", "decay", "noise"], params)
+    found = found.assign(state=_states(found, params))
+    each = moved.assign(own=_states(moved, params)).merge(found[[*keys, "state"]], on=keys)
+    each = each.assign(agree=(each["own"] == each["state"]).astype(float))
+    return found.merge(_means(each, keys, ["agree"]), on=keys)
+
+
+def _states(rows: pd.DataFrame, params: AnalyzeParams) -> list[str]:
+    return [expansion.state(slope, decay, noise, params.e3.narrow_slope)
+            for slope, decay, noise in zip(rows["slope"], rows["decay"], rows["noise"], strict=True)]
 
 
 def _convergence(measured: Measured, params: AnalyzeParams) -> pd.DataFrame:

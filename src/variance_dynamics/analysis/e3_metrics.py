@@ -21,26 +21,25 @@ def metrics(tables: Tables, params: AnalyzeParams) -> dict[str, float | None]:
 
 
 def _final(main: Tables) -> dict[str, float]:
-    """Mean over layers at the last step."""
-    found = {f"e3_{name}_{role}": _mean(main["e3_final"], name, role=role)
-             for name in ("R", "D", "R_over_D") for role in QKV}
+    """Mean over layers at the last step; the claim's R is the mean over dumps, in claims.json."""
+    found = {f"e3_{name}_end_{role}": _mean(main["e3_final"], name, role=role)
+             for name in ("R", "R_over_D") for role in QKV}
     stds = {role: _mean(main["e3_final"], "std", role=role) for role in QKV}
-    return found | {f"e3_log10_variance_{role}": 2 * np.log10(std) for role, std in stds.items()}
+    return found | {f"e3_log10_variance_end_{role}": 2 * np.log10(std) for role, std in stds.items()}
 
 
 def _expansion(main: Tables, params: AnalyzeParams) -> dict[str, float]:
-    found = {}
-    for share in sorted({params.e3.primary_horizon, max(params.e3.horizons)}):
-        for suffix, without in (("", False), ("_without_layer_1", True)):
-            found[f"e3_shallow_minus_deep_at_{100 * share:g}{suffix}"] = _mean(
+    first, last = params.e3.primary_horizon, max(params.e3.horizons)
+    shown = {(first, ""): False, (first, "_without_layer_1"): True, (last, ""): False}
+    return {f"e3_shallow_minus_deep_at_{100 * share:g}{suffix}": _mean(
                 main["e3_expansion"], "effect", horizon=share, role=expansion.ALL, without_first=without)
-    return found
+            for (share, suffix), without in shown.items()}
 
 
 def _states(main: Tables) -> dict[str, float]:
-    """Share of the Q, K and V matrices in each state."""
+    """Share of the Q, K and V matrices in each state; the rest is quiet."""
     states = main["e3_state"].loc[main["e3_state"]["role"].isin(QKV), "state"]
-    return {f"e3_share_{word}": float((states == word).mean()) for word in expansion.STATES}
+    return {f"e3_share_{word}": float((states == word).mean()) for word in expansion.STATES[:3]}
 
 
 def _mean(rows: pd.DataFrame, value: str, **where: object) -> float:

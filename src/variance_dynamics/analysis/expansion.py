@@ -13,7 +13,6 @@ from variance_dynamics.analysis.params import E3Rules
 from variance_dynamics.roles import QKV
 
 RUN = ["arm", "seed"]
-LAST_QUARTER = 0.75
 ALL = "qkv"
 STATES = ("drifting", "equilibrium", "frozen", "quiet")
 
@@ -48,12 +47,13 @@ def _contrast(rows: pd.DataFrame, most: int, first: int) -> pd.DataFrame:
     return (shallow - deep).dropna().rename("effect").reset_index()
 
 
-def slopes(matrices: pd.DataFrame) -> pd.DataFrame:
-    """d ln std / d ln step of each matrix over the last quarter of its run, by least squares.
+def slopes(matrices: pd.DataFrame, last_share: float) -> pd.DataFrame:
+    """d ln std / d ln step of each matrix over the last share of its run's steps, by least squares.
 
-    A row per run, layer and role; nan with fewer than two dumps in the quarter.
+    A row per run, layer and role; nan with fewer than two dumps there.
     """
-    late = matrices["step"] >= np.maximum(1, LAST_QUARTER * matrices.groupby(RUN)["step"].transform("max"))
+    start = (1 - last_share) * matrices.groupby(RUN)["step"].transform("max")
+    late = matrices["step"] >= np.maximum(1, start)
     rows = matrices[late].assign(x=lambda r: np.log(r["step"]))
     keys = [*RUN, "layer", "role"]
     means = rows.groupby(keys)[["x", "growth"]].transform("mean")
@@ -63,17 +63,18 @@ def slopes(matrices: pd.DataFrame) -> pd.DataFrame:
     return sums[keys].assign(slope=slope)
 
 
-def bands(matrices: pd.DataFrame) -> pd.DataFrame:
+def bands(matrices: pd.DataFrame, last_share: float) -> pd.DataFrame:
     """How narrow each role's std ends, a row per run and role.
 
-    slope: mean over layers of |d ln std / d ln step| in the last quarter. growth, sd: mean and SD over
-    layers of ln(std / initial std) at the end; spread = sd / |growth|. width: ln(largest / smallest std).
+    slope: mean over layers of |d ln std / d ln step| over the last share of the steps. growth, sd: mean
+    and SD over layers of ln(std / initial std) at the end; spread = sd / |growth|. width: ln(largest /
+    smallest std).
     """
     last = at_horizon(matrices[matrices["layer"] > 0], 1.0)
     by_role = last.groupby([*RUN, "role"])
     found = by_role.agg(growth=("growth", "mean"), sd=("growth", "std"), low=("std", "min"),
                         high=("std", "max"))
-    slope = slopes(matrices).assign(slope=lambda rows: rows["slope"].abs())
+    slope = slopes(matrices, last_share).assign(slope=lambda rows: rows["slope"].abs())
     with np.errstate(divide="ignore", invalid="ignore"):
         found = found.assign(slope=slope.groupby([*RUN, "role"])["slope"].mean(),
                              spread=found["sd"] / found["growth"].abs(),
@@ -86,7 +87,7 @@ def narrowness(matrices: pd.DataFrame, rules: E3Rules) -> pd.DataFrame:
 
     The logarithm because a spread is a ratio: it is huge where the std of a role hardly moves on average.
     """
-    found = bands(matrices[matrices["role"].isin(QKV)])
+    found = bands(matrices[matrices["role"].isin(QKV)], rules.last_share)
     worst = np.maximum(found["slope"] / rules.narrow_slope, found["spread"] / rules.narrow_spread)
     with np.errstate(divide="ignore"):
         return found.assign(effect=np.log(worst)).groupby(RUN)["effect"].max().reset_index()
@@ -98,29 +99,31 @@ def is_constant(schedule: Schedule) -> bool:
     return bool(np.ptp(late) <= 1e-9 * late.max())
 
 
-def motion(matrices: pd.DataFrame, schedules: Mapping[tuple[str, int], Schedule]) -> pd.DataFrame:
-    """What moves each matrix in the last quarter, a row per run, layer and role, as d ln std / d ln step.
+def motion(matrices: pd.DataFrame, schedules: Mapping[tuple[str, int], Schedule], last_share: float
+           ) -> pd.DataFrame:
+    """What moves each matrix at the end, a row per run, layer and role, as d ln std / d ln step.
 
     slope: as measured; decay: of weight decay alone; noise: of the law's noise alone (D = 1) on the
     measured std.
     """
     last = at_horizon(matrices, 1.0)
-    found = slopes(matrices).merge(last[[*RUN, "layer", "role", "std", "step"]], on=[*RUN, "layer", "role"])
-    ends = {key: _last_quarter(schedule, int(step)) for key, schedule in schedules.items()
+    found = slopes(matrices, last_share).merge(last[[*RUN, "layer", "role", "std", "step"]],
+                                               on=[*RUN, "layer", "role"])
+    ends = {key: _at_the_end(schedule, int(step), last_share) for key, schedule in schedules.items()
             for step in last.loc[(last["arm"] == key[0]) & (last["seed"] == key[1]), "step"].head(1)}
     decay, noise = np.array([ends[key] for key in zip(found["arm"], found["seed"], strict=True)]).T
     return found.assign(decay=decay, noise=noise / found["std"] ** 2).drop(columns=["std", "step"])
 
 
-def _last_quarter(schedule: Schedule, end: int) -> tuple[float, float]:
-    start = int(LAST_QUARTER * end)
+def _at_the_end(schedule: Schedule, end: int, last_share: float) -> tuple[float, float]:
+    start = int((1 - last_share) * end)
     time = np.log(end / max(start, 1))
     put_in = schedule.noise_between(np.array([start]), np.array([end]))[0]
     return float(np.log(schedule.left[end] / schedule.left[start]) / time), float(put_in / 2 / time)
 
 
 def state(slope: float, decay: float, noise: float, limit: float) -> str:
-    """One word for a matrix, from its motion in the last quarter and the limit of the narrow-band rule.
+    """One word for a matrix, from its motion at the end and the limit of the narrow-band rule.
 
     drifting: it moves by more than the limit. frozen: it does not, and neither decay nor the law's noise
     alone would at this lr. equilibrium: it does not although decay alone would, so updates balance decay.

@@ -97,7 +97,8 @@ def measure_run(weights: pd.DataFrame, schedule: Schedule) -> pd.DataFrame:
     """One row per layer, role and dump of one run (long table `weights`), with the columns named above.
 
     `growth` is ln(std / initial std); `predicted` is the law's std from the *measured* std at step 0, which
-    differs from the nominal one by the draw. nan where nothing defines a number.
+    differs from the nominal one by the draw. time_constants: of the variance, 2 sum lr wd. nan where nothing
+    defines a number.
     """
     wide = weights.pivot(index=MATRIX, columns=["stat", "step"], values="value")
     steps = wide["std"].columns.to_numpy(dtype=np.int64)
@@ -109,7 +110,8 @@ def measure_run(weights: pd.DataFrame, schedule: Schedule) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         growth = np.log(dumps["std"] / start)
     predicted = np.sqrt((start * left) ** 2 + schedule.noise[steps])
-    columns = {"std": dumps["std"], "growth": growth, "predicted": predicted}
+    elapsed = np.broadcast_to(-2 * np.log(left), growth.shape)
+    columns = {"std": dumps["std"], "growth": growth, "predicted": predicted, "time_constants": elapsed}
     columns |= _ratio(dumps, schedule) | _mechanism(dumps, schedule)
     index = wide.index.to_frame(index=False)
     frame = index.loc[np.repeat(np.arange(len(index)), len(steps))].reset_index(drop=True)
@@ -155,7 +157,16 @@ def _mechanism(dumps: Dumps, schedule: Schedule) -> dict[str, Floats]:
     c2 = _by(_so_far(dumps["update_rms"] ** 2, dumps.steps, schedule, dumps.steps), white)
     causes = {name: _so_far(dumps[name], dumps.steps, schedule, dumps.steps)
               for name in ("grad_kurtosis", "epsilon_share", "grad_norm")}
-    return {"D": size, "c2": c2, "memory": _by(size, c2), **causes}
+    return {"D": size, "c2": c2, "memory": _by(size, c2), **causes, "grad_drift": _drift(dumps, schedule)}
+
+
+def _drift(dumps: Dumps, schedule: Schedule) -> Floats:
+    """SD over the steps so far of ln(norm of the gradient): a norm that changes finds Adam's v behind."""
+    with np.errstate(divide="ignore"):
+        log = np.log(dumps["grad_norm"])
+    log = np.where(np.isfinite(log), log, np.nan)
+    mean, square = (_so_far(values, dumps.steps, schedule, dumps.steps) for values in (log, log**2))
+    return np.asarray(np.sqrt(np.maximum(square - mean**2, 0)))
 
 
 def update_size(dumps: Dumps, schedule: Schedule) -> Floats:

@@ -49,7 +49,7 @@ class E2Rules(Section):
 
 
 class E3Rules(Section):
-    """Horizons are shares of the run's steps; the bands are those of the claims' rules."""
+    """Horizons and last_share are shares of the run's steps; the bands are those of the claims' rules."""
 
     arm: str
     constant_arm: str
@@ -59,6 +59,7 @@ class E3Rules(Section):
     narrow_slope: Positive
     narrow_spread: Positive
     settle_time_constants: Positive
+    last_share: Annotated[float, Field(gt=0, lt=1)]
     null_band: Band
     null_from_step: Annotated[int, Field(ge=0)]
     forecast_fraction: Annotated[float, Field(gt=0, lt=1)]
