@@ -4,7 +4,7 @@ PYTHON ?= python3
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test consistent setup clean
+.PHONY: repro test consistent full setup clean
 repro: $(READY)
 	dvc repro
 
@@ -17,6 +17,12 @@ test: $(READY)
 consistent: $(READY)
 	CI=true dvc repro --dry --allow-missing > $(VENV)/dry.log || { cat $(VENV)/dry.log; exit 1; }
 	! grep 'Running stage' $(VENV)/dry.log
+
+# The recorded run: hours, in parts that are kept in .full/; PARTS="e1 e3-gpt2" runs some of them.
+STUDY := full
+NAME := full-cpu
+full: $(READY)
+	python -m variance_dynamics.recording.full --study $(STUDY) --name $(NAME) $(PARTS)
 
 setup: $(READY)
 

@@ -16,13 +16,14 @@ STAGES = PIPELINE["stages"]
 
 # A file may import from its own floor (a folder of its own name) and from lower floors only.
 FLOORS = [
-    {"stages", "cli", "__init__"},
+    {"stages", "recording", "cli", "__init__"},
     {"analysis", "plotting", "training", "auditing", "forecasting"},
     {"tracking", "models", "init", "inputs"},
     {"theory", "params", "rows", "seeding", "roles", "errors", "progress", "learning_rate"},
 ]
 FORBIDDEN = [("models", "init"), ("training", "theory"), ("training", "analysis"), ("training", "plotting"),
-             ("analysis", "plotting"), ("analysis", "training"), ("plotting", "training")]
+             ("analysis", "plotting"), ("analysis", "training"), ("plotting", "training"),
+             ("plotting", "analysis")]
 # Params types are read by `validate` and by later stages; they hold no behaviour.
 PARAMS_MODULES = re.compile(r".*(_|/)params\.py$")
 
