@@ -5,9 +5,30 @@ import itertools
 import numpy as np
 import pandas as pd
 
+from imports import ROOT
+from variance_dynamics import params
+from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.plotting.params import PlotParams, Settings
+
 STDS = np.unique(np.concatenate([np.logspace(-4, 1, 31), np.geomspace(0.05, 0.3, 19)]).round(9))
 SCHEMES = ("xavier", "kaiming", "lecun", "torch_default", "orthogonal", "xavier_sqrt2")
 ROLES = ("q", "k", "v", "attn_out", "mlp_in", "mlp_out")
+
+
+ARMS = ("gpt2", "std_005", "std_1", "wd_0", "wd_1", "constant_lr", "kaiming", "small_init")
+
+
+def settings(stds=3):
+    """Those of params.yaml, at a low resolution."""
+    tree = params.read(ROOT / "params.yaml")
+    return Settings(PlotParams(dpi=60, representative_std_count=stds),
+                    params.section(tree, "analyze", AnalyzeParams))
+
+
+def study(sources=("local", "full-cpu")):
+    """Eight arms and three data sets from each source, as a full study and a recorded one have."""
+    runs = [tables(ARMS, ("wine", "digits", "mnist"), source) for source in sources]
+    return {name: pd.concat([run[name] for run in runs], ignore_index=True) for name in runs[0]}
 
 
 def tables(arms=("gpt2",), datasets=("wine", "digits"), source="local", n=5):
@@ -16,13 +37,22 @@ def tables(arms=("gpt2",), datasets=("wine", "digits"), source="local", n=5):
         "e1_loss": e1_loss(datasets, n),
         "e1_layers": e1_layers(datasets, n),
         "e1_edges": e1_edges(datasets, n),
+        "e1_overlap": e1_overlap(datasets, n),
+        "e1_slopes": e1_slopes(datasets, n),
+        "e1_widths": e1_widths(datasets, n),
+        "e1_depth_law": e1_depth_law(datasets, n),
         "e2_layers": e2_layers(datasets, n),
         "e2_curves": e2_curves(datasets, n),
         "e2_threshold": e2_threshold(datasets, n),
         "e2_lr": e2_lr(datasets, n),
         "e2_gap": e2_gap(datasets, n),
+        "e2_contrasts": e2_contrasts(datasets, n),
         "e3_std": e3_std(arms, n),
         "e3_ratio": e3_ratio(arms, n),
+        "e3_mechanism": e3_mechanism(arms, n),
+        "e3_causes": e3_causes(arms, n),
+        "e3_final": e3_final(arms, n),
+        "e3_bands": e3_bands(arms, n),
         "e3_expansion": e3_expansion(arms, n),
         "e3_state": e3_state(arms, n),
         "e3_errors": e3_errors(arms, n),
@@ -106,9 +136,40 @@ def e1_edges(datasets, n):
             if dataset == "digits" and depth == 8 and width == 64:
                 ends[:] = np.nan  # no seed trains
             rows.append((dataset, optimizer, depth, width, edge, *ends * critical, n,
-                         n if a * critical > 10 else 0, n if np.isnan(ends[0]) else 0, critical,
+                         n if a * critical > 10 else int(depth == 4 and width == 256),
+                         n if np.isnan(ends[0]) else 0, critical,
                          a * critical * 0.9 if optimizer == "sgd" else np.nan))
     return table(rows, "dataset optimizer depth width edge std lo hi n censored never centre predicted")
+
+
+def e1_overlap(datasets, n):
+    rows = []
+    for shape in shapes(datasets):
+        values = np.clip(np.array([0.3, 0.5, 0.4]) * shape[2] / 4 * shape[3] / 128, 0, 1)
+        rows.append((*shape, *[value + end for value in values for end in (0, -0.05, 0.05)], n))
+    names = " ".join(f"{name}{end}" for name in ("jaccard", "paper_share", "band_share")
+                     for end in ("", "_lo", "_hi"))
+    return table(rows, f"dataset optimizer depth width {names} n")
+
+
+def e1_widths(datasets, n):
+    rows = [(*shape, *((12 / shape[2] * np.array([1, 0.9, 1.1])) if shape[2] > 2 else [np.nan] * 3), n,
+             n if shape[2] == 2 else 0) for shape in shapes(datasets)]
+    return table(rows, "dataset optimizer depth width ln_width ln_width_lo ln_width_hi n censored")
+
+
+def e1_depth_law(datasets, n):
+    tasks = dict.fromkeys((dataset, optimizer, width) for dataset, optimizer, _, width in shapes(datasets))
+    return table([(*task, -1.2, -1.3, -1.1, n, -1.0) for task in tasks],
+                 "dataset optimizer width exponent lo hi n predicted")
+
+
+def e1_slopes(datasets, n):
+    tasks = [task for task in itertools.product(datasets, ("sgd", "adamw"), (2, 4, 8), ("lower", "upper"))
+             if task[0] != "wine"]
+    rows = [(*task, *(np.array([-0.4, -0.5, -0.3]) if task[2] > 2 else [np.nan] * 3), n, -0.5 + 0.5 / task[2],
+             -0.5) for task in tasks]
+    return table(rows, "dataset optimizer depth edge slope lo hi n predicted critical")
 
 
 def speed(optimizer, depth, scheme):
@@ -161,9 +222,23 @@ def e2_gap(datasets, n):
         effect = np.log(speed(optimizer, depth, "kaiming") / speed(optimizer, depth, "xavier"))
         for measure, scale in (("ln_steps_ratio", 1), ("test_accuracy", -0.1), ("spread", 0.05)):
             value = effect * scale
-            rows.append((dataset, optimizer, depth, kind, measure, value, value - 0.1, value + 0.1, n, 0,
-                         depth == 20, effect * 1.2 if measure == "ln_steps_ratio" else np.nan))
-    return table(rows, "dataset optimizer depth lr_kind measure effect lo hi n censored excluded predicted")
+            rows.append((dataset, optimizer, depth, kind, measure, value, value - 0.1, value + 0.1, n,
+                         0, n // 2 if depth == 10 else 0, 0, depth == 20 and kind == "best",
+                         effect * depth if measure == "ln_steps_ratio" else np.nan))
+    return table(rows, "dataset optimizer depth lr_kind measure effect lo hi n censored_kaiming "
+                       "censored_xavier censored excluded predicted")
+
+
+def e2_contrasts(datasets, n):
+    rows = []
+    for dataset, optimizer, depth, scheme, kind in comparisons(datasets):
+        effect = np.log(speed(optimizer, depth, scheme) / speed(optimizer, depth, "kaiming"))
+        if scheme != "kaiming":
+            rows += [(dataset, optimizer, depth, scheme, "kaiming", kind, measure, effect, effect - 0.1,
+                      effect + 0.1, n, 0.01, int(depth == 20), 0, 0, False)
+                     for measure in ("ln_steps_ratio", "test_accuracy")]
+    return table(rows, "dataset optimizer depth scheme versus lr_kind measure effect lo hi n p "
+                       "censored_scheme censored_versus censored excluded")
 
 
 def dumps():
@@ -191,6 +266,41 @@ def e3_ratio(arms, n):
         numbers = [value + shift for value in (ratio, size, ratio / size) for shift in (0, -0.05, 0.05)]
         rows.append((arm, step, layer, role, *numbers, n))
     return table(rows, "arm step layer role R R_lo R_hi D D_lo D_hi R_over_D R_over_D_lo R_over_D_hi n")
+
+
+def e3_mechanism(arms, n):
+    names = ["R", "size", "along", "D", "persistence", "c2", "memory", "grad_kurtosis", "epsilon_share",
+             "grad_norm"]
+    rows = []
+    for arm, horizon, layer, role in itertools.product(arms, (0.1, 1.0), range(1, 13), ROLES):
+        values = np.array([1.0, 1.0, 0.1, 0.6, 1.3, 0.7, 0.9, 4.0, 1e-3, 0.02]) * (0.5 + layer / 24)
+        rows.append((arm, horizon, int(500 * horizon), layer, role,
+                     *[value * end for value in values for end in (1, 0.9, 1.1)], n))
+    numbers = " ".join(f"{name}{end}" for name in names for end in ("", "_lo", "_hi"))
+    return table(rows, f"arm horizon step layer role {numbers} n")
+
+
+def e3_causes(arms, n):
+    names = ("size_share", "memory_share", "c2_with_grad_kurtosis", "R_with_D")
+    rows = [(arm, cause, value, value - 0.1, value + 0.1, n)
+            for arm in arms for cause, value in zip(names, (0.4, 0.6, -0.3, 0.8), strict=True)]
+    return table(rows, "arm cause value lo hi n")
+
+
+def e3_final(arms, n):
+    numbers = [value * end for value in (0.02, 0.024, 0.8, 0.6, 1.3) for end in (1, 0.9, 1.1)]
+    rows = [(arm, role, *numbers, n) for arm, role in itertools.product(arms, ROLES)]
+    names = " ".join(f"{name}{end}" for name in ("std", "predicted", "R", "D", "R_over_D")
+                     for end in ("", "_lo", "_hi"))
+    return table(rows, f"arm role {names} n")
+
+
+def e3_bands(arms, n):
+    numbers = [value * end for value in (0.1, 0.04, 0.4, 0.03, 0.2) for end in (1, 0.8, 1.2)]
+    rows = [(arm, role, *numbers, n) for arm, role in itertools.product(arms, ROLES)]
+    names = " ".join(f"{name}{end}" for name in ("growth", "sd", "spread", "slope", "width")
+                     for end in ("", "_lo", "_hi"))
+    return table(rows, f"arm role {names} n")
 
 
 def e3_expansion(arms, n):

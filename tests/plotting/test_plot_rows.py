@@ -8,20 +8,20 @@ import pytest
 
 from plotting import synthetic
 from variance_dynamics.plotting import plot_rows
-from variance_dynamics.plotting.params import PlotParams
+from variance_dynamics.plotting.style import word
 
-PLOT = PlotParams(dpi=60, representative_std_count=5)
+SETTINGS = synthetic.settings(stds=5)
 
 
 @pytest.fixture(scope="module")
 def tables():
-    return synthetic.tables(arms=("gpt2", "std_005"))
+    return synthetic.tables(arms=("std_005", "gpt2"))
 
 
 @pytest.fixture(scope="module")
 def folder(tables, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plots")
-    plot_rows.write_all(tables, folder, PLOT)
+    plot_rows.write_all(tables, folder, SETTINGS)
     return folder
 
 
@@ -49,6 +49,7 @@ def test_all_rows_together_are_small(folder):
 def test_numbers_are_the_tables(tables, folder):
     rows = pd.DataFrame(read(folder, "e3_std"))
     table = tables["e3_std"].rename(columns={"value": "measured"})
+    table["role"] = table.role.map(word)
     both = rows.merge(table, on=["arm", "role", "layer", "step"], suffixes=("", "_table"))
     assert len(both) == len(rows)
     np.testing.assert_allclose(both["std"], both.measured, rtol=5e-5)
@@ -57,7 +58,7 @@ def test_numbers_are_the_tables(tables, folder):
 
 def test_curves_keep_loss_and_accuracy_apart(tables, folder):
     row = next(row for row in read(folder, "e2_curves")
-               if row["panel"] == "digits, AdamW" and row["depth"] == 10 and row["scheme"] == "lecun"
+               if row["panel"] == "digits, AdamW" and row["depth"] == 10 and row["scheme"] == "LeCun"
                and row["step"] == 100)
     cell = tables["e2_curves"].query("dataset == 'digits' and optimizer == 'adamw' and depth == 10 and "
                                      "scheme == 'lecun' and step == 100 and lr_kind == 'shared'")
@@ -69,7 +70,7 @@ def test_curves_keep_loss_and_accuracy_apart(tables, folder):
 
 def test_layers_hold_the_chosen_stds_only(folder):
     rows = pd.DataFrame(read(folder, "e1_layers"))
-    assert set(rows.groupby("panel")["std"].nunique()) == {PLOT.representative_std_count}
+    assert set(rows.groupby(["panel", "depth"])["std"].nunique()) == {SETTINGS.plot.representative_std_count}
     assert {"second_moment_predicted", "grad_norm_lo"} <= set(rows)
 
 
@@ -77,7 +78,7 @@ def test_what_is_not_finite_or_has_no_logarithm_is_null(tables, tmp_path):
     broken = tables["e1_layers"].copy()
     broken.loc[broken.layer == 1, "value"] = 0.0
     broken.loc[broken.layer == 2, "value"] = np.inf
-    plot_rows.write_all({"e1_layers": broken}, tmp_path, PLOT)
+    plot_rows.write_all({"e1_layers": broken}, tmp_path, SETTINGS)
     rows = read(tmp_path, "e1_layers")
     assert all((row["second_moment"] is None) == (row["layer"] <= 2) for row in rows)
 
@@ -87,3 +88,10 @@ def test_thinning_keeps_the_ends_of_every_arm():
     steps = plot_rows.thinned(rows, 20).groupby("arm").step.agg(["min", "max", "size"])
     assert steps.loc["a", "min"] == 0 and steps.loc["a", "max"] == 499 and steps.loc["a", "size"] <= 20
     assert steps.loc["b", "max"] == 29
+
+
+def test_the_claims_arm_comes_first_and_roles_as_in_a_block(folder):
+    rows = pd.DataFrame(read(folder, "e3_ratio"))
+    assert list(rows.arm.unique()) == ["gpt2", "std_005"]
+    assert list(rows.role.unique()) == ["Q", "K", "V", "attention out", "MLP in", "MLP out"]
+    assert list(rows.drop_duplicates(["arm", "role"]).arm) == ["gpt2"] * 6 + ["std_005"] * 6

@@ -21,7 +21,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update", "--hide-scrollbars",
          "--virtual-time-budget=60000"]
-ARMS = ("gpt2", "std_005", "std_1", "wd_0", "wd_1", "constant_lr", "kaiming", "small_init")
+SETTINGS = synthetic.settings()
 
 
 def detail(sources):
@@ -41,13 +41,14 @@ def recipes(source="local"):
 @pytest.fixture(scope="module")
 def tables():
     made = synthetic.small(arms=("gpt2", EVIL), source=EVIL)
-    return made | {"recipes": recipes(EVIL)}
+    slopes = synthetic.e1_slopes(("digits",), 5).assign(source=EVIL)  # Wine has one width
+    return made | {"recipes": recipes(EVIL), "e1_slopes": slopes}
 
 
 @pytest.fixture(scope="module")
 def path(tables, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    report.write(path, tables, detail([EVIL]), {"gpt2": {"lr": 0.125, "arms": [EVIL]}})
+    report.write(path, tables, detail([EVIL]), {"gpt2": {"lr": 0.125, "arms": [EVIL]}}, SETTINGS)
     return path
 
 
@@ -67,28 +68,28 @@ def test_it_asks_for_nothing_outside(path):
 def test_it_tells_claims_recipes_params_and_versions(path):
     text = path.read_text()
     assert 'class="verdict contradicted">contradicted<' in text
-    assert "-0.125 [-0.5, –]" in text
+    assert "−0.125 [−0.5, –]" in text
     assert "one rule" in text and "a rule" in text and "0.03" in text
-    assert "<td>0.125</td>" in text
+    assert ">0.125</td>" in text
     assert "lr: 0.125" in text
     assert "torch " in text
 
 
 def test_the_same_tables_give_the_same_bytes(path, tables, tmp_path):
     again = tmp_path / "report.html"
-    report.write(again, tables, detail([EVIL]), {"gpt2": {"lr": 0.125, "arms": [EVIL]}})
+    report.write(again, tables, detail([EVIL]), {"gpt2": {"lr": 0.125, "arms": [EVIL]}}, SETTINGS)
     assert again.read_bytes() == path.read_bytes()
 
 
 def test_what_was_not_run_is_left_out(tables):
-    body = report.body({"e3_loss": tables["e3_loss"]}, detail(["local"]), {})
+    body = report.body({"e3_loss": tables["e3_loss"]}, detail(["local"]), {}, SETTINGS)
     assert body.count('class="chart"') == 1
     assert "Recipes" not in body
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_every_chart_compiles_and_its_fields_exist(tables, name):
-    chart = CHARTS[name](tables[name])
+    chart = CHARTS[name](tables[name], SETTINGS)
     rows = json.loads(chart.rows.iloc[:50].to_json(orient="records"))
     vl_convert.vegalite_to_vega({**chart.spec, "data": {"values": rows}})
     named = {part["field"] for part in walk(chart.spec) if isinstance(part.get("field"), str)}
@@ -101,12 +102,11 @@ def test_every_chart_compiles_and_its_fields_exist(tables, name):
 def test_a_full_study_beside_a_recorded_one_stays_below_two_megabytes(tmp_path):
     """Eight arms and three data sets, twice, with noise so that compression has nothing to gain."""
     noise = np.random.default_rng(0)
-    runs = [synthetic.tables(ARMS, ("wine", "digits", "mnist"), source) for source in ("local", "full-cpu")]
-    tables = {name: pd.concat([run[name] for run in runs], ignore_index=True) for name in runs[0]}
+    tables = synthetic.study()
     for table in tables.values():
         for column in table.select_dtypes("float").columns.difference(["std", "lr"]):
             table[column] *= noise.uniform(0.9, 1.1, len(table))
-    report.write(tmp_path / "report.html", tables, detail(["local", "full-cpu"]), {})
+    report.write(tmp_path / "report.html", tables, detail(["local", "full-cpu"]), {}, SETTINGS)
     assert (tmp_path / "report.html").stat().st_size < 2_000_000
 
 

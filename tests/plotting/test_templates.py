@@ -10,7 +10,6 @@ from dvc.render.match import match_defs_renderers
 from imports import ROOT
 from plotting import synthetic
 from variance_dynamics.plotting import plot_rows
-from variance_dynamics.plotting.params import PlotParams
 
 REVISIONS = ("HEAD", "workspace")
 PLOTS = {name: entry for item in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
@@ -23,7 +22,7 @@ OLDEST = min(vl_convert.get_vegalite_versions(), key=lambda name: [int(part) for
 def filled(tmp_path_factory):
     """The specification of every plot, of two revisions that differ in one loss."""
     folder = tmp_path_factory.mktemp("plots")
-    plot_rows.write_all(synthetic.small(), folder, PlotParams(dpi=60, representative_std_count=3))
+    plot_rows.write_all(synthetic.small(), folder, synthetic.settings())
     data = {rev: {"definitions": {"data": {"dvc.yaml": {"data": PLOTS}}}, "sources": {"data": {}}}
             for rev in REVISIONS}
     for path in folder.glob("*.json"):

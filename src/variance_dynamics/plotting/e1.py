@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from variance_dynamics.plotting.params import PlotParams
+from variance_dynamics.plotting.params import Settings
 from variance_dynamics.plotting.style import (
     INK,
     MEASURED,
@@ -32,13 +33,15 @@ from variance_dynamics.plotting.style import (
 from variance_dynamics.theory.propagation import critical_std
 
 DOT: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3.5}
-HOLLOW: dict[str, Any] = {"linestyle": "", "marker": "^", "markersize": 4, "markerfacecolor": "white"}
+BEYOND: dict[str, Any] = {"linestyle": "", "marker": "^", "markersize": 4, "markeredgewidth": 0.7,
+                          "color": INK, "markerfacecolor": "white"}
+PARTLY: dict[str, Any] = {**BEYOND, "markerfacecolor": INK, "markerfacecoloralt": "white",
+                          "fillstyle": "left"}
 LAW: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 3, "color": "#D55E00"}
-PAPER_BAND = (1e-2, 1e-1)  # arXiv 2510.09423
 CRITICAL: dict[str, Any] = {"color": "#D55E00", "linestyle": (0, (4, 2)), "linewidth": 1.1}
 
 
-def loss_and_accuracy(tables: Tables, plot: PlotParams) -> Figures:
+def loss_and_accuracy(tables: Tables, settings: Settings) -> Figures:
     """Loss over accuracy against std, a row of panels for each width and a column for each depth."""
     for (dataset, optimizer), rows in tables["e1_loss"].groupby(["dataset", "optimizer"], sort=False):
         widths, depths = sorted(rows.width.unique()), sorted(rows.depth.unique())
@@ -55,7 +58,7 @@ def loss_and_accuracy(tables: Tables, plot: PlotParams) -> Figures:
             panels[2 * row + 1, 0].set_ylabel("accuracy")
         figure.suptitle(f"{word(dataset)}, {word(optimizer)}: final training loss and test accuracy")
         legend(figure, [line("mean over seeds (diverged: at the cap)", color=MEASURED),
-                        interval_patch(rows.n),
+                        interval_patch(rows.n, settings),
                         line("critical std √(2/width), predicted", **CRITICAL),
                         *(Patch(facecolor=colour, edgecolor=INK, linewidth=0.4, label=f"{name} (most seeds)")
                           for name, colour in REGIMES.items())], 3)
@@ -76,19 +79,19 @@ def _sweep(loss: Axes, accuracy: Axes, cell: pd.DataFrame, critical: float) -> N
     accuracy.set_ylim(0, 1.02)
 
 
-def signal_and_gradient(tables: Tables, plot: PlotParams) -> Figures:
+def signal_and_gradient(tables: Tables, settings: Settings) -> Figures:
     """Forward second moment and gradient norm per layer at init, for some stds around the critical one."""
     for dataset, rows in tables["e1_layers"].groupby("dataset", sort=False):
         rows = representative(rows)
         width = int(rows.width.iloc[0])
-        chosen = around(rows["std"].unique(), critical_std(width), plot.representative_std_count)
+        chosen = around(rows["std"].unique(), critical_std(width), settings.plot.representative_std_count)
         kept = [rows[np.isclose(rows["std"], std)].assign(line=f"std {std:.3g}") for std in chosen]
         colours = {f"std {std:.3g}": colour for std, colour in ordered(chosen).items()}
         title = f"{word(dataset)}, width {width}, at initialisation"
-        yield f"e1_layers_{dataset}", per_layer(pd.concat(kept), colours, title)
+        yield f"e1_layers_{dataset}", per_layer(pd.concat(kept), colours, title, settings)
 
 
-def per_layer(rows: pd.DataFrame, colours: Mapping[str, Any], title: str) -> Figure:
+def per_layer(rows: pd.DataFrame, colours: Mapping[str, Any], title: str, settings: Settings) -> Figure:
     """Second moment over gradient norm against layer, depths across; column `line` names what is coloured."""
     depths = sorted(rows.depth.unique())
     figure, panels = new_figure(2, len(depths), 4.4, sharey="row")
@@ -102,7 +105,8 @@ def per_layer(rows: pd.DataFrame, colours: Mapping[str, Any], title: str) -> Fig
     figure.suptitle(title)
     legend(figure, [*(line(f"measured, {word(name)}", color=colour, **DOT)
                       for name, colour in colours.items()),
-                    line("predicted (gradient: of one sample)", **PREDICTED), interval_patch(rows.n)], 4)
+                    line("predicted (gradient: of one sample)", **PREDICTED),
+                    interval_patch(rows.n, settings)], 3)
     return figure
 
 
@@ -138,7 +142,7 @@ def _per_layer(axes: Axes, cell: pd.DataFrame, colours: dict[float, str]) -> Non
     axes.set_xticks(sorted(cell.layer.unique()))
 
 
-def collapse(tables: Tables, plot: PlotParams) -> Figures:
+def collapse(tables: Tables, settings: Settings) -> Figures:
     """The band of stds that train, as std and on the natural axis, where it should not depend on width."""
     for dataset, edges in tables["e1_edges"].groupby("dataset", sort=False):
         optimizers, depths = list(edges.optimizer.unique()), sorted(edges.depth.unique())
@@ -151,7 +155,8 @@ def collapse(tables: Tables, plot: PlotParams) -> Figures:
                 shift = (index - (len(colours) - 1) / 2) * 0.18
                 _bars(panels[row, 0], bars, depths, shift, colour)
                 _bars(panels[row, 1], natural(bars), depths, shift, colour)
-            panels[row, 0].axhspan(*PAPER_BAND, color="#8C8C8C", alpha=0.18, linewidth=0)
+            low, high = settings.analyze.e1.paper_band
+            panels[row, 0].axhspan(low, high, color="#8C8C8C", alpha=0.18, linewidth=0)
             panels[row, 0].set_ylabel(f"{word(optimizer)}\ninitial std")
             panels[row, 1].set_ylabel("a = std × √(fan factor)")
         panels[0, 0].set_title("stds that train")
@@ -163,8 +168,8 @@ def collapse(tables: Tables, plot: PlotParams) -> Figures:
                           for width, colour in colours.items()),
                         line("centre a = 1, predicted", color=INK, marker="_", linestyle="", markersize=7),
                         *([line("edge, predicted", **LAW)] if "predicted" in edges else []),
-                        line("edge beyond the grid (censored)", color=INK, **HOLLOW),
-                        line(interval_label(edges.n, "whisker"), color=INK, linewidth=0.9),
+                        *censoring(edges),
+                        line(interval_label(edges.n, settings, "whisker"), color=INK, linewidth=0.9),
                         Patch(facecolor="#8C8C8C", alpha=0.3, label="the paper's band")], 3)
         yield f"e1_collapse_{dataset}", figure
 
@@ -188,6 +193,18 @@ def _bars(axes: Axes, edges: pd.DataFrame, depths: list[Any], shift: float, colo
         for edge in pair.replace(np.inf, np.nan).itertuples():
             axes.vlines(x, edge.lo, edge.hi, color=INK, linewidth=0.9)
             axes.plot([x], [getattr(edge, "predicted", np.nan)], **LAW)
-            if edge.censored >= edge.n / 2:
-                away = "^" if edge.edge == "upper" else "v"
-                axes.plot([x], [edge.std], color=INK, **{**HOLLOW, "marker": away})
+            if edge.censored:
+                mark, away = beyond(edge.censored, edge.n), "^" if edge.edge == "upper" else "v"
+                axes.plot([x], [edge.std], **{**mark, "marker": away})
+
+
+def beyond(censored: int, n: int) -> dict[str, Any]:
+    """Mark of an edge that `censored` of n seeds have beyond the grid; with half of them its std is there."""
+    return BEYOND if censored >= n / 2 else PARTLY
+
+
+def censoring(edges: pd.DataFrame) -> list[Line2D]:
+    """Legend entries of the marks that occur."""
+    found = edges.censored[edges.censored > 0] / edges.n[edges.censored > 0]
+    return [*([line("edge beyond the grid in most seeds", **BEYOND)] if (found >= 0.5).any() else []),
+            *([line("edge beyond the grid in some seeds", **PARTLY)] if (found < 0.5).any() else [])]

@@ -9,12 +9,10 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from variance_dynamics.plotting.params import PlotParams
+from variance_dynamics.plotting.params import Settings
 from variance_dynamics.plotting.style import (
     INK,
     PREDICTED,
-    ROLES,
-    WIDTH,
     Figures,
     Tables,
     band,
@@ -29,31 +27,30 @@ from variance_dynamics.plotting.style import (
     sequential,
     word,
 )
-from variance_dynamics.roles import BLOCK, QKV
+from variance_dynamics.roles import QKV
 
-EARLY = 0.1
-"""R is not drawn before this share of the steps: little is injected yet, and noise would hide the rest."""
 LAW = "null law, predicted before training"
 
 
-def main_arm(rows: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """The arm that the detailed figures show, with its rows: gpt2 if it was run, else the first."""
-    arm = "gpt2" if "gpt2" in set(rows.arm) else str(rows.arm.iloc[0])
+def main_arm(rows: pd.DataFrame, settings: Settings) -> tuple[str, pd.DataFrame]:
+    """The arm that the detailed figures show, with its rows: the claims' if it was run, else the first."""
+    wanted = settings.analyze.e3.arm
+    arm = wanted if wanted in set(rows.arm) else str(rows.arm.iloc[0])
     return arm, rows[rows.arm == arm]
 
 
-def qkv_std(tables: Tables, plot: PlotParams) -> Figures:
+def qkv_std(tables: Tables, settings: Settings) -> Figures:
     """Std of Q, K and V against steps, a line for each layer: the main arm, then all arms."""
     rows = tables["e3_std"]
     rows = rows[rows.role.isin(QKV)]
-    main = main_arm(rows)[0]
+    main = main_arm(rows, settings)[0]
     arms = [main, *(arm for arm in rows.arm.unique() if arm != main)]
-    yield "e3_qkv_std", _std_figure(rows, [main], 2.9)
+    yield "e3_qkv_std", _std_figure(rows, [main], 2.9, settings)
     if len(arms) > 1:
-        yield "e3_qkv_std_arms", _std_figure(rows, arms, 0.9 + 1.5 * len(arms))
+        yield "e3_qkv_std_arms", _std_figure(rows, arms, 0.9 + 1.5 * len(arms), settings)
 
 
-def _std_figure(rows: pd.DataFrame, arms: list[str], height: float) -> Figure:
+def _std_figure(rows: pd.DataFrame, arms: list[str], height: float, settings: Settings) -> Figure:
     layers = sorted(rows.layer.unique())
     colours = ordered(layers)
     figure, panels = new_figure(len(arms), len(QKV), height, sharey="row")
@@ -64,12 +61,12 @@ def _std_figure(rows: pd.DataFrame, arms: list[str], height: float) -> Figure:
                 band(axes, curve.step, curve.value, curve.lo, curve.hi, alpha=0.06, color=colours[layer],
                      linewidth=1.1)
             _law(axes, curves)
-            _steps(axes, curves.step, label=arm == arms[-1])
+            step_axis(axes, curves.step, label=arm == arms[-1])
             axes.set_title(f"{word(role)}, arm {arm}")
         line_of_panels[0].set_ylabel("std of the weights")
-    _layer_bar(figure, panels, layers)
+    layer_bar(figure, panels, layers)
     figure.suptitle("GPT-2: std of the query, key and value matrices through training")
-    legend(figure, [line(LAW, **PREDICTED), interval_patch(rows.n)], 2)
+    legend(figure, [line(LAW, **PREDICTED), interval_patch(rows.n, settings)], 2)
     return figure
 
 
@@ -85,23 +82,25 @@ def distinct_laws(curves: pd.DataFrame) -> list[int]:
     return [int(layer) for layer in by_layer.columns.to_list()][: 1 if alike else None]
 
 
-def _steps(axes: Axes, steps: pd.Series, label: bool = True) -> None:
+def step_axis(axes: Axes, steps: pd.Series, label: bool = True) -> None:
+    """Steps from 0 to the last, labelled sparsely."""
     axes.set_xlim(0, max(int(steps.max()), 1))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel("step" if label else "")
 
 
-def _layer_bar(figure: Figure, panels: Any, layers: list[int]) -> None:
+def layer_bar(figure: Figure, panels: Any, layers: list[int]) -> None:
+    """The colours of the layers, beside the panels."""
     scale = Normalize(layers[0], max(layers[-1], layers[0] + 1))
-    bar = figure.colorbar(ScalarMappable(scale, sequential()), ax=panels, pad=0.01, aspect=30,
+    bar = figure.colorbar(ScalarMappable(scale, sequential()), ax=panels, pad=0.01, aspect=30 * len(panels),
                           label="layer (1 is next to the input)")
     bar.set_ticks([layer for layer in layers if layer in (layers[0], layers[-1]) or layer % 3 == 0])
     bar.outline.set_visible(False)
 
 
-def histogram(tables: Tables, plot: PlotParams) -> Figures:
+def histogram(tables: Tables, settings: Settings) -> Figures:
     """Density of one layer's Q, K and V weights of one seed, a line for each dump, coloured by step."""
-    arm, rows = main_arm(tables["e3_hist"])
+    arm, rows = main_arm(tables["e3_hist"], settings)
     scale = LogNorm(1, max(rows.step.max(), 2))
     figure, panels = new_figure(1, len(QKV), 2.7, sharey=True, sharex=True)
     for axes, role in zip(panels[0], QKV, strict=True):
@@ -122,85 +121,7 @@ def histogram(tables: Tables, plot: PlotParams) -> Figures:
     yield "e3_histogram", figure
 
 
-def ratio(tables: Tables, plot: PlotParams) -> Figures:
-    """R and R/D per layer: every role of the main arm and R through training; then every arm."""
-    arm, rows = main_arm(tables["e3_ratio"])
-    figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
-    halves: Any = figure.subfigures(2, 1, height_ratios=[1.1, 1])
-    _ends(halves[0], rows[(rows.step == rows.step.max()) & (rows.layer > 0)])
-    _paths(halves[1], rows[rows.role.isin(QKV)])
-    figure.suptitle(f"GPT-2, arm {arm}: injected variance against the null law (R = 1)")
-    yield "e3_ratio", figure
-    if tables["e3_ratio"].arm.nunique() > 1:
-        yield "e3_ratio_arms", _arms(tables["e3_ratio"])
-
-
-def _arms(rows: pd.DataFrame) -> Figure:
-    """R over R/D at each arm's last step, Q, K and V across, a line for each arm."""
-    last = rows[rows.step == rows.groupby("arm").step.transform("max")]
-    colours = categorical({}, rows.arm.unique())
-    figure, panels = new_figure(2, len(QKV), 4.4, sharex=True, sharey="row")
-    for column, role in enumerate(QKV):
-        for arm, colour in colours.items():
-            dots = last[(last.arm == arm) & (last.role == role)].sort_values("layer")
-            band(panels[0, column], dots.layer, dots.R, dots.R_lo, dots.R_hi, color=colour)
-            band(panels[1, column], dots.layer, dots.R_over_D, dots.R_over_D_lo, dots.R_over_D_hi,
-                 color=colour)
-        for axes in panels[:, column]:
-            _reference(axes)
-        panels[0, column].set_title(word(role))
-        panels[1, column].set_xlabel("layer")
-        panels[1, column].xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    panels[0, 0].set_ylabel("R at the last step")
-    panels[1, 0].set_ylabel("R / D at the last step")
-    figure.suptitle("GPT-2: injected variance against the null law (R = 1), by arm")
-    legend(figure, [*(line(arm, color=colour) for arm, colour in colours.items()),
-                    line("null law", **PREDICTED), interval_patch(last.n)], 5)
-    return figure
-
-
-def _reference(axes: Axes) -> None:
-    axes.axhline(1, **PREDICTED)
-    axes.axhline(0, color="#8C8C8C", linewidth=0.6)
-
-
-def _ends(figure: Figure, last: pd.DataFrame) -> None:
-    panels = figure.subplots(1, 2)
-    roles = [role for role in BLOCK if role in set(last.role)]
-    for role, colour in categorical(ROLES, roles).items():
-        dots = last[last.role == role].sort_values("layer")
-        band(panels[0], dots.layer, dots.R, dots.R_lo, dots.R_hi, alpha=0.1, color=colour, marker="o",
-             markersize=3)
-        band(panels[1], dots.layer, dots.R_over_D, dots.R_over_D_lo, dots.R_over_D_hi, alpha=0.1,
-             color=colour, marker="o", markersize=3)
-    for axes, name in zip(panels, ("R", "R / D"), strict=True):
-        _reference(axes)
-        axes.set_title(f"{name} at step {last.step.max()}")
-        axes.set_xlabel("layer")
-        axes.set_ylabel(name)
-        axes.set_xticks(sorted(last.layer.unique()))
-    legend(figure, [*(line(word(role), color=colour, marker="o", markersize=3)
-                      for role, colour in categorical(ROLES, roles).items()),
-                    line("null law", **PREDICTED), interval_patch(last.n)], 4)
-
-
-def _paths(figure: Figure, rows: pd.DataFrame) -> None:
-    layers = sorted(rows.layer.unique())
-    colours = ordered(layers)
-    panels = figure.subplots(1, len(QKV), sharey=True, squeeze=False)
-    rows = rows[rows.step >= rows.step.max() * EARLY]
-    for axes, role in zip(panels[0], QKV, strict=True):
-        for layer, curve in rows[rows.role == role].groupby("layer"):
-            curve = curve.sort_values("step")
-            axes.plot(curve.step, curve.R, color=colours[layer], linewidth=1.1)
-        _reference(axes)
-        axes.set_title(f"R of {word(role)}, mean over seeds")
-        _steps(axes, rows.step)
-    panels[0, 0].set_ylabel("R")
-    _layer_bar(figure, panels, layers)
-
-
-def losses(tables: Tables, plot: PlotParams) -> Figures:
+def losses(tables: Tables, settings: Settings) -> Figures:
     """Training and validation loss of every arm."""
     rows = tables["e3_loss"]
     rows = rows[rows.stat.isin(["train_loss", "val_loss"])]
@@ -212,17 +133,17 @@ def losses(tables: Tables, plot: PlotParams) -> Figures:
             marks = {"marker": "o", "markersize": 2.5} if stat == "val_loss" else {"linewidth": 0.9}
             band(axes, curve.step, curve["mean"], curve.lo, curve.hi, color=colour, **marks)
         axes.set_title(word(stat))
-        _steps(axes, rows.step)
+        step_axis(axes, rows.step)
     panels[0, 0].set_ylabel("loss (nats per token)")
     figure.suptitle("GPT-2: loss")
     legend(figure, [*(line(arm, color=colour) for arm, colour in categorical({}, arms).items()),
-                    interval_patch(rows.n)], 5)
+                    interval_patch(rows.n, settings)], 5)
     yield "e3_loss", figure
 
 
-def residual_stream(tables: Tables, plot: PlotParams) -> Figures:
+def residual_stream(tables: Tables, settings: Settings) -> Figures:
     """Second moment of the residual stream after each block, for some steps."""
-    arm, rows = main_arm(tables["e3_acts"])
+    arm, rows = main_arm(tables["e3_acts"], settings)
     steps = sorted(rows.step.unique())
     aims = [share * steps[-1] for share in (0, 0.1, 0.25, 0.5, 1)]
     chosen = sorted({min((abs(step - aim), step) for step in steps)[1] for aim in aims})
@@ -236,6 +157,7 @@ def residual_stream(tables: Tables, plot: PlotParams) -> Figures:
     axes.set_xlabel("after block (0: embeddings)")
     axes.set_ylabel("second moment of\nthe residual stream")
     axes.set_xticks(sorted(rows.layer.unique()))
-    axes.legend(title=interval_label(rows.n), title_fontsize=7.5, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(title=interval_label(rows.n, settings), title_fontsize=7.5, loc="center left",
+                bbox_to_anchor=(1, 0.5))
     figure.suptitle(f"GPT-2, arm {arm}: residual stream")
     yield "e3_residual", figure

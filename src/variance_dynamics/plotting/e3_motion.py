@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import LogLocator
 
 from variance_dynamics.plotting.e3 import main_arm
-from variance_dynamics.plotting.params import PlotParams
+from variance_dynamics.plotting.params import Settings
 from variance_dynamics.plotting.style import (
     INK,
     PALETTE,
@@ -20,6 +21,7 @@ from variance_dynamics.plotting.style import (
     interval_patch,
     legend,
     line,
+    log_axis,
     new_figure,
     word,
 )
@@ -32,9 +34,9 @@ GROUPS = {"qkv": "Q, K, V", "block": "all block matrices"}
 WAYS = {"no_change": "no change", "law": "null law (D = 1)", "forecast": "D of the first steps, carried on"}
 
 
-def expansion(tables: Tables, plot: PlotParams) -> Figures:
+def expansion(tables: Tables, settings: Settings) -> Figures:
     """Growth of shallow minus deep layers by horizon, with and without layer 1."""
-    arm, rows = main_arm(tables["e3_expansion"])
+    arm, rows = main_arm(tables["e3_expansion"], settings)
     horizons = sorted(rows.horizon.unique())
     colours = {"qkv": INK, **{role: ROLES[role] for role in QKV}}
     figure, panels = new_figure(1, 2, 2.9, sharey=True)
@@ -47,17 +49,23 @@ def expansion(tables: Tables, plot: PlotParams) -> Figures:
             axes.plot(x, dots.effect, "o", color=colour, markersize=4)
         axes.set_xticks(range(len(horizons)), [f"{share:.0%}" for share in horizons])
         axes.set_xlabel("share of the steps")
-        axes.set_title("without layer 1" if without else "all shallow layers")
+        axes.set_title(shallow(settings, without))
     panels[0, 0].set_ylabel("ln(std / initial std),\nshallow − deep layers")
     figure.suptitle(f"GPT-2, arm {arm}: do shallow layers expand first? Above 0 they do")
     legend(figure, [*(line("mean of Q, K, V" if role == "qkv" else word(role), color=colour, **DOT)
                       for role, colour in colours.items()),
-                    line(interval_label(rows.n, "bar"), color=INK, linewidth=1.2)], 5)
+                    line(interval_label(rows.n, settings, "bar"), color=INK, linewidth=1.2)], 5)
     yield "e3_expansion", figure
 
 
-def states(tables: Tables, plot: PlotParams) -> Figures:
-    """What each matrix does in the last quarter of the steps: layers across, matrices down, by arm."""
+def shallow(settings: Settings, without_first: bool) -> str:
+    """Which layers count as shallow; of a model of fewer than twice as many, its first half."""
+    most = settings.analyze.e3.shallow_layers
+    return f"layers {1 + without_first}–{most} against the last {most}"
+
+
+def states(tables: Tables, settings: Settings) -> Figures:
+    """What each matrix does at the end: layers across, matrices down, by arm."""
     rows = tables["e3_state"]
     rows = rows[rows.role.isin(BLOCK)]
     arms, layers = list(rows.arm.unique()), sorted(rows.layer.unique())
@@ -76,13 +84,13 @@ def states(tables: Tables, plot: PlotParams) -> Figures:
         axes.set_yticks(range(len(BLOCK)), [word(role) for role in BLOCK])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    figure.suptitle("GPT-2: what each matrix does in the last quarter of the steps")
+    figure.suptitle("GPT-2: what each matrix does at the end of training")
     legend(figure, [Patch(facecolor=colour, label=name) for name, colour in STATES.items()
                     if name in set(rows.state)], 5)
     yield "e3_state", figure
 
 
-def forecast_errors(tables: Tables, plot: PlotParams) -> Figures:
+def forecast_errors(tables: Tables, settings: Settings) -> Figures:
     """How far each way of telling the final std is off, by arm."""
     rows = tables["e3_errors"]
     arms = list(rows.arm.unique())
@@ -101,11 +109,11 @@ def forecast_errors(tables: Tables, plot: PlotParams) -> Figures:
     figure.suptitle("GPT-2: error of the final std, told in advance")
     legend(figure, [*(line(label, color=colour, **DOT)
                       for label, colour in zip(WAYS.values(), PALETTE, strict=False)),
-                    line(interval_label(rows.n, "bar"), color=INK, linewidth=1.2)], 2)
+                    line(interval_label(rows.n, settings, "bar"), color=INK, linewidth=1.2)], 2)
     yield "e3_forecast", figure
 
 
-def convergence(tables: Tables, plot: PlotParams) -> Figures:
+def convergence(tables: Tables, settings: Settings) -> Figures:
     """Arms that differ in the initial std alone: what is left of their gap in variance."""
     rows = tables["e3_convergence"]
     rows = rows[rows.role.isin(QKV)].assign(pair=rows.arm + " and " + rows.other)
@@ -120,5 +128,35 @@ def convergence(tables: Tables, plot: PlotParams) -> Figures:
     panels[0, 0].set_ylabel("share left of the\ngap in variance")
     figure.suptitle("GPT-2: how fast the initial std is forgotten")
     legend(figure, [*(line(pair, color=colour) for pair, colour in colours.items()),
-                    line("null law, predicted before training", **PREDICTED), interval_patch(rows.n)], 3)
+                    line("null law, predicted before training", **PREDICTED),
+                    interval_patch(rows.n, settings)], 3)
     yield "e3_convergence", figure
+
+
+def bands(tables: Tables, settings: Settings) -> Figures:
+    """How narrow the std of each role's layers ends, by arm: what still moves, and the spread over layers."""
+    rows, rules = tables["e3_bands"], settings.analyze.e3
+    arms, limits = list(rows.arm.unique()), {"slope": rules.narrow_slope, "spread": rules.narrow_spread}
+    titles = {"slope": "motion at the end, |d ln std / d ln step|",
+              "spread": "SD over layers of ln(std / initial std),\nby the size of its mean"}
+    roles = categorical(ROLES, [role for role in BLOCK if role in set(rows.role)])
+    figure, panels = new_figure(1, 2, 1.4 + 0.42 * len(arms), sharey=True)
+    for axes, (name, limit) in zip(panels[0], limits.items(), strict=True):
+        log_axis(axes)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.axvline(limit, **PREDICTED)
+        for index, (role, colour) in enumerate(roles.items()):
+            part = rows[rows.role == role].set_index("arm").reindex(arms)
+            y = np.arange(len(arms)) + (index - (len(roles) - 1) / 2) * 0.8 / len(roles)
+            axes.hlines(y, part[f"{name}_lo"].clip(lower=part[name] / 30), part[f"{name}_hi"], color=colour,
+                        linewidth=1.2)
+            axes.plot(part[name], y, "o", color=colour, markersize=3.5)
+        axes.set_yticks(range(len(arms)), arms)
+        axes.set_ylim(len(arms) - 0.5, -0.5)
+        axes.set_xlabel(titles[name])
+    figure.suptitle("GPT-2: does the std settle into narrow bands? Left of both limits it does")
+    legend(figure, [*(line(word(role), color=colour, **DOT) for role, colour in roles.items()),
+                    line("the claim's limit", **PREDICTED),
+                    line(interval_label(rows.n, settings, "bar"), color=INK, linewidth=1.2)], 4)
+    yield "e3_bands", figure

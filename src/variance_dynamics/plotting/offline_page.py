@@ -21,7 +21,8 @@ PAGE = """<!DOCTYPE html>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #222; }}
 body > div {{ margin: 0 0 2.5rem; overflow-x: auto; }}
 table {{ border-spacing: 1rem 0.4rem; }}
-img {{ max-width: 100%; height: auto; }}
+img {{ max-width: 46vw; height: auto; }}
+div:only-of-type > img {{ max-width: 100%; }}
 </style>
 <script>(() => {{ {script} }})();</script>
 </head>

@@ -1,9 +1,11 @@
-"""The `plot` section."""
+"""The `plot` section, and what figures and charts read from params beside it."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
+from variance_dynamics.analysis.params import AnalyzeParams
 from variance_dynamics.params import Section
 
 
@@ -12,3 +14,11 @@ class PlotParams(Section):
 
     dpi: Annotated[int, Field(ge=50, le=600)]
     representative_std_count: Annotated[int, Field(ge=1, le=12)]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every figure and chart is given beside the tables."""
+
+    plot: PlotParams
+    analyze: AnalyzeParams

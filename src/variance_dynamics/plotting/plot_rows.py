@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from variance_dynamics.plotting.e1 import around, representative
-from variance_dynamics.plotting.params import PlotParams
-from variance_dynamics.plotting.style import Tables, word
+from variance_dynamics.plotting.params import PlotParams, Settings
+from variance_dynamics.plotting.style import Tables, main_first, word
 from variance_dynamics.roles import BLOCK, QKV
 from variance_dynamics.theory.propagation import critical_std
 
@@ -37,10 +37,10 @@ def e1_layers(tables: Tables, plot: PlotParams) -> pd.DataFrame:
         chosen = around(rows["std"].unique(), critical_std(rows.width.iloc[0]), plot.representative_std_count)
         kept.append(rows[np.isclose(rows["std"].to_numpy()[:, None], chosen).any(axis=1)])
     rows = pd.concat(kept).rename(columns={"value": "mean"})
-    rows = rows.assign(panel=rows.dataset.map(word) + ", depth " + rows.depth.astype(str))
-    values = ["mean", "lo", "hi", "predicted"]
-    wide = _wide(rows, ["panel", "std", "layer", "n"], values)
-    measured = wide.columns.difference(["panel", "std", "layer", "n"])
+    rows = rows.assign(panel=rows.dataset.map(word) + ", width " + rows.width.astype(str))
+    keys = ["panel", "depth", "std", "layer", "n"]
+    wide = _wide(rows, keys, ["mean", "lo", "hi", "predicted"])
+    measured = wide.columns.difference(keys)
     wide[measured] = wide[measured].where(wide[measured] > 0)  # 0 has no logarithm
     return wide
 
@@ -49,21 +49,21 @@ def e2_curves(tables: Tables, plot: PlotParams) -> pd.DataFrame:
     """Validation loss and accuracy of every scheme at the shared learning rate."""
     rows = tables["e2_curves"]
     rows = rows[(rows.lr_kind == "shared") & rows.stat.isin(["val_loss", "val_accuracy"])]
-    rows = _panel(rows).assign(stat=rows.stat.str.removeprefix("val_"))
+    rows = _panel(rows).assign(stat=rows.stat.str.removeprefix("val_"), scheme=rows.scheme.map(word))
     return _wide(rows, ["panel", "depth", "scheme", "step", "n"], ["mean", "lo", "hi"])
 
 
 def e2_threshold(tables: Tables, plot: PlotParams) -> pd.DataFrame:
     """Steps to the threshold, a row for each scheme, optimizer, depth and choice of learning rate."""
-    rows = tables["e2_threshold"].rename(columns={"lo": "steps_lo", "hi": "steps_hi"})
-    return _panel(rows)[["panel", "depth", "scheme", "lr_kind", "lr", "steps", "steps_lo", "steps_hi",
-                         "censored", "n"]]
+    rows = _panel(tables["e2_threshold"].rename(columns={"lo": "steps_lo", "hi": "steps_hi"}))
+    names = ["panel", "depth", "scheme", "lr_kind", "lr", "steps", "steps_lo", "steps_hi", "censored", "n"]
+    return rows.assign(scheme=rows.scheme.map(word))[names]
 
 
 def e3_std(tables: Tables, plot: PlotParams) -> pd.DataFrame:
     """Std of Q, K and V by layer and step, with the null law's."""
     rows = tables["e3_std"]
-    rows = thinned(rows[rows.role.isin(QKV)], 40)
+    rows = _role_order(thinned(rows[rows.role.isin(QKV)], 40))
     rows = _value(rows).rename(columns={"value": "std", "value_lo": "std_lo", "value_hi": "std_hi"})
     return rows[["arm", "role", "layer", "step", "std", "std_lo", "std_hi", "predicted", "n"]]
 
@@ -71,7 +71,7 @@ def e3_std(tables: Tables, plot: PlotParams) -> pd.DataFrame:
 def e3_ratio(tables: Tables, plot: PlotParams) -> pd.DataFrame:
     """R and R/D by layer and role at each arm's last step."""
     rows = tables["e3_ratio"]
-    rows = rows[rows.role.isin(BLOCK)]
+    rows = _role_order(rows[rows.role.isin(BLOCK)])
     rows = rows[rows.step == rows.groupby("arm").step.transform("max")]
     names = [f"{name}{end}" for name in ("R", "D", "R_over_D") for end in ("", "_lo", "_hi")]
     return rows[["arm", "role", "layer", "step", *names, "n"]]
@@ -82,6 +82,7 @@ def e3_loss(tables: Tables, plot: PlotParams) -> pd.DataFrame:
     rows = tables["e3_loss"]
     rows = thinned(rows[rows.stat.isin(["train_loss", "val_loss"])], 100)
     rows = rows.rename(columns={"mean": "loss", "lo": "loss_lo", "hi": "loss_hi"})
+    rows = rows.assign(stat=rows.stat.map(word))
     return rows[["arm", "stat", "step", "loss", "loss_lo", "loss_hi", "n"]]
 
 
@@ -91,11 +92,12 @@ ROWS: dict[str, Rows] = {
 }
 
 
-def write_all(tables: Tables, folder: Path, plot: PlotParams) -> None:
+def write_all(tables: Tables, folder: Path, settings: Settings) -> None:
     """Write NAME.json for every entry of ROWS whose table is there."""
+    tables = main_first(tables, settings)
     for name, rows in ROWS.items():
         if name in tables and len(tables[name]):
-            write(rows(tables, plot), folder / f"{name}.json")
+            write(rows(tables, settings.plot), folder / f"{name}.json")
 
 
 def write(rows: pd.DataFrame, path: Path) -> None:
@@ -114,6 +116,14 @@ def _plain(value: object) -> object:
 
 def _panel(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(panel=rows.dataset.map(word) + ", " + rows.optimizer.map(word))
+
+
+def _role_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Arm by arm in the order of a block, with names as a reader writes them."""
+    arms = {arm: place for place, arm in enumerate(rows.arm.unique())}
+    by = {"arm": arms, "role": {role: place for place, role in enumerate(BLOCK)}}
+    rows = rows.sort_values(["arm", "role"], key=lambda names: names.map(by[str(names.name)]), kind="stable")
+    return rows.assign(role=rows.role.map(word))
 
 
 def _value(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """plots/report.html: one page without a network: verdicts, figures, recipes, params and versions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +12,11 @@ import pandas as pd
 import yaml
 
 from variance_dynamics.plotting.javascript import compressed, data_element, libraries, to_json
+from variance_dynamics.plotting.params import Settings
 from variance_dynamics.plotting.report_charts import CHARTS
 from variance_dynamics.plotting.report_page import page
-from variance_dynamics.plotting.style import Tables
+from variance_dynamics.plotting.report_tables import interval, number, recipes, table, tables_of
+from variance_dynamics.plotting.style import Tables, main_first
 from variance_dynamics.plotting.vega import Chart
 
 EXPERIMENTS = {
@@ -27,29 +29,40 @@ PACKAGES = ("variance-dynamics", "torch", "numpy", "scipy", "pandas", "pyarrow",
 INTRODUCTION = """A study of Y. Han, <i>Weight Initialization and Variance Dynamics in Deep Neural Networks
 and Large Language Models</i> (arXiv 2510.09423): what theory said before training, what was measured, what
 follows. The unit of replication is the seed: intervals are over seeds, and each figure says how many."""
+HOW_TO = """Lists above a figure choose what it shows, hovering tells the numbers, and clicks on entries of
+its legend single them out or hide them."""
 
 
-def write(path: Path, tables: Tables, detail: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+def write(path: Path, tables: Tables, detail: Mapping[str, Any], params: Mapping[str, Any],
+          settings: Settings) -> None:
     """Write the report of all sources in `tables`; `detail` is metrics/claims_detail.json."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(body(tables, detail, params), compressed(libraries())), encoding="utf-8")
+    path.write_text(page(body(tables, detail, params, settings), compressed(libraries())), encoding="utf-8")
 
 
-def body(tables: Tables, detail: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+def body(tables: Tables, detail: Mapping[str, Any], params: Mapping[str, Any], settings: Settings) -> str:
     """Everything that depends on the run, as HTML."""
-    sections = [f'<section id="{name}"><h2>{title}</h2>{"".join(map(figure, charts(tables, name)))}</section>'
+    tables = main_first(tables, settings)
+    sections = [f'<section id="{name}"><h2>{title}</h2>{experiment(tables, name, settings)}</section>'
                 for name, title in EXPERIMENTS.items()]
     links = {"claims": "Claims", **{name: name.upper() for name in EXPERIMENTS},
              **({"recipes": "Recipes"} if "recipes" in tables else {}), "params": "Params"}
     anchors = "".join(f'<a href="#{name}">{label}</a>' for name, label in links.items())
     return "\n".join(["<header><h1>Variance dynamics: expected, measured, concluded</h1>",
-                      f"<p>{INTRODUCTION}</p><nav>{anchors}</nav></header><main>", claims(detail), *sections,
+                      f"<p>{INTRODUCTION}</p><p class=quiet>{HOW_TO}</p><nav>{anchors}</nav></header><main>",
+                      claims(detail), *sections,
                       recipes(tables.get("recipes")), reproduction(params), "</main>"])
 
 
-def charts(tables: Tables, experiment: str) -> list[Chart]:
+def experiment(tables: Tables, name: str, settings: Settings) -> str:
+    """Charts and tables of one experiment, as HTML."""
+    figures = "".join(figure(chart) for chart in charts(tables, name, settings))
+    return (figures + tables_of(tables, name, settings)) or "<p class=quiet>Not run.</p>"
+
+
+def charts(tables: Tables, experiment: str, settings: Settings) -> list[Chart]:
     """The charts of one experiment; what was not run has no table."""
-    return [make(tables[name]) for name, make in CHARTS.items()
+    return [make(tables[name], settings) for name, make in CHARTS.items()
             if name.startswith(experiment) and name in tables and len(tables[name])]
 
 
@@ -93,25 +106,6 @@ def _cells(source: str, cells: Mapping[str, Any]) -> str:
     return table([f"{escape(source)}: cell", "Effect", "Seeds", "p (Holm)"], found)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; all columns but the first hold numbers."""
-    first, *rest = head
-    top = f"<th>{first}</th>" + "".join(f"<th class=number>{name}</th>" for name in rest)
-    lines = "".join(f"<tr><td>{name}</td>{''.join(f'<td class=number>{cell}</td>' for cell in cells)}</tr>"
-                    for name, *cells in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
-
-
-def interval(mean: Any, low: Any, high: Any) -> str:
-    """`mean [low, high]`, with a dash for what there is not."""
-    return f"{number(mean)} [{number(low)}, {number(high)}]"
-
-
-def number(value: Any) -> str:
-    """Three significant digits; a dash for what there is not."""
-    return "–" if value is None or not np.isfinite(value) else f"{value:.3g}"
-
-
 def figure(chart: Chart) -> str:
     """A chart's place in the page and its data."""
     content = {"spec": {"description": chart.title, **chart.spec}, "columns": chart.columns,
@@ -133,22 +127,6 @@ def _column(values: "pd.Series[Any]") -> Any:
         return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values.tolist()]
     codes, words = pd.factorize(values)
     return {"words": [str(word) for word in words], "index": codes.tolist()}
-
-
-def recipes(rows: pd.DataFrame | None) -> str:
-    """The table of recipes (source model part quantity value lo hi basis), if the analysis made one."""
-    if rows is None or not len(rows):
-        return ""
-    names = ["source", "model", "part", "quantity"]
-    head = "".join(f"<th>{name}</th>" for name in ["run", *names[1:], "value [range]", "stands on"])
-    lines = ""
-    for row in rows.to_dict("records"):
-        ends = "" if np.isnan(row["lo"]) else f" [{number(row['lo'])}, {number(row['hi'])}]"
-        cells = [*(row[name] for name in names), number(row["value"]) + ends, row["basis"]]
-        lines += "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>"
-    return ('<section id="recipes"><h2>Recipes</h2><p>Each line says which measurement it stands on.</p>'
-            f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
-            "</section>")
 
 
 def reproduction(params: Mapping[str, Any]) -> str:

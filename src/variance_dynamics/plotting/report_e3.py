@@ -1,21 +1,20 @@
 """The report's charts of E3."""
 
-import numpy as np
 import pandas as pd
 
 from variance_dynamics.plotting.e3 import distinct_laws
-from variance_dynamics.plotting.e3_motion import STATES, WAYS
+from variance_dynamics.plotting.e3_injected import CAUSES, FACTORS, NOISE
+from variance_dynamics.plotting.params import Settings
 from variance_dynamics.plotting.plot_rows import thinned
-from variance_dynamics.plotting.style import INK, ROLES, categorical, interval_label
+from variance_dynamics.plotting.style import ROLES, categorical, interval_label
 from variance_dynamics.plotting.vega import (
     INTERVAL,
-    PICK,
     SOURCE,
     Chart,
+    Spec,
     asking,
     category,
     choice,
-    choices,
     chosen,
     count,
     curves,
@@ -26,15 +25,17 @@ from variance_dynamics.plotting.vega import (
     named_colour,
     panels,
     quantity,
+    told,
     tooltip,
 )
 from variance_dynamics.roles import BLOCK, QKV
 
 
-def std_through_training(rows: pd.DataFrame) -> Chart:
+def std_through_training(rows: pd.DataFrame, settings: Settings) -> Chart:
     """E3: std of every matrix with the null law."""
     groups = {role: "Q, K, V" if role in QKV else "attention out, MLP" for role in BLOCK}
     rows = thinned(rows[rows.role.isin(BLOCK)], 32)
+    rows = rows.sort_values("role", key=lambda roles: roles.map(BLOCK.index), kind="stable")
     parts = rows.groupby(["source", "arm", "role"], sort=False)
     found = pd.concat([part.assign(law=part.predicted.where(part.layer.isin(distinct_laws(part))))
                        for _, part in parts])
@@ -44,49 +45,55 @@ def std_through_training(rows: pd.DataFrame) -> Chart:
     hover = tooltip(found, {"role": "matrix", "layer": "layer", "step": "step", "value": "std",
                             **INTERVAL, "predicted": "null law"})
     law = dashed(x, quantity("law"), detail=category("layer"))
-    spec = {"params": choices(found, lists), "transform": chosen(lists)} | panels(
-        "role", [*curves(x, quantity("value", "std"), colour, hover), law], order=BLOCK)
+    layers = [*curves(x, quantity("value", "std"), colour, hover, faint=0.06), law]
+    spec = asking(found, lists) | panels("role", layers, order=BLOCK)
     caption = ("Std of the weights by layer. Dashed: null law, predicted before training. "
-               f"{interval_label(rows.n, 'Band')}. {PICK}")
+               f"{interval_label(rows.n, settings, 'Band')}.")
     keep = [*lists, "role", "layer", "step", "value", "lo", "hi", "n", "predicted", "law"]
-    return Chart("std", "Std of the weight matrices through training", caption, found[keep], spec)
+    return Chart("std", "Std of the weight matrices through training", caption, told(found[keep]), spec)
 
 
-def injected(rows: pd.DataFrame) -> Chart:
+def role_colour(rows: pd.DataFrame) -> Spec:
+    """The colours of the matrices that occur."""
+    found = [role for role in BLOCK if role in set(rows.role)]
+    return named_colour("role", "matrix", categorical(ROLES, found))
+
+
+def injected(rows: pd.DataFrame, settings: Settings) -> Chart:
     """E3: R, D and R/D per layer at a step that the reader chooses."""
     rows = thinned(rows[rows.role.isin(BLOCK)], 10)
     long = pd.concat([rows.assign(show=label, value=rows[name], lo=rows[f"{name}_lo"], hi=rows[f"{name}_hi"])
                       for name, label in (("R", "R"), ("R_over_D", "R / D"), ("D", "D"))])
     lists = {**SOURCE, "arm": "arm", "show": "show"}
-    roles = [role for role in BLOCK if role in set(rows.role)]
-    colour = named_colour("role", "matrix", categorical(ROLES, roles))
+    colour = role_colour(rows)
     hover = tooltip(long, {"role": "matrix", "layer": "layer", "value": "value", **INTERVAL})
-    params = [*choices(long, lists), choice("step", "step", sorted(rows.step.unique(), reverse=True))]
-    layers = curves(count("layer", "layer"), quantity("value", zero=True), colour, hover, points=True)
-    spec = {"params": params, "transform": chosen([*lists, "step"]), "height": 300,
-            "layer": [level(1), level(0), *layers]}
+    layers = curves(count("layer", "layer"), quantity("value", zero=True), colour, hover, points=True,
+                    faint=0.1)
+    spec = asking(long, lists) | {"height": 300, "layer": [level(1), level(0), *layers]}
+    spec["params"].append(choice("step", "step", sorted(rows.step.unique(), reverse=True)))
+    spec["transform"] += chosen(["step"])
     caption = ("R: injected variance over the null law's (1 is the law, 0 decay alone, negative shrinking "
                "against it). D: size and persistence of the updates as measured; R / D near 1: the law holds "
-               f"once the real update size is put in. {interval_label(rows.n, 'Band')}. {PICK}")
+               f"once the real update size is put in. {interval_label(rows.n, settings, 'Band')}.")
     keep = [*lists, "step", "role", "layer", "value", "lo", "hi", "n"]
-    return Chart("injected", "Injected variance: R, D and R / D", caption, long[keep], spec)
+    return Chart("injected", "Injected variance: R, D and R / D", caption, told(long[keep]), spec)
 
 
-def histogram(rows: pd.DataFrame) -> Chart:
+def histogram(rows: pd.DataFrame, settings: Settings) -> Chart:
     """E3: one layer's weights through training."""
-    rows = rows[rows.arm.isin(["gpt2", rows.arm.iloc[0]]) & (rows.density > 0)]
+    rows = rows[rows.arm.isin([settings.analyze.e3.arm, rows.arm.iloc[0]]) & (rows.density > 0)]
     rows = rows.assign(weight=(rows.left + rows.right) / 2)
     lists = {**SOURCE, "arm": "arm"}
     colour = depth_colour("step", "step", rows.step)
     hover = tooltip(rows, {"step": "step", "weight": "weight", "density": "density"})
     _, *lines = curves(quantity("weight", "weight"), quantity("density", "density", log=True), colour, hover)
     spec = asking(rows, lists) | panels("role", lines, order=QKV)
-    caption = f"Q, K and V weights of layer {rows.layer.iloc[0]}, one seed, a line for each dump. {PICK}"
+    caption = f"Q, K and V weights of layer {rows.layer.iloc[0]}, one seed, a line for each dump."
     keep = [*lists, "role", "step", "weight", "density"]
-    return Chart("histogram", "The weights of one layer", caption, rows[keep], spec)
+    return Chart("histogram", "The weights of one layer", caption, told(rows[keep]), spec)
 
 
-def losses(rows: pd.DataFrame) -> Chart:
+def losses(rows: pd.DataFrame, settings: Settings) -> Chart:
     """E3: loss of every arm."""
     rows = thinned(rows[rows.stat.isin(["train_loss", "val_loss"])], 60)
     lists = {**SOURCE, "stat": "show"}
@@ -95,10 +102,11 @@ def losses(rows: pd.DataFrame) -> Chart:
     layers = curves(quantity("step", "step"), quantity("mean", "loss (nats per token)"), colour, hover)
     spec = asking(rows, lists) | {"height": 300, "layer": layers}
     keep = [*lists, "arm", "step", "mean", "lo", "hi", "n"]
-    return Chart("loss", "Loss of GPT-2", f"{interval_label(rows.n, 'Band')}. {PICK}", rows[keep], spec)
+    caption = f"Mean over seeds. {interval_label(rows.n, settings, 'Band')}."
+    return Chart("loss", "Loss of GPT-2", caption, told(rows[keep]), spec)
 
 
-def residual(rows: pd.DataFrame) -> Chart:
+def residual(rows: pd.DataFrame, settings: Settings) -> Chart:
     """E3: the residual stream's second moment."""
     rows = thinned(rows, 8)
     lists = {**SOURCE, "arm": "arm"}
@@ -107,72 +115,41 @@ def residual(rows: pd.DataFrame) -> Chart:
     layers = curves(x, quantity("value", "second moment", log=True), colour, hover, points=True)
     spec = asking(rows, lists) | {"height": 300, "layer": layers}
     keep = [*lists, "step", "layer", "value", "lo", "hi", "n"]
-    return Chart("residual", "Residual stream", f"{interval_label(rows.n, 'Band')}. {PICK}", rows[keep], spec)
+    caption = f"Second moment after each block. {interval_label(rows.n, settings, 'Band')}."
+    return Chart("residual", "Residual stream", caption, told(rows[keep]), spec)
 
 
-def expansion(rows: pd.DataFrame) -> Chart:
-    """E3: shallow minus deep growth by horizon."""
-    rows = rows.assign(share=rows.horizon.map("{:.0%}".format),
-                       show=np.where(rows.without_first, "without layer 1", "all shallow layers"))
-    lists = {**SOURCE, "arm": "arm"}
-    order = [f"{share:.0%}" for share in sorted(rows.horizon.unique())]
-    colour = named_colour("role", "matrix", categorical({"qkv": INK, **ROLES}, ["qkv", *QKV]))
-    x = category("share", "share of the steps", sort=order, axis={"labelAngle": 0})
-    hover = tooltip(rows, {"role": "matrix", "share": "at", "effect": "shallow − deep", **INTERVAL})
-    layers = [level(0), *dots(x, quantity("effect", "ln(std / initial std)", zero=True), colour, hover,
-                              xOffset=category("role"))]
-    spec = asking(rows, lists) | panels("show", layers)
-    caption = ("Growth of the first layers minus that of the last, ln(std / initial std). Above 0 shallow "
-               f"ones expand more. {interval_label(rows.n, 'Bar')}. {PICK}")
-    keep = [*lists, "show", "share", "role", "effect", "lo", "hi", "n"]
-    return Chart("expansion", "Do shallow layers expand first?", caption, rows[keep], spec, columns=2)
+def mechanism(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """E3: what R and D are made of."""
+    rows = rows[rows.role.isin(BLOCK) & (rows.horizon == rows.horizon.max())]
+    long = pd.concat([rows.assign(show=label, value=rows[name], lo=rows[f"{name}_lo"], hi=rows[f"{name}_hi"],
+                                  noise=NOISE[name]) for name, label in FACTORS.items()])
+    lists = {**SOURCE, "arm": "arm", "show": "show"}
+    colour = role_colour(rows)
+    hover = tooltip(long, {"role": "matrix", "layer": "layer", "value": "value", **INTERVAL,
+                           "noise": "of white gaussian gradients"})
+    x = count("layer", "layer")
+    white = dashed(x, quantity("noise", zero=True))
+    layers = curves(x, quantity("value", zero=True), colour, hover, points=True, faint=0.1)
+    spec = asking(long, lists) | {"height": 260, "layer": [white, *layers]}
+    caption = ("At the last step. R = D × persistence + along, D = c² × memory, all by their values for "
+               "white gradients (dashed). c²: the mean square of one update. Memory: agreement of successive updates beyond "
+               "that of momentum. Persistence: agreement over more than a window. Along: agreement with the "
+               f"initial weights. {interval_label(rows.n, settings, 'Band')}.")
+    keep = [*lists, "role", "layer", "value", "lo", "hi", "n", "noise"]
+    return Chart("mechanism", "What the injected variance is made of", caption, told(long[keep]), spec)
 
 
-def states(rows: pd.DataFrame) -> Chart:
-    """E3: what each matrix does in the end."""
-    rows = rows[rows.role.isin(BLOCK)]
-    lists = {**SOURCE, "arm": "arm"}
-    hover = tooltip(rows, {"role": "matrix", "layer": "layer", "state": "state",
-                           "slope": "d ln std / d ln step", "decay": "of decay alone",
-                           "noise": "of the law's noise alone", "n": "seeds"})
-    tiles = {"mark": {"type": "rect", "stroke": "white", "strokeWidth": 2},
-             "encoding": {"x": count("layer", "layer"), "y": category("role", sort=list(BLOCK)),
-                          "color": named_colour("state", "state", STATES), "tooltip": hover}}
-    spec = asking(rows, lists) | {"height": 180, "layer": [tiles]}
-    caption = ("In the last quarter of the steps. Drifting: it moves. Frozen: neither decay nor noise would "
-               "move it at this lr. Equilibrium: updates balance decay. Quiet: they put in less than noise.")
-    keep = [*lists, "role", "layer", "state", "slope", "decay", "noise", "n"]
-    return Chart("states", "Frozen, in equilibrium, or drifting", caption, rows[keep], spec)
-
-
-def forecast_errors(rows: pd.DataFrame) -> Chart:
-    """E3: error of the final std, told in advance."""
-    long = pd.concat([rows.assign(way=label, value=rows[f"error_{way}"], lo=rows[f"error_{way}_lo"],
-                                  hi=rows[f"error_{way}_hi"]) for way, label in WAYS.items()])
-    lists = {**SOURCE, "roles": "matrices"}
-    colour = named_colour("way", "told by", categorical({}, WAYS.values()))
-    hover = tooltip(long, {"arm": "arm", "way": "told by", "value": "mean |ln error|", **INTERVAL})
-    x = category("arm", "arm", axis={"labelAngle": -30})
-    layers = dots(x, quantity("value", "mean |ln error|", zero=True), colour, hover,
-                  xOffset=category("way", sort=list(WAYS.values())))
-    spec = asking(long, lists) | {"height": 240, "layer": layers}
-    caption = f"Mean over matrices of |ln(told std / final std)|. {interval_label(rows.n, 'Bar')}. {PICK}"
-    keep = [*lists, "arm", "way", "value", "lo", "hi", "n"]
-    return Chart("forecast", "The final std, told in advance", caption, long[keep], spec)
-
-
-def convergence(rows: pd.DataFrame) -> Chart:
-    """E3: how fast the initial std is forgotten."""
-    rows = thinned(rows[rows.role.isin(BLOCK)], 32)
-    rows = rows.assign(pair=rows.arm + " and " + rows.other)
-    lists = {**SOURCE, "role": "matrix"}
-    colour, x = named_colour("pair", "arms", categorical({}, rows.pair.unique())), quantity("step", "step")
-    hover = tooltip(rows, {"pair": "arms", "step": "step", "left": "share left", **INTERVAL,
-                           "predicted": "null law"})
-    law = dashed(x, quantity("predicted", zero=True), detail=category("pair"))
-    layers = [*curves(x, quantity("left", "share left of the variance gap", zero=True), colour, hover), law]
-    spec = asking(rows, lists) | {"height": 260, "layer": layers}
-    caption = ("Arms that differ in the initial std alone. Dashed: null law, predicted before training. "
-               f"{interval_label(rows.n, 'Band')}. {PICK}")
-    keep = [*lists, "pair", "step", "left", "lo", "hi", "n", "predicted"]
-    return Chart("convergence", "How fast the initial std is forgotten", caption, rows[keep], spec)
+def causes(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """E3: what goes with D and R over the matrices of a run."""
+    rows = rows.assign(cause=rows.cause.map(CAUSES))
+    colour = named_colour("arm", "arm", categorical({}, rows.arm.unique()))
+    hover = tooltip(rows, {"cause": "of", "arm": "arm", "value": "mean", **INTERVAL})
+    x = quantity("value", "share, or rank correlation", zero=True)
+    y = category("cause", sort=list(CAUSES.values()), axis={"labelLimit": 220})
+    layers = [level(0, "x"), *dots(x, y, colour, hover, along="x", yOffset=category("arm"))]
+    step = 14 + 6 * rows.arm.nunique()
+    spec = asking(rows, SOURCE) | {"height": {"step": step, "for": "position"}, "layer": layers}
+    caption = ("Exploratory, over the matrices of the blocks: parts of the variance of ln D, and rank "
+               f"correlations. {interval_label(rows.n, settings, 'Bar')}.")
+    return Chart("causes", "What goes with the size of the updates", caption, told(rows), spec)

@@ -17,7 +17,7 @@ table { border-collapse: collapse; font-size: .9rem; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; }
 tr { border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; white-space: nowrap; }
-.verdict { font-weight: 600; white-space: nowrap; }
+.verdict { font-weight: 600; } .verdict, td[data-label=run] { white-space: nowrap; }
 .supported { color: var(--blue); } .contradicted { color: var(--red); }
 .inconclusive, .not-run { color: var(--quiet); }
 figure { margin: 0; } figcaption { max-width: 46rem; margin-bottom: .5rem; }
@@ -56,7 +56,8 @@ SCRIPT = """
     font: "system-ui, sans-serif", view: {stroke: "#dcdcdc"},
     axis: {grid: false, labelFontSize: 11, titleFontSize: 11, titleFontWeight: 500},
     header: {labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500},
-    legend: {orient: "bottom", symbolOpacity: 1, symbolStrokeWidth: 2, labelFontSize: 11, titleFontSize: 11},
+    legend: {orient: "bottom", symbolOpacity: 1, symbolStrokeWidth: 2, labelFontSize: 11, titleFontSize: 11,
+      labelLimit: 0},
   };
   const sized = (spec, columns, width) => {
     const room = Math.max(width - 12, 240);

@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from variance_dynamics.plotting.palette import reduced
+from variance_dynamics.plotting.params import Settings
 
 Tables = Mapping[str, pd.DataFrame]
 """Analysis tables of one source, by name."""
@@ -38,7 +39,8 @@ WORDS = {"sgd": "SGD", "adamw": "AdamW", "momentum": "SGD with momentum", "q": "
          "torch_default": "PyTorch default", "xavier_sqrt2": "Xavier × √2", "wine": "Wine", "mnist": "MNIST",
          "kaiming": "Kaiming", "xavier": "Xavier", "lecun": "LeCun", "attn_out": "attention out",
          "mlp_in": "MLP in", "mlp_out": "MLP out", "train_loss": "training loss",
-         "val_loss": "validation loss"}
+         "val_loss": "validation loss", "val_accuracy": "validation accuracy", "qkv": "Q, K, V",
+         "block": "all block matrices"}
 LOOK: dict[Any, Any] = {
     "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7.5, "figure.titlesize": 9,
     "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "font.family": "DejaVu Sans", "axes.spines.top": False,
@@ -47,6 +49,13 @@ LOOK: dict[Any, Any] = {
     "legend.frameon": False, "figure.constrained_layout.h_pad": 0.05, "figure.constrained_layout.w_pad": 0.05,
     "axes.formatter.limits": (-3, 4), "axes.formatter.use_mathtext": True, "lines.linewidth": 1.3,
 }
+
+
+def main_first(tables: Tables, settings: Settings) -> Tables:
+    """The tables with the rows of the claims' arm before those of others, else in their order."""
+    main = settings.analyze.e3.arm
+    return {name: rows.sort_values("arm", key=lambda arms: arms != main, kind="stable") if "arm" in rows
+            else rows for name, rows in tables.items()}
 
 
 def word(name: object) -> str:
@@ -88,14 +97,15 @@ def seeds(n: Iterable[int]) -> str:
     return f"{low} seed{'s' * (low != 1)}" if low == high else f"{low}–{high} seeds"
 
 
-def interval_label(n: Iterable[int], what: str = "band") -> str:
+def interval_label(n: Iterable[int], settings: Settings, what: str = "band") -> str:
     """What a band means, with the number of seeds behind it."""
-    counts = list(n)
-    return "one seed: no interval" if set(counts) <= {0, 1} else f"{what}: 95% interval over {seeds(counts)}"
+    counts, share = list(n), f"{100 * settings.analyze.confidence:g}"
+    return ("one seed: no interval" if set(counts) <= {0, 1}
+            else f"{what}: {share}% interval over {seeds(counts)}")
 
 
-def interval_patch(n: Iterable[int]) -> Patch:
-    return Patch(facecolor=INK, alpha=0.22, linewidth=0, label=interval_label(n))
+def interval_patch(n: Iterable[int], settings: Settings) -> Patch:
+    return Patch(facecolor=INK, alpha=0.22, linewidth=0, label=interval_label(n, settings))
 
 
 def line(label: str, **options: Any) -> Line2D:

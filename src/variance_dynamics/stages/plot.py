@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from variance_dynamics import params, rows
+from variance_dynamics.analysis.params import AnalyzeParams
 from variance_dynamics.errors import one_line
 from variance_dynamics.plotting import figures, plot_rows, report
-from variance_dynamics.plotting.params import PlotParams
+from variance_dynamics.plotting.params import PlotParams, Settings
 
 TABLES, DETAIL, OUT = Path("data/analysis"), Path("metrics/claims_detail.json"), Path("plots")
 LOCAL = "local"
@@ -17,14 +18,16 @@ LOCAL = "local"
 @one_line
 def main() -> None:
     tree = params.read()
-    section = params.section(tree, "plot", PlotParams)
+    settings = Settings(params.section(tree, "plot", PlotParams),
+                        params.section(tree, "analyze", AnalyzeParams))
     tables = {path.stem: rows.read(path) for path in sorted(TABLES.glob("*.parquet"))}
     for source in sources(tables):
         found = {name: table[table["source"] == source] for name, table in tables.items()}
         if source == LOCAL:
-            plot_rows.write_all(found, OUT, section)
-        figures.draw_all(found, OUT / "figures" / ("" if source == LOCAL else source), section)
-    report.write(OUT / "report.html", tables, json.loads(DETAIL.read_text(encoding="utf-8")), tree)
+            plot_rows.write_all(found, OUT, settings)
+        figures.draw_all(found, OUT / "figures" / ("" if source == LOCAL else source), settings)
+    detail = json.loads(DETAIL.read_text(encoding="utf-8"))
+    report.write(OUT / "report.html", tables, detail, tree, settings)
 
 
 def sources(tables: dict[str, pd.DataFrame]) -> list[str]:
