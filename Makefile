@@ -4,7 +4,7 @@ PYTHON ?= python3
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test consistent full setup clean
+.PHONY: repro test bench consistent full setup clean
 repro: $(READY)
 	dvc repro
 
@@ -12,6 +12,11 @@ test: $(READY)
 	ruff check .
 	mypy
 	pytest
+
+# A quarter of an hour on a quiet machine; "make bench BENCH=sweep" runs one of them.
+bench: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --constraint requirements.lock --editable '.[bench]'
+	$(VENV)/bin/python benchmarks/run.py $(BENCH)
 
 # Params, deps, dvc.lock, metrics and plots agree: a repro would run nothing.
 consistent: $(READY)
@@ -22,7 +27,7 @@ consistent: $(READY)
 STUDY := full
 NAME := full-cpu
 full: $(READY)
-	python -m variance_dynamics.recording.full --study $(STUDY) --name $(NAME) $(PARTS)
+	env PYTHONPATH=src python -m variance_dynamics.recording.full --study $(STUDY) --name $(NAME) $(PARTS)
 
 setup: $(READY)
 

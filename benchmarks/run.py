@@ -1,0 +1,122 @@
+"""Run every benchmark, write benchmarks/results.json, and put its table into the README: `make bench`.
+
+`python benchmarks/run.py sweep growth` runs some and keeps the other rows as they are.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results.json"
+BENCHES = ("sweep", "gpt2_step", "tracking", "growth", "stages")
+PACKAGES = ("torch", "numpy", "jax", "jaxlib", "transformers", "tokenizers", "pandas")
+START, END = "<!-- bench -->", "<!-- /bench -->"
+Row = dict[str, Any]
+
+
+def main(chosen: list[str]) -> None:
+    rows = earlier()["rows"]
+    for name in chosen or BENCHES:
+        started = time.perf_counter()
+        found = [{"script": name, **row} for row in run(name)]
+        rows = sorted([*found, *(row for row in rows if row["script"] != name)], key=place)
+        write({"machine": machine(), "versions": versions(), "rows": rows})
+        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    print(markdown(earlier()))
+
+
+def place(row: Row) -> int:
+    return BENCHES.index(row["script"])
+
+
+def write(results: dict[str, Any]) -> None:
+    """After each script, so that a later one that fails loses nothing."""
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    readme = ROOT / "README.md"
+    readme.write_text(in_readme(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+def run(name: str) -> list[Row]:
+    """A script's rows; it is a process of its own, so that no benchmark sees another's threads or memory."""
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py")]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    found: list[Row] = json.loads(done.stdout)
+    return found
+
+
+def earlier() -> dict[str, Any]:
+    """The results as they are written, without rows where there are none."""
+    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else '{"rows": []}'
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What a rate depends on: processor, cores that we may use, memory in GB."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return {"processor": (names or [platform.processor()])[0], "cores": cores, "memory_gb": round(memory),
+            "system": platform.system()}
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The README's table, from results alone."""
+    about, told = results["machine"], results["versions"]
+    head = (f"{about['processor']}, {about['cores']} cores, {about['memory_gb']} GB; "
+            + ", ".join(f"{name} {told[name]}" for name in ("python", "torch", "jax", "transformers"))
+            + ". Medians over interleaved rounds, with the lowest and the highest.")
+    lines = [head, "", "| benchmark | shape | what | measured | ours against it |", "|---|---|---|---|---|"]
+    for row in results["rows"]:
+        cells = (row["bench"], row["shape"], row["peer"], measured(row), ratio(row))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def measured(row: Row) -> str:
+    """What a row found, in words."""
+    if "median" not in row:
+        rate = f"{row['mb_per_s']} MB/s, " if "mb_per_s" in row else ""
+        return f"{rate}{row['seconds']} s, at most {row['peak_mb']} MB of memory"
+    found = f"{between(row)} {row['unit']}"
+    return found + (f", {row['share']:.0%} of the products' rate" if "share" in row else "")
+
+
+def ratio(row: Row) -> str:
+    return "" if row["peer"] == "ours" or "ratio_median" not in row else f"{between(row, 'ratio_')} x"
+
+
+def between(row: Row, prefix: str = "") -> str:
+    median, low, high = (f"{row[prefix + name]:,.4g}" if abs(row[prefix + name]) < 1e4
+                         else f"{row[prefix + name]:,.0f}" for name in ("median", "low", "high"))
+    return f"{median} [{low}, {high}]"
+
+
+def in_readme(text: str, results: dict[str, Any]) -> str:
+    """`text` with the table between its markers replaced by today's; as it is where there are no markers."""
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    return f"{before}{START}\n{markdown(results)}\n{END}{after}" if start and end else text
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,72 @@
+"""`make bench`: the table comes from results.json alone, and the README holds today's."""
+
+import importlib
+import json
+import re
+
+import pytest
+
+from imports import ROOT
+
+ROWS = [
+    {"bench": "sweep", "shape": "wine", "peer": "ours", "unit": "model-steps/s", "median": 65432.1,
+     "low": 1.5, "high": 7e4, "ratio_median": 1.0, "ratio_low": 1.0, "ratio_high": 1.0, "share": 0.5612},
+    {"bench": "sweep", "shape": "wine", "peer": "JAX", "unit": "model-steps/s", "median": 34250.0, "low": 3e4,
+     "high": 4e4, "ratio_median": 1.928, "ratio_low": 1.4, "ratio_high": 2.4},
+    {"bench": "stages", "shape": "corpus, smoke study", "peer": "ours", "seconds": 4.1, "peak_mb": 200},
+    {"bench": "corpus", "shape": "72 MB of text", "peer": "ours", "seconds": 9.0, "peak_mb": 210,
+     "mb_per_s": 8.0},
+]
+RESULTS = {"machine": {"processor": "a CPU", "cores": 2, "memory_gb": 24},
+           "versions": dict.fromkeys(("python", "torch", "jax", "transformers"), "1.2"), "rows": ROWS}
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("run")
+
+
+def test_the_table(bench):
+    lines = bench.markdown(RESULTS).splitlines()
+    assert lines[0].startswith("a CPU, 2 cores, 24 GB; python 1.2, torch 1.2")
+    assert lines[4:] == [
+        "| sweep | wine | ours | 65,432 [1.5, 70,000] model-steps/s, 56% of the products' rate |  |",
+        "| sweep | wine | JAX | 34,250 [30,000, 40,000] model-steps/s | 1.928 [1.4, 2.4] x |",
+        "| stages | corpus, smoke study | ours | 4.1 s, at most 200 MB of memory |  |",
+        "| corpus | 72 MB of text | ours | 8.0 MB/s, 9.0 s, at most 210 MB of memory |  |",
+    ]
+
+
+def test_it_goes_between_its_markers(bench):
+    text = "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter"
+    found = bench.in_readme(text, RESULTS)
+    assert found == f"before\n<!-- bench -->\n{bench.markdown(RESULTS)}\n<!-- /bench -->\nafter"
+    assert bench.in_readme(found, RESULTS) == found
+    assert bench.in_readme("no markers", RESULTS) == "no markers"
+
+
+def test_some_are_run_again_and_the_rest_is_kept(bench, monkeypatch, tmp_path):
+    (tmp_path / "README.md").write_text("text")
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "run", lambda name: [{**ROWS[2], "shape": f"{name} {len(calls)}"}])
+    calls = []
+    bench.main([])
+    calls.append("again")
+    bench.main(["growth"])
+    found = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [row["shape"] for row in found] == ["sweep 0", "gpt2_step 0", "tracking 0", "growth 1", "stages 0"]
+
+
+def test_results_name_no_date_and_no_path(bench):
+    text = json.dumps([bench.machine(), bench.versions()])
+    assert not re.search(r"20\d\d-\d\d|/\w+/", text)
+
+
+def test_the_readme_holds_today_s_results(bench):
+    if not bench.RESULTS.exists():
+        pytest.skip("no results yet: make bench")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert bench.START in readme, "the README has no place for the table: <!-- bench --><!-- /bench -->"
+    assert bench.in_readme(readme, bench.earlier()) == readme, "the README's table is old: make bench"
