@@ -170,5 +170,5 @@ def test_one_at_a_time(tmp_path, monkeypatch, capsys):
     home = Path(".full/tiny").resolve()
     home.mkdir(parents=True)
     with full._locked(home), pytest.raises(SystemExit):
-        full.main(["--study", "tiny", "--name", "tiny", "record"])
+        full.main(["--study", "tiny", "--name", "tiny", "e1"])
     assert "expected one `make full` at a time" in capsys.readouterr().err

@@ -29,15 +29,20 @@ def main(arguments: list[str] | None = None) -> None:
         raise BadInput(f"name is {options.name!r}: expected letters, digits, _ and -, and not local")
     tree, home = whole(options.study), HOME.resolve() / options.name
     every = parts(tree)
-    wanted = [] if options.parts == ["record"] else chosen(every, options.parts)
+    works = {part.name: Working(part, home, Path.cwd()) for part in every}
     home.mkdir(parents=True, exist_ok=True)
+    if options.parts != ["record"]:  # which needs no lock: finished parts are not written to
+        _run([works[part.name] for part in chosen(every, options.parts)], tree, home)
+    record.write(Path("data/recorded") / options.name, options.study, tree, list(works.values()))
+
+
+def _run(wanted: list[Working], tree: Tree, home: Path) -> None:
+    """Run what is not finished of the parts asked for."""
     with _locked(home) as lock:
-        works = {part.name: Working(part, home, Path.cwd()) for part in every}
-        left = [works[part.name] for part in wanted if works[part.name].done() is None]
+        left = [work for work in wanted if work.done() is None]
         if left:
             _check(tree, home, left, lock.fileno())
             _run_all(left, len(wanted), home / "predicted.json", lock.fileno())
-        record.write(Path("data/recorded") / options.name, options.study, tree, list(works.values()))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -70,15 +70,19 @@ def parts(tree: Tree) -> list[Part]:
 
 
 def chosen(every: list[Part], wanted: list[str]) -> list[Part]:
-    """Parts that a name or its beginning (e1, e3-gpt2) chooses, all for none; E3 brings the corpus along."""
+    """Parts that a name or its beginning (e1, e3-gpt2) chooses, in that order; the corpus before E3. None: all.
+
+    BadInput for a name that chooses nothing.
+    """
     for name in wanted:
         if not any(_chooses(name, part) for part in every):
             known = ", ".join(part.name for part in every)
             raise BadInput(f"PARTS has {name!r}: expected the names or beginnings of {known}")
-    found = [part for part in every if not wanted or any(_chooses(name, part) for name in wanted)]
-    if any(part.stage == E3 for part in found):
-        found += [part for part in every if part.stage == CORPUS and part not in found]
-    return sorted(found, key=every.index)
+    found: list[Part] = []
+    for part in [part for name in wanted for part in every if _chooses(name, part)] if wanted else every:
+        before = [each for each in every if part.stage == E3 and each.stage == CORPUS]
+        found += [each for each in [*before, part] if each not in found]
+    return found
 
 
 def _chooses(name: str, part: Part) -> bool:

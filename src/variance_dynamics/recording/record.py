@@ -1,6 +1,7 @@
 """Finished parts as a recorded run: small tables in data/recorded/NAME, and where they came from."""
 
 import json
+import os
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ def write(out: Path, study: str, tree: Tree, works: list[Working]) -> None:
         told = f"{', '.join(lost)} lie in {out} and not in .full/" if lost else "no part is finished"
         print(f"not recorded: {told}", file=sys.stderr)
         return
-    fresh = works[0].home / "recorded"
+    fresh = works[0].home / f"recorded-{os.getpid()}"
     shutil.rmtree(fresh, ignore_errors=True)
     rules = params.section(tree, "analyze", AnalyzeParams)
     _grids(fresh, rules, done)
@@ -59,7 +60,7 @@ def _grids(out: Path, rules: AnalyzeParams, done: list[Working]) -> None:
         found = [work for work in done if work.part.stage == stage]
         if not found:
             continue
-        raw, data = found[0].home / "joined" / stage, _data(found)
+        raw, data = out / "joined" / stage, _data(found)
         joined(found, raw)
         if stage == E1:
             keep.mlp_sweep(raw, out / stage, rules, data)
