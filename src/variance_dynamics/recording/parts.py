@@ -70,9 +70,9 @@ def parts(tree: Tree) -> list[Part]:
 
 
 def chosen(every: list[Part], wanted: list[str]) -> list[Part]:
-    """Parts that a name or its beginning (e1, e3-gpt2) chooses, in that order; the corpus before E3. None: all.
+    """Parts that a name or its beginning (e1, e3-gpt2) chooses, in that order; none chooses all.
 
-    BadInput for a name that chooses nothing.
+    E3 brings the corpus along. BadInput for a name that chooses nothing.
     """
     for name in wanted:
         if not any(_chooses(name, part) for part in every):
