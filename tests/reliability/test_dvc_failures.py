@@ -1,0 +1,196 @@
+"""What DVC leaves after failures and kills, in a small pipeline of this repository's stages and two toys."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from imports import ROOT
+from variance_dynamics import params
+
+pytestmark = pytest.mark.reliability
+ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1",
+       "OMP_NUM_THREADS": "1"}
+GPT2 = "gpt2_pretrain@gpt2-0"
+SUMMARY = """
+import json
+from pathlib import Path
+tokens = json.loads(Path("data/corpus/manifest.json").read_text())["train"]["tokens"]
+for folder in ("metrics", "plots"):
+    Path(folder).mkdir(exist_ok=True)
+    Path(folder, "summary.json").write_text(json.dumps({"tokens": tokens}))
+"""
+OTHER = """
+import time
+from pathlib import Path
+time.sleep(2)
+Path("data/other").write_text("done")
+"""
+TOYS = {
+    "summary": {"cmd": "python summary.py", "deps": ["data/corpus", "summary.py"],
+                "outs": [{f"{folder}/summary.json": {"cache": False}} for folder in ("metrics", "plots")]},
+    "other": {"cmd": "python other.py", "deps": ["other.py"], "outs": ["data/other"]},
+}
+
+
+def dvc(folder, *arguments):
+    return subprocess.run(["dvc", *arguments], cwd=folder, env=ENV, capture_output=True, text=True)
+
+
+def git(folder, *arguments):
+    subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True,
+                   env={**ENV, "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
+                        "GIT_COMMITTER_EMAIL": "a@b"})
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The pipeline, reproduced and committed."""
+    folder = tmp_path_factory.mktemp("done") / "project"
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in (".gitignore", ".dvcignore", "requirements.lock", ".dvc/config", ".dvc/.gitignore"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "data/raw").mkdir(parents=True)
+    (folder / "data/raw/.gitkeep").touch()
+    (folder / "params.yaml").write_text(small())
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = {name: stages[name] for name in ("validate", "corpus", "gpt2_pretrain")} | TOYS
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages, "metrics": ["metrics/summary.json"]}))
+    (folder / "summary.py").write_text(SUMMARY)
+    (folder / "other.py").write_text(OTHER)
+    git(folder, "init", "--quiet")
+    result = dvc(folder, "repro")
+    assert result.returncode == 0, result.stdout + result.stderr
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "done")
+    return folder
+
+
+def small():
+    """The smoke study with one seed, long enough to be killed."""
+    tree = params.load(ROOT / "params.yaml")
+    tree["study"] = "smoke"
+    tree["gpt2"] |= {"arms": ["gpt2"], "seeds": [0], "checkpoint_every": 20}
+    tree["studies"]["smoke"]["gpt2_presets"]["cpu"]["steps"] = 400
+    return yaml.safe_dump(tree)
+
+
+@pytest.fixture
+def project(done, tmp_path):
+    return shutil.copytree(done, tmp_path / "project", symlinks=True)
+
+
+def outs(folder):
+    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+
+
+def clean(folder):
+    """Whether everything is as it was committed."""
+    changed = subprocess.run(["git", "status", "--short"], cwd=folder, capture_output=True, text=True).stdout
+    return not changed and "up to date" in dvc(folder, "status").stdout
+
+
+def test_metrics_and_plots_of_a_failed_stage_come_back_by_one_command(project):
+    """DVC deletes a stage's outputs before it runs; what git tracks, git restores."""
+    good = (project / "summary.py").read_text()
+    (project / "summary.py").write_text("raise SystemExit(3)")
+    assert dvc(project, "repro").returncode != 0
+    assert not (project / "metrics/summary.json").exists()
+    git(project, "restore", "metrics", "plots")
+    assert (project / "metrics/summary.json").exists() and (project / "plots/summary.json").exists()
+    (project / "summary.py").write_text(good)
+    assert clean(project)
+
+
+def test_every_uncached_output_lies_where_that_command_restores_it():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    uncached = [path for stage in stages for out in stage["outs"] if isinstance(out, dict) for path in out]
+    assert uncached and all(path.startswith(("metrics/", "plots/")) for path in uncached)
+
+
+def test_a_corpus_lost_to_bad_text_comes_back_by_one_command(project):
+    good, before = (project / "params.yaml").read_text(), outs(project)
+    (project / "data/raw/text").mkdir()
+    (project / "data/raw/text/bad.txt").write_bytes(b"fine\n" * 9 + b"caf\xe9\n")
+    (project / "params.yaml").write_text(good.replace("source: docs", "source: files"))
+    result = dvc(project, "repro", "gpt2_pretrain")
+    assert result.returncode != 0 and "bad.txt: line 10 has byte 0xe9" in result.stderr
+    assert not (project / "data/corpus").exists() and (project / "data/gpt2/gpt2-0").exists()
+    assert outs(project) | before == outs(project)
+    assert dvc(project, "checkout", "data/corpus").returncode == 0
+    (project / "params.yaml").write_text(good)
+    shutil.rmtree(project / "data/raw/text")
+    assert clean(project)
+
+
+def test_keep_going_runs_what_does_not_depend_on_the_failed_stage_and_still_fails(project):
+    (project / "other.py").write_text(OTHER.replace("done", "again"))
+    (project / "summary.py").write_text("raise SystemExit(3)")
+    assert dvc(project, "repro", "--keep-going").returncode != 0
+    assert (project / "data/other").read_text() == "again"
+    (project / "summary.py").write_text(SUMMARY)
+    assert dvc(project, "repro", "--keep-going").returncode == 0
+
+
+def test_of_two_repro_at_once_one_ends_well_and_the_other_says_why_not(project):
+    (project / "other.py").write_text(OTHER.replace("done", "again").replace("sleep(2)", "sleep(20)"))
+    command = ["dvc", "repro", "other"]
+    both = [subprocess.Popen(command, cwd=project, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             text=True) for _ in range(2)]
+    told = [process.communicate()[0] for process in both]
+    codes = [process.returncode for process in both]
+    assert 0 in codes
+    for code, text in zip(codes, told, strict=True):
+        assert code == 0 or "busy" in text or "lock" in text.lower(), text
+    assert dvc(project, "repro").returncode == 0
+    assert (project / "data/other").read_text() == "again"
+    assert "up to date" in dvc(project, "status").stdout
+
+
+def kill_when_checkpointed(folder, *command):
+    """Start `dvc`, and kill it and all its children once there is a checkpoint."""
+    process = subprocess.Popen(["dvc", *command], cwd=folder, env=ENV, start_new_session=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 500
+    while not list((folder / ".checkpoints").glob("*/*.pt")):
+        assert process.poll() is None and time.monotonic() < until, "no checkpoint came"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def checkpoints(folder):
+    return list((folder / ".checkpoints").glob("*/*.pt"))
+
+
+def test_a_killed_repro_goes_on_and_ends_with_the_same_bytes(project):
+    before = outs(project)
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    del lock["stages"][GPT2]
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock))
+    shutil.rmtree(project / ".dvc/cache/runs")
+    shutil.rmtree(project / "data/gpt2/gpt2-0")
+    kill_when_checkpointed(project, "repro", "gpt2_pretrain")
+    assert checkpoints(project) and not (project / "data/gpt2/gpt2-0/run.json").exists()
+    result = dvc(project, "repro", "gpt2_pretrain")
+    assert result.returncode == 0, result.stderr
+    assert outs(project) == before
+    assert not checkpoints(project)
+
+
+def test_a_killed_temporary_run_goes_on_in_the_next(project):
+    command = ["exp", "run", "--temp", "-S", "gpt2.weight_decay=0.2", "gpt2_pretrain"]
+    kill_when_checkpointed(project, *command)
+    assert checkpoints(project)
+    result = dvc(project, *command)
+    assert result.returncode == 0, result.stderr
+    assert not checkpoints(project)
+    assert clean(project)
