@@ -7,11 +7,10 @@ import pytest
 import adam_noise
 from imports import ROOT
 from variance_dynamics import params
-from variance_dynamics.analysis import claims, e3, effects, recipes, verdicts
+from variance_dynamics.analysis import e3, recipes
 from variance_dynamics.analysis.params import AnalyzeParams
 
 PARAMS = params.section(params.read(ROOT / "params.yaml"), "analyze", AnalyzeParams)
-NO_CELLS = claims.cells(effects.none(), PARAMS)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +23,7 @@ def tables():
                                columns=["arm", "seed", "step", "stat", "value"])
             runs.append(({**frames, "losses": pd.concat([frames["losses"], val])}, knobs))
     found = e3.tables(e3.measure(*adam_noise.together(*runs)), PARAMS)
-    ratios = {"R": 0.64, "R_lo": 0.25, "R_hi": 1.0}
+    ratios = {"R": 0.64, "R_lo": 0.25, "R_hi": 1.0, "time_constants": 0.1, "step": 30}
     return {**found, "e3_final": found["e3_final"].assign(**ratios)}
 
 
@@ -32,32 +31,44 @@ def edges(depth, lower, upper, optimizer="sgd"):
     return [("digits", optimizer, depth, 64, *end) for end in (("lower", lower), ("upper", upper))]
 
 
-def lines(tables, cells=NO_CELLS):
-    return recipes.table(tables, cells, PARAMS).set_index(["part", "quantity"])
+def lines(tables):
+    return recipes.table(tables, PARAMS).set_index(["part", "quantity"])
 
 
 def test_mlp_stds_are_kaiming_s_within_the_band_common_to_all_cells():
     rows = [*edges(2, 0.1, 50.0), *edges(4, 0.5, 4.0), *edges(4, 0.7, 3.0, "adamw"), *edges(8, 0.8, 1.2)]
-    table = pd.DataFrame(rows, columns=["dataset", "optimizer", "depth", "width", "edge", "axis"])
-    found = recipes.table({"e1_edges": table}, NO_CELLS, PARAMS)
+    table = pd.DataFrame(rows, columns=["dataset", "optimizer", "depth", "width", "edge", "axis"]).assign(n=5)
+    found = recipes.table({"e1_edges": table}, PARAMS)
     stds = found[found["quantity"] == "std (Kaiming)"]
     critical = np.sqrt(2 / np.array(PARAMS.recipes.mlp_sizes[:-1]))
     assert stds["value"].to_numpy() == pytest.approx(critical)
     own = 2 ** (1 / 8)  # 3 layers are nearest to 4 in ratio
     assert stds["lo"].to_numpy() == pytest.approx(0.7 / own * critical)
     assert stds["hi"].to_numpy() == pytest.approx(3.0 / own * critical)
-    assert stds["basis"].str.contains("4 layers, common to all widths of digits adamw, digits sgd").all()
+    told = "4 layers, common to all widths of digits adamw, digits sgd, n = 5"
+    assert stds["basis"].str.contains(told).all()
     apart = table.assign(axis=np.where(table["edge"] == "lower", 9.0, table["axis"]))
-    assert recipes.table({"e1_edges": apart}, NO_CELLS, PARAMS)["lo"].isna().all()
+    assert recipes.table({"e1_edges": apart}, PARAMS)["lo"].isna().all()
 
 
-def test_kaiming_or_xavier_quotes_the_claim_and_theory():
-    rows = [("e2_kaiming_faster", "sgd", True, seed, -0.7, np.nan, "") for seed in range(3)]
-    cells = claims.cells(pd.DataFrame(rows, columns=verdicts.COLUMNS), PARAMS)
-    found = lines({}, cells)
-    ratio = found.loc[("optimizer sgd", "steps with Kaiming / with Xavier")]
-    assert ratio["value"] == pytest.approx(np.exp(-0.7)) and "e2_kaiming_faster" in ratio["basis"]
-    logits = found.loc[("logits", "scale with Kaiming / with Xavier"), "value"]
+def test_kaiming_or_xavier_quotes_the_nearest_depth_task_by_task():
+    columns = ["dataset", "optimizer", "depth", "lr_kind", "measure", "effect", "lo", "hi", "n",
+               "censored_kaiming", "censored_xavier", "excluded"]
+    rows = [("digits", "sgd", 3, "best", "ln_steps_ratio", -0.7, -0.9, -0.5, 10, 0, 0, False),
+            ("wine", "sgd", 3, "best", "ln_steps_ratio", -0.2, -0.3, -0.1, 10, 0, 4, False),
+            ("wine", "adamw", 3, "best", "ln_steps_ratio", -9.0, -9.0, -9.0, 10, 9, 9, True),
+            ("digits", "sgd", 20, "best", "ln_steps_ratio", -3.0, -4.0, -2.0, 10, 0, 0, False),
+            ("digits", "sgd", 3, "shared", "ln_steps_ratio", -5.0, -6.0, -4.0, 10, 0, 0, False),
+            ("digits", "sgd", 3, "best", "test_accuracy", 0.1, 0.0, 0.2, 10, 0, 0, False)]
+    found = recipes.table({"e2_gap": pd.DataFrame(rows, columns=columns)}, PARAMS)
+    steps = found[found["quantity"] == "steps with Kaiming / with Xavier"].set_index("part")
+    assert list(steps.index) == ["optimizer sgd"] * 2
+    ends = steps[["value", "lo", "hi"]].to_numpy()
+    assert ends == pytest.approx(np.exp([[-0.7, -0.9, -0.5], [-0.2, -0.3, -0.1]]))
+    told = steps["basis"].str.contains("digits at 3 layers, each at its best lr, n = 10")
+    assert told.tolist() == [True, False]
+    assert steps["basis"].str.endswith("a bound").tolist() == [False, True]
+    logits = lines({}).loc[("logits", "scale with Kaiming / with Xavier"), "value"]
     sizes = np.array(PARAMS.recipes.mlp_sizes)
     assert logits == pytest.approx(np.sqrt(np.prod(1 + sizes[1:] / sizes[:-1])))
 
@@ -66,7 +77,8 @@ def test_gpt2_s_std_is_the_one_that_trained_best(tables):
     found = lines(tables)
     blocks = found.xs("initial std", level="quantity")
     assert blocks["value"].tolist() == pytest.approx([0.005, 0.005 / np.sqrt(2 * PARAMS.recipes.n_layer)])
-    assert blocks["basis"].str.contains("0.005: 5.000, 0.02: 5.500; lowest").all()
+    told = "0.005: 5.000, 0.02: 5.500; lowest of the stds that were run, n = 2"
+    assert blocks["basis"].str.contains(told).all()
     alone = lines({name: table[table["arm"] == "gpt2"] for name, table in tables.items()})
     assert alone.xs("initial std", level="quantity")["value"].iloc[0] == 0.02
     assert "the only std that was run" in alone.xs("initial std", level="quantity")["basis"].iloc[0]
@@ -76,15 +88,17 @@ def test_what_lr_and_decay_imply(tables):
     found, target = lines(tables), PARAMS.recipes
     ends = found.xs("std at constant lr, in the end", level="quantity")
     settled = np.sqrt(target.lr / (2 * target.weight_decay))
-    assert ends.loc["every matrix", "value"] == pytest.approx(settled, rel=1e-3)
-    measured = ends.loc["v", ["value", "lo", "hi"]] / settled
-    assert measured.tolist() == pytest.approx([0.8, 0.5, 1.0], rel=1e-3)
+    assert ends["value"].tolist() == pytest.approx([settled], rel=1e-3)  # theory; no R of step 30 in it
+    assert ends["basis"].str.startswith("theory").all()
+    measured = found.xs("R at the end of the run (1: the law holds)", level="quantity").loc["v"]
+    assert measured[["value", "lo", "hi"]].tolist() == [0.64, 0.25, 1.0]
+    assert measured["basis"] == "e3_final at step 30, 0.1 time constants of the variance, n = 2"
     steps = found.xs("steps until init is forgotten (e-fold)", level="quantity")
     assert steps["value"].item() == pytest.approx(1 / (target.lr * target.weight_decay), rel=1e-3)
     assert "e3_convergence: gap in variance" in steps["basis"].item()
 
 
 def test_every_line_names_its_basis(tables):
-    found = recipes.table(tables, NO_CELLS, PARAMS)
+    found = recipes.table(tables, PARAMS)
     assert list(found.columns) == recipes.COLUMNS and (found["basis"].str.len() > 0).all()
-    assert recipes.table({}, NO_CELLS, PARAMS)["basis"].str.contains("no band was measured").any()
+    assert recipes.table({}, PARAMS)["basis"].str.contains("no band was measured").any()

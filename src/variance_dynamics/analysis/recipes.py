@@ -1,13 +1,19 @@
-"""Recipes: what to set for a given MLP and a given GPT-2, each line with the measurement it stands on."""
+"""Recipes: what to set for a given MLP and a given GPT-2, each line with what it stands on and its seeds.
 
+What was measured over a few hundred steps is told as it is, beside what theory says of the end: R at step 500
+says nothing of R at equilibrium.
+"""
+
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from variance_dynamics.analysis.params import AnalyzeParams
 from variance_dynamics.init.schemes import SCHEMES, kaiming
-from variance_dynamics.roles import BLOCK, EMBEDDINGS, QKV, RESIDUAL, Parameter
+from variance_dynamics.roles import BLOCK, EMBEDDINGS, RESIDUAL, Parameter
 from variance_dynamics.theory import null_law
 from variance_dynamics.theory.propagation import kaiming_xavier_ratio
 
@@ -17,13 +23,13 @@ COLUMNS = ["model", "part", "quantity", "value", "lo", "hi", "basis"]
 NAN = float("nan")
 
 
-def table(tables: Tables, cells: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+def table(tables: Tables, params: AnalyzeParams) -> pd.DataFrame:
     """Columns model, part, quantity, value, lo, hi, basis, for the models of params `recipes`.
 
-    tables: those of one source (e1_*, e3_*; any may be missing); cells: `claims.cells` of the same source.
+    tables: those of one source (e1_*, e2_*, e3_*; any may be missing).
     """
     sizes = params.recipes.mlp_sizes
-    lines = [*_mlp_stds(sizes, tables.get("e1_edges")), *_kaiming_or_xavier(sizes, cells)]
+    lines = [*_mlp_stds(sizes, tables.get("e1_edges")), *_kaiming_or_xavier(sizes, tables.get("e2_gap"))]
     if "e3_final" in tables:
         lines += [*_gpt2_stds(tables, params), *_gpt2_in_the_end(tables, params)]
     return pd.DataFrame(lines, columns=COLUMNS)
@@ -43,25 +49,38 @@ def _band(depth: int, edges: pd.DataFrame | None) -> tuple[float, float, str]:
     """The stds that trained in every cell of the nearest measured depth, in units of Kaiming's."""
     if edges is None or edges.empty:
         return NAN, NAN, "no band was measured"
-    near = min(sorted(edges["depth"].unique()), key=lambda measured: abs(np.log(measured / depth)))
+    near = _nearest(edges, depth)
     rows = edges[edges["depth"] == near]
     ends = rows.groupby("edge")["axis"]
     own = 2 ** (1 / (2 * near))  # Kaiming's place on the natural axis, for inputs of unit second moment
     low, high = float(ends.max().get("lower", NAN)) / own, float(ends.min().get("upper", NAN)) / own
     names = ", ".join(sorted(set(rows["dataset"] + " " + rows["optimizer"])))
-    where = f"range: e1_edges at {near} layers, common to all widths of {names}"
+    where = f"range: e1_edges at {near} layers, common to all widths of {names}, {_seeds(rows)}"
     none = f"no std trains at {near} layers in all of {names}"
     return (low, high, where) if low < high else (NAN, NAN, none)
 
 
-def _kaiming_or_xavier(sizes: list[int], cells: pd.DataFrame) -> list[Line]:
+def _nearest(rows: pd.DataFrame, depth: int) -> int:
+    """The measured depth nearest in ratio."""
+    measured = sorted(int(found) for found in rows["depth"].unique())
+    return min(measured, key=lambda found: abs(float(np.log(found / depth))))
+
+
+def _kaiming_or_xavier(sizes: list[int], gap: pd.DataFrame | None) -> list[Line]:
+    """Theory's ratio of the logits, and that of steps for each task and optimizer at the nearest depth."""
     logits = kaiming_xavier_ratio(sizes).logits
-    theory = (_named(sizes), "logits", "scale with Kaiming / with Xavier", logits, NAN, NAN, "theory")
-    rows = cells[(cells["claim"] == "e2_kaiming_faster") & cells["primary"]]
-    ratios = np.exp(rows[["effect", "lo", "hi"]].to_numpy(dtype=np.float64))
-    basis = "claim e2_kaiming_faster, each at its best lr"
-    return [theory, *((_named(sizes), f"optimizer {cell}", "steps with Kaiming / with Xavier", *ratio, basis)
-                      for cell, ratio in zip(rows["cell"], ratios.tolist(), strict=True))]
+    lines: list[Line] = [(_named(sizes), "logits", "scale with Kaiming / with Xavier", logits, NAN, NAN,
+                          "theory: product of sqrt(1 + fan-out / fan-in)")]
+    if gap is None or gap.empty:
+        return lines
+    near = _nearest(gap, len(sizes) - 1)
+    rows = gap[(gap["depth"] == near) & (gap["measure"] == "ln_steps_ratio") & (gap["lr_kind"] == "best")]
+    for row in _rows(rows[~rows["excluded"].astype(bool)]):
+        cut = "; Xavier cut off by the budget: a bound" * int(row.censored_xavier > row.censored_kaiming)
+        ratio = np.exp(np.array([row.effect, row.lo, row.hi], dtype=np.float64)).tolist()
+        lines.append((_named(sizes), f"optimizer {row.optimizer}", "steps with Kaiming / with Xavier", *ratio,
+                      f"e2_gap: {row.dataset} at {near} layers, each at its best lr, n = {row.n}{cut}"))
+    return lines
 
 
 def _gpt2_stds(tables: Tables, params: AnalyzeParams) -> list[Line]:
@@ -90,22 +109,22 @@ def _best_std(tables: Tables, main: str) -> tuple[float, str]:
     known.sort(key=lambda arm: float(start[arm]))
     told = ", ".join(f"{start[arm]:.2g}: {last[arm]:.3f}" for arm in known)
     only = "the only std that was run" if len(known) == 1 else "lowest of the stds that were run"
-    return float(f"{start[best]:.2g}"), f"e3_loss, validation loss by std {told}; {only}"
+    return (float(f"{start[best]:.2g}"),
+            f"e3_loss, validation loss by std {told}; {only}, {_seeds(loss[loss['arm'].isin(known)])}")
 
 
 def _gpt2_in_the_end(tables: Tables, params: AnalyzeParams) -> list[Line]:
+    """The law's equilibrium, theory alone, and R of each role in the run, with how far that run went."""
     lr, decay = params.recipes.lr, params.recipes.weight_decay
     settled, steps = null_law.equilibrium(lr, decay), 2 * null_law.time_constant(lr, decay)
-    what, final = "std at constant lr, in the end", tables["e3_final"]
-    final = final[(final["arm"] == params.e3.arm) & final["role"].isin(QKV)]
-    ratios = final[["R", "R_lo", "R_hi"]].to_numpy(dtype=np.float64)
-    stds = settled * np.sqrt(np.where(ratios >= 0, ratios, NAN))
-    measured = [(_gpt2(params), role, what, *ends, f"the same with measured R = {ratio[0]:.2g} (e3_final)")
-                for role, ends, ratio in zip(final["role"], stds.tolist(), ratios, strict=True)]
-    return [(_gpt2(params), "every matrix", what, settled, NAN, NAN, "theory: sqrt(lr / (2 weight decay))"),
-            *measured,
+    final = tables["e3_final"][tables["e3_final"]["arm"] == params.e3.arm]
+    measured = [(_gpt2(params), str(row.role), "R at the end of the run (1: the law holds)", row.R, row.R_lo,
+                 row.R_hi, f"e3_final at step {row.step:.0f}, {row.time_constants:.2g} time constants of the "
+                 f"variance, n = {row.n}") for row in _rows(final)]
+    return [(_gpt2(params), "every matrix with R = 1", "std at constant lr, in the end", settled, NAN, NAN,
+             "theory: sqrt(lr / (2 weight decay)); times sqrt(R) if R, below, stayed as it was"),
             (_gpt2(params), "every matrix", "steps until init is forgotten (e-fold)", steps, NAN, NAN,
-             f"theory: 1 / (lr weight decay); {_convergence(tables['e3_convergence'])}")]
+             f"theory: 1 / (lr weight decay); {_convergence(tables['e3_convergence'])}"), *measured]
 
 
 def _convergence(rows: pd.DataFrame) -> str:
@@ -113,7 +132,16 @@ def _convergence(rows: pd.DataFrame) -> str:
         return "not measured: no two arms differ in the initial std alone"
     last = rows[rows["step"] == rows["step"].max()]
     return (f"e3_convergence: gap in variance between stds left at the end {last['left'].mean():.3f}, "
-            f"predicted {last['predicted'].mean():.3f}")
+            f"predicted {last['predicted'].mean():.3f}, {_seeds(last)}")
+
+
+def _rows(table: pd.DataFrame) -> Iterator[Any]:
+    yield from table.itertuples()
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    counts = sorted({int(n) for n in rows["n"]})
+    return f"n = {'-'.join(map(str, counts[:: max(1, len(counts) - 1)]))}"
 
 
 def _named(sizes: list[int]) -> str:

@@ -32,7 +32,7 @@ def main() -> None:
     found |= {name: analyzed(folder, rules, data) for name, folder in folders.items()}
     for source in found.values():
         cells = claims.cells(source.effects, rules)
-        source.tables |= {"claims_cells": cells, "recipes": recipes.table(source.tables, cells, rules)}
+        source.tables |= {"claims_cells": cells, "recipes": recipes.table(source.tables, rules)}
     write_tables(found)
     verdicts = {name: claims.judge(source.effects, rules) for name, source in found.items()}
     metrics = found[LOCAL].metrics | {"claims": ledger.summary(verdicts[LOCAL]),
