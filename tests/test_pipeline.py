@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import yaml
+from dvc.schema import COMPILED_MULTI_STAGE_SCHEMA
 
 from imports import PACKAGE, ROOT, SOURCE, closure, direct_imports
 from variance_dynamics.stages.checks import STUDY_SECTIONS
@@ -142,3 +143,30 @@ def test_expensive_stages_keep_dvc_s_run_cache():
     """An output with cache: false costs a stage its run-cache: returning to an old value would retrain."""
     for stage in ("corpus", "classification", "mlp_sweep", "init_comparison", "gpt2_pretrain"):
         assert all(isinstance(out, str) for out in STAGES[stage]["outs"]), stage
+
+
+def test_dvc_s_own_schema_accepts_the_pipeline():
+    """What `dvc` and its VS Code extension read: stages, metrics and plots at top level."""
+    COMPILED_MULTI_STAGE_SCHEMA(PIPELINE)
+    assert {"metrics", "plots"} <= set(PIPELINE)
+    for stage in STAGES.values():
+        assert not {"metrics", "plots"} & set(stage), "declared twice, a plot is drawn twice"
+
+
+def test_every_plot_reads_an_output_of_the_stage_plot():
+    made = set(paths(STAGES["plot"]["outs"]))
+    for plot in PIPELINE["plots"]:
+        read = [plot] if isinstance(plot, str) else [name for entry in plot.values() for name in entry["y"]]
+        assert set(read) <= made, plot
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_descriptions_fit_in_dvc_stage_list(stage):
+    assert len(STAGES[stage]["desc"]) <= 76, "dvc stage list cuts longer ones"
+
+
+@pytest.mark.parametrize("stage", ["validate", "corpus", "classification", "analyze", "plot"])
+def test_torch_is_loaded_only_to_train(stage):
+    """It takes seconds, of which a stage that computes nothing with it needs none."""
+    for file in closure(SOURCE / PACKAGE / "stages" / f"{stage}.py"):
+        assert not re.search(r"^(import|from) torch\b", file.read_text(), re.MULTILINE), file
