@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("validate", "corpus", "classification", "mlp_sweep", "init_comparison", "gpt2_pretrain", "analyze",
           "plot")
 MEGABYTES = (9, 18, 36, 72)
-TEXT = "grown.txt"
 
 
 def copy(folder: Path) -> None:
@@ -69,27 +68,27 @@ def stages(folder: Path) -> Iterator[Row]:
 
 def corpora(folder: Path) -> Iterator[Row]:
     """The corpus of more and more text of the same kind, a BPE trained on it."""
-    tokenizer = {"tokenizer": {"vocab_size": 4096}}
-    files = {"source": "files", "files": [TEXT]}
-    change(folder, {"study": "default", "corpus": files | tokenizer})
+    subprocess.run([sys.executable, __file__, str(folder), *map(str, MEGABYTES)], check=True)
     for megabytes in MEGABYTES:
-        subprocess.run([sys.executable, __file__, str(folder / TEXT), str(megabytes)], check=True)
+        files = {"source": "files", "files": [f"{megabytes}.txt"]}
+        change(folder, {"study": "default", "corpus": files | {"tokenizer": {"vocab_size": 4096}}})
         found = run(folder, "corpus")
         found["mb_per_s"] = round(megabytes / found["seconds"], 2)
         yield {"bench": "corpus", "shape": f"{megabytes} MB of text", "peer": "ours", **found}
 
 
-def write_text(path: Path, megabytes: int) -> None:
+def write_texts(folder: Path, sizes: list[int]) -> None:
     """Paragraphs of docstrings in random order, one word in ten another, as documents of a hundred."""
     drawn = random.Random(0)
-    paragraphs = [each.split() for doc in documents(["scipy"]) for each in doc.split("\n\n")]
+    paragraphs = [each.split() for doc in documents(["networkx"]) for each in doc.split("\n\n")]
     words = [word for paragraph in paragraphs for word in paragraph]
-    with path.open("w", encoding="utf-8") as file:
-        while file.tell() < megabytes * 1e6:
-            for paragraph in drawn.choices(paragraphs, k=100):
-                mixed = (drawn.choice(words) if drawn.random() < 0.1 else word for word in paragraph)
-                print(*mixed, file=file)
-            print("<|endoftext|>", file=file)
+    for megabytes in sizes:
+        with (folder / f"{megabytes}.txt").open("w", encoding="utf-8") as file:
+            while file.tell() < megabytes * 1e6:
+                for paragraph in drawn.choices(paragraphs, k=100):
+                    mixed = (drawn.choice(words) if drawn.random() < 0.1 else word for word in paragraph)
+                    print(*mixed, file=file)
+                print("<|endoftext|>", file=file)
 
 
 def rows() -> list[Row]:
@@ -101,6 +100,6 @@ def rows() -> list[Row]:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        write_text(Path(sys.argv[1]), int(sys.argv[2]))
+        write_texts(Path(sys.argv[1]), [*map(int, sys.argv[2:])])
     else:
         print(json.dumps(rows(), indent=1))
