@@ -49,7 +49,7 @@ def repository(folder):
     tree["gpt2_arms"] = {name: tree["gpt2_arms"][name] for name in ("gpt2", "constant_lr")}
     tree["gpt2"]["seeds"] = [0, 1]
     with (folder / "params.yaml").open("w") as file:
-        YAML(typ="safe", pure=True).dump(tree, file)
+        YAML().dump(tree, file)  # which keeps the order
     return folder
 
 

@@ -8,6 +8,7 @@ import argparse
 import fcntl
 import json
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -37,7 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(wanted: list[Working], tree: Tree, home: Path) -> None:
-    """Run what is not finished of the parts asked for."""
+    """Run what is not finished of the parts asked for; SIGTERM ends the stage at work too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with _locked(home) as lock:
         left = [work for work in wanted if work.done() is None]
         if left:
