@@ -1,0 +1,215 @@
+"""GPT-2 training steps per second: ours, transformers' GPT-2, and the step's matrix products alone.
+
+All start from the same weights and see the same batches; their first losses are compared before anything is
+timed. Ours is `Pretraining.advance` as the stage calls it, between two dumps (tracking.py measures those).
+Every peer clips gradients and updates with AdamW, and drops nothing out.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from measure import Row, against, rates, spread
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from variance_dynamics import params
+from variance_dynamics.models.gpt2 import GPT2
+from variance_dynamics.training.batches import Corpus
+from variance_dynamics.training.gpt2_params import Gpt2Run, resolve
+from variance_dynamics.training.pretrain import Pretraining
+
+ROOT = Path(__file__).resolve().parent.parent
+SHAPES = {"width 128, context 128": {}, "width 256, context 256": {"n_embd": 256, "n_ctx": 256}}
+STEPS = {"width 128, context 128": 4, "width 256, context 256": 1}
+"""Steps in one timed call."""
+FAR = 10_000
+COMPARED = 3
+"""Steps over which losses must agree with ours in fp32, within CLOSE of each other."""
+CLOSE = {"fp32": 1e-5, "bf16": 2e-3}
+
+
+@dataclass
+class Peer:
+    """transformers' GPT-2 in the loop that one writes by hand, with our weights and our batches."""
+
+    ours: Pretraining
+    bf16: bool
+    compiled: bool
+    step: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        run = self.ours.run
+        self.model = theirs(self.ours.model)
+        named = list(self.model.parameters())
+        groups = [{"params": [p for p in named if p.ndim >= 2], "weight_decay": run.weight_decay},
+                  {"params": [p for p in named if p.ndim < 2], "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=run.lr, betas=(run.beta1, run.beta2), eps=run.eps,
+                                           fused=True if self.compiled else None)
+        self.loss = torch.compile(self._loss) if self.compiled else self._loss
+
+    def _loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            logits = self.model(input_ids=tokens, use_cache=False).logits
+            return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    def advance(self) -> float:
+        contexts = torch.from_numpy(self.ours.batches(self.step))
+        loss = self.loss(contexts[:, :-1], contexts[:, 1:])
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.ours.run.grad_clip)
+        self.optimizer.step()
+        self.step += 1
+        return loss.item()
+
+
+def theirs(model: GPT2) -> GPT2LMHeadModel:
+    """transformers' model with a copy of our weights: q, k, v as one, matrices as [fan_in, fan_out]."""
+    shape = model.shape
+    config = GPT2Config(vocab_size=shape.vocab_size, n_positions=shape.n_ctx, n_embd=shape.n_embd,
+                        n_layer=shape.n_layer, n_head=shape.n_head, resid_pdrop=0.0, embd_pdrop=0.0,
+                        attn_pdrop=0.0, bos_token_id=0, eos_token_id=0)
+    given = {name: value.clone() for name, value in model.state_dict().items()}
+    for layer in range(shape.n_layer):
+        for kind in ("weight", "bias"):
+            parts = [given.pop(f"h.{layer}.attn.{name}.{kind}") for name in "qkv"]
+            given[f"h.{layer}.attn.c_attn.{kind}"] = torch.cat(parts)
+    dense = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
+    found = GPT2LMHeadModel(config)
+    found.transformer.load_state_dict({k: v.t() if k.endswith(dense) else v for k, v in given.items()})
+    return found.train()
+
+
+class Ours:
+    """Our step, on random tokens."""
+
+    def __init__(self, run: Gpt2Run) -> None:
+        drawn = np.random.default_rng(0).integers(0, run.vocab_size, 500_000).astype(np.uint16)
+        self.training = Pretraining(run, 0, Corpus(drawn, drawn[: 80 * run.n_ctx], run.vocab_size, ""))
+
+    def advance(self) -> float:
+        self.training.advance()
+        return self.training.curves["train_loss"][self.training.step - 1].item()
+
+
+def as_run(**changes: object) -> Gpt2Run:
+    """Preset cpu at a constant lr, without a dump or a validation before step FAR."""
+    run = resolve(params.read(ROOT / "params.yaml"), "gpt2", "cpu")
+    dumps = run.dumps.model_copy(update={"every_step_until": 0, "per_decade": 0, "every": FAR,
+                                         "histogram_dumps": 1})
+    fixed = {"schedule": "constant", "warmup_steps": 0, "steps": FAR, "val_every": FAR, "dumps": dumps}
+    return run.model_copy(update=fixed | changes)
+
+
+class Products:
+    """The matrix products of a step of so many contexts in bf16: forward, and both gradients of each."""
+
+    def __init__(self, run: Gpt2Run, contexts: int) -> None:
+        width, tokens = run.n_embd, contexts * run.n_ctx
+        block = [(width, width)] * 4 + [(width, 4 * width), (4 * width, width)]
+        sizes = block * run.n_layer + [(width, run.vocab_size)]
+        self.weights = [filled(out, into) for into, out in sizes]
+        self.inputs = {size: filled(tokens, size) for size in {n for pair in sizes for n in pair}}
+        self.heads = filled(contexts * run.n_head, run.n_ctx, width // run.n_head)
+        self.scores, self.n_layer = filled(contexts * run.n_head, run.n_ctx, run.n_ctx), run.n_layer
+
+    def __call__(self) -> None:
+        with torch.inference_mode():
+            for weight in self.weights:
+                d, x = (self.inputs[size] for size in weight.shape)
+                for a, b in ((x, weight.t()), (d, weight), (d.t(), x)):
+                    torch.mm(a, b)
+            for _ in range(self.n_layer):
+                for a in (self.scores, self.scores.mT):
+                    torch.bmm(self.heads, self.heads.mT)
+                    torch.bmm(a, self.heads)
+                    torch.bmm(a, self.heads)
+
+
+def filled(*size: int) -> Tensor:
+    return torch.full(size, 0.01, dtype=torch.bfloat16)
+
+
+OURS, FP32, PARTS, WHOLE = "ours", "ours in fp32", "products alone, in micro batches", "products alone"
+EAGER, COMPILED = "transformers, eager fp32", "transformers, compiled bf16, fused AdamW"
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def steppers(compiled: bool = True, **changes: object) -> dict[str, tuple[Callable[[], float], int]]:
+    """Ours and the peers, each one step and torch's threads for it, all from the same state."""
+    exact = Ours(as_run(**{"precision": "fp32", **changes}))
+    ours, threads = Ours(as_run(**changes)), torch.get_num_threads()
+    found = {OURS: (ours.advance, threads), FP32: (exact.advance, threads),
+             EAGER: (Peer(exact.training, False, False).advance, cores())}
+    if compiled:
+        found[COMPILED] = (Peer(exact.training, True, True).advance, cores())
+    return found
+
+
+def check(steps: dict[str, tuple[Callable[[], float], int]]) -> dict[str, float]:
+    """Seconds of each one's first step; AssertionError where losses are not ours in fp32."""
+    first, losses = {}, {}
+    for name, (step, threads) in steps.items():
+        torch.set_num_threads(threads)
+        started = time.perf_counter()
+        losses[name] = [step()]
+        first[name] = time.perf_counter() - started
+        losses[name] += [step() for _ in range(COMPARED - 1)]
+        print(f"{name}: first step {first[name]:.1f} s, losses {losses[name]}", file=sys.stderr, flush=True)
+    worst = {name: float(np.abs(np.array(found) / losses[FP32] - 1).max()) for name, found in losses.items()}
+    assert all(worst[name] < CLOSE["fp32" if name in (FP32, EAGER) else "bf16"] for name in worst), worst
+    return first
+
+
+def compare(shape: str, rounds: int) -> list[Row]:
+    """Everyone's rate at one shape, and ours in units of each; `share` is of the faster products alone."""
+    steps, count = steppers(**SHAPES[shape]), STEPS[shape]
+    first = check(steps)
+    works = {name: (repeated(*step, count), float(count)) for name, step in steps.items()}
+    found = rates(works | products(as_run(**SHAPES[shape]), steps[OURS][1], count), rounds)
+    best = max((PARTS, WHOLE), key=lambda name: spread(found[name])["median"])
+    about = {OURS: {"share": against(found, OURS, best)["ratio_median"]},
+             COMPILED: {"compile_seconds": round(first[COMPILED], 1)}}
+    return [{"bench": "gpt2 step", "shape": shape, "peer": name, "unit": "steps/s", **spread(values),
+             **against(found, OURS, name), **about.get(name, {})} for name, values in found.items()]
+
+
+def products(run: Gpt2Run, threads: int, count: int) -> dict[str, tuple[Callable[[], object], float]]:
+    """A step's products in our micro batches, side by side as our own step maps them, and of the batch."""
+    parts, whole = Products(run, run.micro_batch_size), Products(run, run.batch_size)
+    number, over = run.batch_size // run.micro_batch_size, Ours(run).training.map
+
+    def side_by_side() -> None:
+        list(over(lambda _: parts(), range(number)))
+
+    return {PARTS: (repeated(side_by_side, threads, count), float(count)),
+            WHOLE: (repeated(whole, cores(), count), float(count))}
+
+
+def repeated(step: Callable[[], object], threads: int, count: int) -> Callable[[], None]:
+    def work() -> None:
+        torch.set_num_threads(threads)
+        for _ in range(count):
+            step()
+
+    return work
+
+
+def rows(rounds: int = 5, shapes: tuple[str, ...] = tuple(SHAPES)) -> list[Row]:
+    """Both shapes."""
+    return [row for shape in shapes for row in compare(shape, rounds)]
+
+
+if __name__ == "__main__":
+    print(json.dumps(rows(), indent=1))
