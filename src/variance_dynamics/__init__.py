@@ -2,8 +2,10 @@
 
     audit(model_or_checkpoint)   does each matrix hold what its recipe says?
     forecast(std, lr, steps)     what AdamW will do to the std
+    initialize(model, scheme)    set every parameter by a scheme
+    Tracker(model, optimizer)    the std of every matrix while it trains
 
-Both are imported when they are first used, so that importing the package costs nothing.
+Each is imported when it is first used, so that importing the package costs nothing.
 """
 
 from importlib import import_module
@@ -12,10 +14,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from variance_dynamics.auditing.audit import audit as audit
     from variance_dynamics.forecasting.forecast import forecast as forecast
+    from variance_dynamics.init.any_model import initialize as initialize
+    from variance_dynamics.tracking.track import Tracker as Tracker
 
-HOMES = {"audit": "variance_dynamics.auditing.audit", "forecast": "variance_dynamics.forecasting.forecast"}
+HOMES = {
+    "audit": "variance_dynamics.auditing.audit",
+    "forecast": "variance_dynamics.forecasting.forecast",
+    "initialize": "variance_dynamics.init.any_model",
+    "Tracker": "variance_dynamics.tracking.track",
+}
 """Public name -> the module that it lives in."""
-__all__ = ["audit", "forecast"]
+__all__ = ["Tracker", "audit", "forecast", "initialize"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,67 @@
+"""Two processes: sharded parameters are measured as whole matrices, replicated ones by rank 0 alone."""
+
+import pandas as pd
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from variance_dynamics import Tracker
+
+WIDTH = 12
+
+
+class Net(nn.Module):
+    """Fused q, k, v (36 rows: 18 on each rank), and 5 outputs: 3 and 2."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.attn = nn.ModuleDict({"c_attn": nn.Linear(WIDTH, 3 * WIDTH), "c_proj": nn.Linear(WIDTH, WIDTH)})
+        self.fc1, self.fc2, self.head = nn.Linear(WIDTH, 20), nn.Linear(20, WIDTH), nn.Linear(WIDTH, 5)
+
+    def forward(self, x):
+        q, k, v = self.attn["c_attn"](x).chunk(3, -1)
+        x = self.attn["c_proj"](q * k.tanh() + v)
+        return self.head(self.fc2(self.fc1(x).relu()))
+
+
+def tracked(model, **options):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    with Tracker(model, optimizer, every=1, windows=(2,),
+                 measure=("weights", "gradients", "updates", "displacement"), **options) as tracker:
+        for step in range(4):
+            optimizer.zero_grad()
+            x = torch.randn(8, WIDTH, generator=torch.Generator().manual_seed(step))
+            model(x).square().mean().backward()  # the same data on each rank: the mean is one process's
+            optimizer.step()
+    return tracker.frame()
+
+
+def work(rank, folder, kind):
+    torch.set_num_threads(1)
+    store = torch.distributed.FileStore(str(folder / "store"), 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    model = Net()
+    if kind == "fsdp":
+        mesh = torch.distributed.init_device_mesh("cpu", (2,))
+        model = fully_shard(model, mesh=mesh)
+    else:
+        model = DistributedDataParallel(model)
+    tracked(model, path=folder / "run.jsonl").to_pickle(folder / f"{rank}.pkl")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fsdp", "ddp"])
+def test_the_table_is_that_of_one_process(kind, tmp_path):
+    mp.spawn(work, (tmp_path, kind), nprocs=2)
+    alone = tracked(Net())
+    first, second = (pd.read_pickle(tmp_path / f"{rank}.pkl") for rank in (0, 1))
+    names = first.name.str.removeprefix("module.")
+    pd.testing.assert_frame_equal(first.assign(name=names), alone, rtol=2e-3, atol=1e-9)
+    assert len(second) == (len(first) if kind == "fsdp" else 0)
+    written = pd.read_json(tmp_path / "run.jsonl", lines=True)
+    assert len(written) == len(first)
