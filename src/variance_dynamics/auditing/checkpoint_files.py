@@ -89,7 +89,7 @@ def _read_sharded(index: Path) -> Checkpoint:
 def _json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise BadInput(f"{file}: no JSON object: expected one")

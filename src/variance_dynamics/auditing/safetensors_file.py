@@ -54,7 +54,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         text = file.read(size)
     try:
         header = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
         raise BadInput(f"{path}: header is no JSON object: expected a .safetensors file")
@@ -65,7 +65,8 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int
     try:
         dtype, shape, (begin, end) = str(entry["dtype"]), tuple(entry["shape"]), entry["data_offsets"]
     except (TypeError, KeyError, ValueError):
-        raise BadInput(f"{path}: {name} is {entry!r}: expected dtype, shape and data_offsets") from None
+        told = f"{name:.99} is {entry!r:.99}"
+        raise BadInput(f"{path}: {told}: expected dtype, shape and data_offsets") from None
     numbers = (*shape, begin, end)
     if not all(type(number) is int and number >= 0 for number in numbers) or end < begin:
         raise BadInput(f"{path}: {name} has shape {shape} at {begin}:{end}: "

@@ -26,15 +26,15 @@ def read_torch(path: Path) -> Checkpoint:
     """
     import torch
 
-    mapped = zipfile.is_zipfile(path)
     try:
+        mapped = zipfile.is_zipfile(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch warns of is either fine or an error below
             saved = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError:
         raise BadInput(f"{path}: holds Python objects, and loading them could run code: "
                        "expected tensors only, as torch.save(model.state_dict(), ...) writes them") from None
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError) as problem:
+    except Exception as problem:  # a damaged file makes the unpickler raise almost anything
         first = (str(problem) or type(problem).__name__).splitlines()[0][:100]
         raise BadInput(f"{path}: torch cannot read it ({first}): expected a whole .pt of tensors") from None
     return from_state(_state(path, saved), str(path), _config(saved))
