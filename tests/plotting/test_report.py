@@ -12,9 +12,10 @@ import vl_convert
 
 from plotting import synthetic
 from plotting.test_templates import walk
-from variance_dynamics.plotting import report
+from variance_dynamics.plotting import report, report_page
 from variance_dynamics.plotting.javascript import compressed, data_element
 from variance_dynamics.plotting.report_charts import CHARTS
+from variance_dynamics.plotting.report_tables import number
 
 EVIL = '</script><script>alert("x")</script>'
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -122,14 +123,35 @@ def test_data_elements_hold_no_markup():
     assert json.loads(element.partition(">")[2].removesuffix("</script>"))["name"] == "<&>"
 
 
+@pytest.mark.parametrize(("value", "text"), [(0.12345, "0.123"), (-1.5, "−1.5"), (16666.7, "16,700"),
+                                             (1e-7, "1e−07"), (np.nan, "–"), (None, "–")])
+def test_numbers_have_three_digits(value, text):
+    assert number(value) == text
+
+
+def opened(path, tmp_path, width):
+    """The page as a browser made it, the console's messages, and the size of its picture."""
+    picture = tmp_path / "page.png"
+    flags = [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000",
+             "--enable-logging=stderr"]
+    command = [BROWSER, *flags, f"--screenshot={picture}", "--dump-dom", path.as_uri()]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return ended.stdout, re.findall(r'CONSOLE[^"]*"(.*)", source', ended.stderr), picture.stat().st_size
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+def test_the_console_tells_of_a_request(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(report_page.page('<img src="http://127.0.0.1:9/x.png">', ""))
+    assert any("Content Security Policy" in message for message in opened(page, tmp_path, 400)[1])
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
 @pytest.mark.parametrize("width", [1100, 390])
-def test_a_browser_draws_every_chart(path, tmp_path, width):
-    picture = tmp_path / "page.png"
-    flags = [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000"]
-    command = [BROWSER, *flags, f"--screenshot={picture}", "--dump-dom", path.as_uri()]
-    page = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+def test_a_browser_draws_every_chart_and_asks_for_nothing(path, tmp_path, width):
+    page, console, size = opened(path, tmp_path, width)
+    assert not [message for message in console if not message.startswith("WARN ")]
     assert f'data-drawn="{len(CHARTS)}"' in page
     assert "could not be drawn" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert page.count('class="marks"') == len(CHARTS)
-    assert picture.stat().st_size > 20_000
+    assert size > 20_000

@@ -93,6 +93,15 @@ def test_it_renders(filled, name, version):
     assert all(rev in picture for rev in REVISIONS)
 
 
+def test_revisions_stand_in_the_order_of_the_command(filled):
+    """Not in that of the alphabet: `dvc plots diff old new` has old on the left."""
+    spec = filled["e3_std_per_layer"] | {"data": {"values": [
+        row | {"rev": {"HEAD": "z_old", "workspace": "a_new"}[row["rev"]]}
+        for row in filled["e3_std_per_layer"]["data"]["values"]]}}
+    scene = vl_convert.vegalite_to_svg(spec)
+    assert scene.index(">z_old<") < scene.index(">a_new<")
+
+
 def test_q_k_and_v_stand_in_that_order(filled):
     scene = vl_convert.vegalite_to_svg(filled["e3_std_per_layer"])
     heads = [scene.index(f">gpt2, {role}<") for role in "QKV"]

@@ -30,12 +30,12 @@ from variance_dynamics.plotting.style import (
 CONTRAST = ("kaiming", "xavier")
 MARKS: dict[str, dict[str, Any]] = {"shared": {"marker": "o", "markersize": 4},
                                     "best": {"marker": "D", "markersize": 3.5}}
-REACHED, LEFT_OUT = "all seeds", "left out: both censored"
-AT_MOST = "at most this: Xavier censored in more seeds"
-AT_LEAST = "at least this: Kaiming censored in more seeds"
+REACHED, AT_MOST, AT_LEAST, LEFT_OUT = "all seeds", "at most this", "at least this", "left out"
 BOUNDS: dict[str, dict[str, Any]] = {
     REACHED: {"marker": "o", "markersize": 4}, AT_MOST: {"marker": "v", "markersize": 5},
     AT_LEAST: {"marker": "^", "markersize": 5}, LEFT_OUT: {"marker": "o", "markersize": 4}}
+WHY = {AT_MOST: "at most this: Xavier censored in more seeds",
+       AT_LEAST: "at least this: Kaiming censored in more seeds", LEFT_OUT: "left out: both censored"}
 MEASURES = {"ln_steps_ratio": "ln(steps Kaiming / steps Xavier)\nbelow 0: Kaiming is faster",
             "test_accuracy": "test accuracy,\nKaiming − Xavier"}
 LR = {"shared": "at one learning rate for all", "best": "at each scheme's best learning rate"}
@@ -189,8 +189,8 @@ def _gap_legend(figure: Figure, rows: pd.DataFrame, optimizers: list[str], setti
                     line(interval_label(rows.n, settings, "bar") + ", paired", color=INK, linewidth=1.2),
                     *([line("predicted from the first gradient (↓: far below)", color=INK, marker="_",
                             linestyle="", markersize=9)] if rows.predicted.notna().any() else []),
-                    *(line(text, color=INK, linestyle="", markerfacecolor="white", **BOUNDS[text])
-                      for text in BOUNDS if text in seen and text != REACHED)], 3)
+                    *(line(WHY[bound], color=INK, linestyle="", markerfacecolor="white", **BOUNDS[bound])
+                      for bound in WHY if bound in seen)], 3)
 
 
 def bounded(rows: pd.DataFrame) -> pd.DataFrame:

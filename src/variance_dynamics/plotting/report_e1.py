@@ -30,8 +30,8 @@ from variance_dynamics.plotting.vega import (
 from variance_dynamics.theory.propagation import critical_std
 
 STDS = 7
-MARKS = {"lower edge": "circle", "upper edge": "square", "lower, beyond the grid": "triangle-down",
-         "upper, beyond the grid": "triangle-up"}
+MARKS = {"lower": "circle", "upper": "square", "below the grid": "triangle-down",
+         "above the grid": "triangle-up"}
 OVERLAPS = {"paper_share": "share of the paper's band that trains", "jaccard": "intersection over union",
             "band_share": "share of the band that is the paper's"}
 
@@ -94,8 +94,9 @@ def layers_at_init(name: str, title: str, rows: pd.DataFrame, by: tuple[str, dic
 
 def edges(rows: pd.DataFrame, settings: Settings) -> Chart:
     """E1: the band's edges as std and on the natural axis."""
+    outside = rows.edge.map({"lower": "below the grid", "upper": "above the grid"})
     rows = rows.assign(predicted=rows.get("predicted", np.nan),
-                       mark=rows.edge + np.where(rows.censored > 0, ", beyond the grid", " edge"))
+                       mark=rows.edge.where(rows.censored == 0, outside))
     long = pd.concat([rows.assign(show="initial std"), natural(rows).assign(show="natural axis a")])
     lists = {**DATA, "show": "axis"}
     colour = depth_colour("width", "width", long.width)
@@ -165,7 +166,7 @@ def slopes(rows: pd.DataFrame, settings: Settings) -> Chart:
     """E1: how the edges move with width."""
     colour = named_colour("edge", "edge", EDGES)
     x, y = count("depth", "depth (weight layers)"), quantity("slope", "d ln(edge) / d ln(width)", zero=True)
-    beside: Spec = {"xOffset": category("edge")}
+    beside: Spec = {"xOffset": category("edge", sort=list(EDGES))}
     hover = tooltip(rows, {"edge": "edge", "depth": "depth", "slope": "slope", **INTERVAL,
                            "predicted": "natural axis, predicted"})
     ticks = {"mark": {"type": "tick", "thickness": 2, "size": 14},

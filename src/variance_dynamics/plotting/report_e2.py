@@ -73,7 +73,7 @@ def gap(rows: pd.DataFrame, settings: Settings) -> Chart:
     lists = {**SOURCE, "show": "show"}
     colour = named_colour("optimizer", "optimizer", categorical({}, rows.optimizer.unique()))
     x = count("depth", "depth (weight layers)")
-    beside: Spec = {"xOffset": category("optimizer")}
+    beside: Spec = {"xOffset": category("optimizer", sort=colour["scale"]["domain"])}
     y = quantity("effect", zero=True)
     hover = tooltip(rows, {"optimizer": "optimizer", "depth": "depth", "effect": "Kaiming − Xavier",
                            **INTERVAL, "bound": "the gap is", "predicted": "predicted"})
@@ -91,7 +91,8 @@ def gap(rows: pd.DataFrame, settings: Settings) -> Chart:
     spec = asking(rows, lists) | panels("dataset", layers)
     caption = ("Kaiming minus Xavier, paired by seed; ln steps ratio below 0: Kaiming is faster. Black "
                "ticks: predicted from the first gradient, under SGD at a shared lr (↓ with its number: far "
-               "below). Triangles: seeds that ran out of steps make the gap a bound. "
+               "below). Triangles: more of Xavier's seeds (at most), or of Kaiming's (at least), ran out of "
+               "steps. "
                f"{interval_label(rows.n, settings, 'Bar')}.")
     keep = [*lists, "dataset", "optimizer", "depth", "effect", "lo", "hi", "n", "bound", "predicted", "tick",
             "foot", "told"]
@@ -110,14 +111,14 @@ def contrasts(rows: pd.DataFrame, settings: Settings) -> Chart:
     """E2: every scheme against Kaiming."""
     more = (rows.measure == "ln_steps_ratio") & (rows.censored_scheme > rows.censored_versus)
     rows = rows.assign(show=rows.measure + " (lr: " + rows.lr_kind + ")",
-                       bound=np.where(more, "at least this", "all seeds"))
+                       bound=np.where(more, e2.AT_LEAST, e2.REACHED))
     lists = {**DATA, "show": "show"}
     colour = named_colour("scheme", "scheme", categorical(SCHEMES, rows.scheme.unique()))
     x = count("depth", "depth (weight layers)")
     beside: Spec = {"xOffset": category("scheme")}
     hover = tooltip(rows, {"scheme": "scheme", "depth": "depth", "effect": "scheme − Kaiming", **INTERVAL,
                            "censored_scheme": "its seeds that never got there", "p": "p (not corrected)"})
-    shape = category("bound", "the gap is", scale={"domain": ["all seeds", "at least this"],
+    shape = category("bound", "the gap is", scale={"domain": [e2.REACHED, e2.AT_LEAST],
                                                    "range": ["circle", "triangle-up"]})
     layers = [level(0), *dots(x, quantity("effect", zero=True), colour, hover, shape=shape, **beside)]
     spec = asking(rows, lists) | panels("optimizer", layers)

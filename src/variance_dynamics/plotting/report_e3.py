@@ -133,9 +133,9 @@ def mechanism(rows: pd.DataFrame, settings: Settings) -> Chart:
     layers = curves(x, quantity("value", zero=True), colour, hover, points=True, faint=0.1)
     spec = asking(long, lists) | {"height": 260, "layer": [white, *layers]}
     caption = ("At the last step. R = D × persistence + along, D = c² × memory, all by their values for "
-               "white gradients (dashed). c²: the mean square of one update. Memory: agreement of successive updates beyond "
-               "that of momentum. Persistence: agreement over more than a window. Along: agreement with the "
-               f"initial weights. {interval_label(rows.n, settings, 'Band')}.")
+               "white gradients (dashed). c²: the mean square of one update. Memory: agreement of successive "
+               "updates beyond that of momentum. Persistence: agreement over more than a window. Along: "
+               f"agreement with the initial weights. {interval_label(rows.n, settings, 'Band')}.")
     keep = [*lists, "role", "layer", "value", "lo", "hi", "n", "noise"]
     return Chart("mechanism", "What the injected variance is made of", caption, told(long[keep]), spec)
 

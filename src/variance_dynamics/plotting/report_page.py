@@ -17,7 +17,8 @@ table { border-collapse: collapse; font-size: .9rem; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; }
 tr { border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; white-space: nowrap; }
-.verdict { font-weight: 600; } .verdict, td[data-label=run] { white-space: nowrap; }
+.verdict { font-weight: 600; }
+.verdict, td[data-label=run] { white-space: nowrap; }
 .supported { color: var(--blue); } .contradicted { color: var(--red); }
 .inconclusive, .not-run { color: var(--quiet); }
 figure { margin: 0; } figcaption { max-width: 46rem; margin-bottom: .5rem; }
@@ -30,11 +31,14 @@ figure { margin: 0; } figcaption { max-width: 46rem; margin-bottom: .5rem; }
 .failed { color: var(--red); }
 pre { font-size: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; background: #f6f6f6; padding: .7rem; }
 details { margin: .5rem 0; } summary { cursor: pointer; }
-@media (max-width: 40rem) { body { font-size: 15px; } .claims thead { display: none; }
-  .claims tr { display: block; border-bottom: 1px solid var(--line); padding: .5rem 0; }
-  .claims td { display: block; padding: .1rem 0; text-align: left !important; }
-  .claims td[data-label]::before { content: attr(data-label) ": "; color: var(--quiet); } }
-@media print { nav, .vega-embed details { display: none !important; } a { color: inherit; }
+@media (max-width: 40rem) { body { font-size: 15px; } }
+@media print, (max-width: 40rem) { .cards > thead { display: none; }
+  .cards > tbody > tr { display: block; padding: .5rem 0; }
+  .cards > tbody > tr > td { display: block; padding: .1rem 0; text-align: left; white-space: normal; }
+  .cards > tbody > tr > td[data-label]::before { content: attr(data-label) ": "; color: var(--quiet); } }
+@page { margin: 14mm; }
+@media print { nav, .vega-embed details { display: none !important; }
+  .wide { overflow: visible; } a { color: inherit; }
   figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } pre { background: none; padding: 0; }
   main, header { max-width: none; padding: 0; } body { font-size: 11pt; } }
 """
@@ -57,11 +61,12 @@ SCRIPT = """
     axis: {grid: false, labelFontSize: 11, titleFontSize: 11, titleFontWeight: 500},
     header: {labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500},
     legend: {orient: "bottom", symbolOpacity: 1, symbolStrokeWidth: 2, labelFontSize: 11, titleFontSize: 11,
-      labelLimit: 0},
+      labelLimit: 0, unselectedOpacity: 1},
   };
   const sized = (spec, columns, width) => {
     const room = Math.max(width - 12, 240);
-    const legend = {...look.legend, columns: Math.max(2, Math.floor(room / 125))};
+    const layout = {bottom: {anchor: "start", direction: room < 500 ? "vertical" : "horizontal"}};
+    const legend = {...look.legend, columns: Math.max(2, Math.floor(room / 125)), layout};
     const full = {...spec, config: {...look, legend}};
     if (!spec.facet) return {...full, width: room - 66};
     const beside = Math.max(1, Math.min(columns, Math.floor(room / 250)));

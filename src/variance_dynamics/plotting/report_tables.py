@@ -67,7 +67,10 @@ def interval(mean: Any, low: Any, high: Any) -> str:
 
 def number(value: Any) -> str:
     """Three significant digits; a dash for what there is not."""
-    return "–" if value is None or not np.isfinite(value) else f"{value:.3g}".replace("-", "−")
+    if value is None or not np.isfinite(value):
+        return "–"
+    digits = f"{value:.3g}"
+    return (f"{float(digits):,.0f}" if abs(value) >= 1000 else digits).replace("-", "−")
 
 
 def recipes(rows: pd.DataFrame | None) -> str:
