@@ -205,6 +205,7 @@ def test_loss_table_holds_shares_and_capped_losses():
     assert table["loss"].max() == pytest.approx(2 * np.log(10)) and np.isfinite(table["loss_hi"]).all()
     mixed = pick(table, depth=4, width=64)[lambda rows: rows["share_trains"].between(0.1, 0.9)]
     assert len(mixed) and (mixed["loss"] < 2 * np.log(10)).all()
+    assert mixed["loss_lo"].min() > 0 and mixed["loss_hi"].max() < 2 * np.log(10)
     assert table["axis"].to_numpy() == pytest.approx(
         [row.std * fan_factor(row.depth, row.width, 64) for row in table.itertuples()])
 

@@ -6,6 +6,7 @@ import pytest
 
 from analysis.synthetic import EARLY, STEPS, comparison, params
 from variance_dynamics.analysis import contrasts, e2, outcomes
+from variance_dynamics.analysis.claims import CLAIMS
 
 PARAMS = params()
 SPEED = {"kaiming": 1, "xavier_sqrt2": 1, "xavier": 2}
@@ -121,7 +122,7 @@ def test_the_fastest_lr_is_chosen_on_steps():
     assert set(contrasts.at_least(found, "best")["lr"]) == {0.01}
     assert gap["best"] == pytest.approx(np.log(20 / 25)) and gap["fastest"] == pytest.approx(np.log(8 / 10))
     rows = e2.claim_effects(found, PARAMS)
-    rows = pick(rows, claim="e2_kaiming_faster", cell="sgd/fastest")
+    rows = pick(rows, claim="e2_kaiming_faster", cell="sgd/at the fastest lr")
     assert len(rows) == 10 and not rows["primary"].any()
     assert rows["effect"].mean() == pytest.approx(gap["fastest"])
 
@@ -166,6 +167,16 @@ def test_claim_effects_are_one_row_per_cell_and_seed_and_primary_cells_are_few()
     assert {"digits/sgd/L3/best", "digits/sgd/L3/shared"} <= set(cells)
 
 
+def test_asides_are_of_cells_of_one_kind():
+    """A note's mean over cells must not count a cell, and again the mean that it is part of."""
+    found = outcomes.of(*comparison(steps, accuracy, datasets=("wine", "digits")), PARAMS)
+    effects = e2.claim_effects(found, PARAMS)
+    for name in ("e2_kaiming_faster", "e2_kaiming_more_stable", "e2_gap_grows_with_depth"):
+        for ending in CLAIMS[name].aside:
+            cells = pick(effects, claim=name)["cell"].drop_duplicates()
+            assert cells[cells.str.endswith(ending)].str.count("/").nunique() == 1, ending
+
+
 def test_without_xavier_there_is_nothing_to_claim():
     found = OUTCOMES[OUTCOMES["scheme"] != "xavier"]
     assert e2.claim_effects(found, PARAMS).empty
@@ -206,8 +217,9 @@ def test_metrics_are_numbers_with_unique_names():
 
 def test_nothing_depends_on_the_order_of_rows():
     models, curves = (frame.sample(frac=1, random_state=1) for frame in (MODELS, CURVES))
+    ordered = e2.tables(OUTCOMES, CURVES, LAYERS, PARAMS)
     for name, table in e2.tables(outcomes.of(models, curves, PARAMS), curves, LAYERS, PARAMS).items():
-        pd.testing.assert_frame_equal(table, e2.tables(OUTCOMES, CURVES, LAYERS, PARAMS)[name])
+        pd.testing.assert_frame_equal(table, ordered[name])
 
 
 def test_second_moments_of_each_scheme_beside_theory_s():

@@ -60,7 +60,7 @@ CLAIMS: dict[str, Claim] = {
              "schemes are censored in more than {e2.censored_share:.0%} of the seeds are left out. "
              "Supported if below 0 by its interval, contradicted if above.",
         decide=beyond(lambda _: 0.0, -1),
-        aside={"/fastest": "each at the lr that gets there soonest"}),
+        aside={"/at the fastest lr": "each at the lr that gets there soonest"}),
     "e2_kaiming_more_stable": Claim(
         origin="paper",
         sentence="Under ReLU, Kaiming (fan-in) initialisation trains more stably than Xavier.",
@@ -82,7 +82,7 @@ CLAIMS: dict[str, Claim] = {
              "deepest nets: the slope is nearer to 0 than the truth.",
         decide=beyond(lambda _: 0.0, -1),
         aside={"/uncensored": "over the depths where every seed of both gets there",
-               "/fastest": "each at the lr that gets there soonest"}),
+               "/at the fastest lr": "each at the lr that gets there soonest"}),
     "e3_shallow_expands_first": Claim(
         origin="paper",
         sentence="While GPT-2 learns, the std of Q, K and V expands fast in shallow layers and gradually in "

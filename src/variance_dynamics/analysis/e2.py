@@ -19,7 +19,7 @@ GRADIENT_SCALED = ("sgd", "momentum")
 SMOOTHED = "smooth_train_loss"
 KEYS = [*CELL, "scheme", "lr", "lr_kind"]
 CENSORED = [f"censored_{REFERENCE}", f"censored_{RIVAL}"]
-UNCENSORED = "/uncensored"
+AT_FASTEST, UNCENSORED = "/at the fastest lr", "/uncensored"
 HEADLINES = (STEPS, "test_accuracy", "share_lr_trains")
 
 
@@ -116,8 +116,8 @@ def _over_pairs(pairs: pd.DataFrame, names: list[str], params: AnalyzeParams) ->
 def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Effects of the e2 claims, per cell and seed: claim cell primary seed effect predicted note.
 
-    Exploratory endings: /explodes, /fastest (each scheme at the lr that gets to the threshold soonest) and
-    /uncensored (the gap over the depths where every seed of both schemes gets there).
+    Exploratory endings: /explodes, /at the fastest lr (each scheme at the lr that gets to the threshold
+    soonest) and /uncensored (the gap over the depths where every seed of both schemes gets there).
     """
     pairs = contrasts.paired(outcomes, REFERENCE, RIVAL, params, (BEST, FASTEST))
     if pairs.empty:
@@ -133,14 +133,13 @@ def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame
     return pd.concat([
         effects.primary("e2_kaiming_faster", best, ["optimizer"], most),
         effects.exploratory("e2_kaiming_faster", _left_out(steps), cell),
-        effects.exploratory("e2_kaiming_faster", _pooled(_left_out(fastest)), ["optimizer"], f"/{FASTEST}"),
+        effects.exploratory("e2_kaiming_faster", _pooled(_left_out(fastest)), ["optimizer"], AT_FASTEST),
         effects.primary("e2_kaiming_more_stable", stable, ["optimizer"], most),
         effects.exploratory("e2_kaiming_more_stable", stable, cell),
         effects.exploratory("e2_kaiming_more_stable", exploding(outcomes), CELL, "/explodes"),
         effects.primary("e2_gap_grows_with_depth", at_best, ["optimizer"], most),
         effects.exploratory("e2_gap_grows_with_depth", depth, ["dataset", "optimizer", "lr_kind"]),
-        effects.exploratory("e2_gap_grows_with_depth", _pooled(slopes(fastest)), ["optimizer"],
-                            f"/{FASTEST}"),
+        effects.exploratory("e2_gap_grows_with_depth", _pooled(slopes(fastest)), ["optimizer"], AT_FASTEST),
         effects.exploratory("e2_gap_grows_with_depth", _pooled(slopes(reached)), ["optimizer"], UNCENSORED),
     ], ignore_index=True)
 
