@@ -126,9 +126,12 @@ def test_a_corpus_lost_to_bad_text_comes_back_by_one_command(project):
     assert not (project / "data/corpus").exists() and (project / "data/gpt2/gpt2-0").exists()
     assert outs(project) | before == outs(project)
     assert dvc(project, "checkout", "data/corpus").returncode == 0
+    assert (project / "data/corpus/train.bin").exists()
     (project / "params.yaml").write_text(good)
     shutil.rmtree(project / "data/raw/text")
-    assert clean(project)
+    result = dvc(project, "repro")
+    assert result.returncode == 0 and "Running stage 'gpt2" not in result.stdout, result.stdout
+    assert outs(project) == before and clean(project)
 
 
 def test_keep_going_runs_what_does_not_depend_on_the_failed_stage_and_still_fails(project):

@@ -34,12 +34,12 @@ def test_a_kill_at_every_operation_on_files(origin, whole, tmp_path):
 
 
 @pytest.mark.reliability
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_kills_at_random_moments(origin, whole, tmp_path, sent):
-    """Thirty runs, each killed one to three times."""
+@pytest.mark.parametrize(("sent", "runs"), [(signal.SIGKILL, 25), (signal.SIGINT, 8), (signal.SIGTERM, 8)])
+def test_kills_at_random_moments(origin, whole, tmp_path, sent, runs):
+    """Each run is killed one to three times, and then left alone."""
     moments = random.Random(int(sent))
     starts, trials = [], []
-    for number in range(30):
+    for number in range(runs):
         how = [{"seconds": moments.uniform(0, whole[1]["seconds"]), "signal": sent}
                for _ in range(moments.randint(1, 3))]
         folder = copy(origin, tmp_path / str(number))
@@ -51,7 +51,7 @@ def test_kills_at_random_moments(origin, whole, tmp_path, sent):
         mine = [next(ends) for _ in range(kills + 1)]
         hit += sum(end["status"] != 0 for end in mine)
         nothing_is_lost(folder, whole, mine, kills)
-    assert hit >= 20
+    assert hit >= 0.8 * runs
 
 
 @pytest.mark.reliability
