@@ -3,6 +3,9 @@
 All start from the same weights and see the same batches; their first losses are compared before anything is
 timed. Ours is `Pretraining.advance` as the stage calls it, between two dumps (tracking.py measures those).
 Every peer clips gradients and updates with AdamW, and drops nothing out.
+
+Only a quiet machine gives figures: whoever splits each operation over all cores waits for the slowest of them at
+each, so beside other work the peers (and the products of the whole batch) come out many times slower than ours.
 """
 
 import json
@@ -53,7 +56,8 @@ class Peer:
                   {"params": [p for p in named if p.ndim < 2], "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=run.lr, betas=(run.beta1, run.beta2), eps=run.eps,
                                            fused=True if self.compiled else None)
-        self.loss = torch.compile(self._loss) if self.compiled else self._loss
+        torch.compiler.reset()  # else a second shape would be compiled for any shape, and slower
+        self.loss = torch.compile(self._loss, dynamic=False) if self.compiled else self._loss
 
     def _loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
