@@ -4,8 +4,8 @@ All start from the same weights and see the same batches; their first losses are
 timed. Ours is `Pretraining.advance` as the stage calls it, between two dumps (tracking.py measures those).
 Every peer clips gradients and updates with AdamW, and drops nothing out.
 
-Only a quiet machine gives figures: whoever splits each operation over all cores waits at each for the slowest,
-so beside other work the peers (and the products of the whole batch) come out many times slower than ours.
+Only a quiet machine gives figures: whoever splits each operation over all cores waits for the slowest one at
+each, so beside other work the peers (and the products of the batch) come out many times slower than ours.
 """
 
 import json
