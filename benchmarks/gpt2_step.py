@@ -192,7 +192,7 @@ def compare(shape: str, rounds: int) -> list[Row]:
 def products(run: Gpt2Run, threads: int, count: int) -> dict[str, tuple[Callable[[], object], float]]:
     """A step's products in our micro batches, side by side as our own step maps them, and of the batch."""
     parts, whole = Products(run, run.micro_batch_size), Products(run, run.batch_size)
-    number, over = run.batch_size // run.micro_batch_size, Ours(run).training.map
+    number, over = run.batch_size // run.micro_batch_size, Ours(run).training.engine.map
 
     def side_by_side() -> None:
         list(over(lambda _: parts(), range(number)))

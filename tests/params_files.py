@@ -100,7 +100,7 @@ KEYS = {
         "compile": SWITCH,
         "lr": LR,
         "min_lr_ratio": real(0, 1, [-0.01, 1.01]),
-        "schedule": one_of("cosine", "constant"),
+        "schedule": one_of("cosine", "constant", "linear", "wsd"),
         "weight_decay": DECAY,
         "beta1": DECAYED,
         "beta2": DECAYED,
@@ -117,6 +117,8 @@ KEYS = {
         "val_every": COUNT,
         "val_batches": COUNT,
         "checkpoint_every": COUNT,
+        "processes": COUNT,
+        "sharding": one_of("ddp", "fsdp"),
     },
     "gpt2_presets": {
         "cpu.n_layer": (st.integers(12, 99), [0, -3, *ANYTHING]),

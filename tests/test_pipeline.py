@@ -10,7 +10,7 @@ from dvc.schema import COMPILED_MULTI_STAGE_SCHEMA
 
 from imports import PACKAGE, ROOT, SOURCE, closure, direct_imports
 from variance_dynamics.stages.checks import STUDY_SECTIONS
-from variance_dynamics.training.gpt2_params import Knobs
+from variance_dynamics.training.gpt2_params import EXECUTION, Knobs
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]
@@ -134,9 +134,9 @@ def test_params_declare_every_section_that_a_stage_reads(stage, tree, tmp_path, 
 
 
 def test_a_run_of_gpt2_declares_each_of_its_knobs():
-    """All but checkpoint_every, which changes no byte of the result."""
+    """All but those that change how a run is computed and not its result."""
     declared = {name for name in STAGES["gpt2_pretrain"]["params"] if name.startswith("gpt2.")}
-    assert declared == {f"gpt2.{name}" for name in Knobs.model_fields if name != "checkpoint_every"}
+    assert declared == {f"gpt2.{name}" for name in set(Knobs.model_fields) - EXECUTION}
 
 
 def test_expensive_stages_keep_dvc_s_run_cache():

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from variance_dynamics import params
 from variance_dynamics.errors import BadInput
 from variance_dynamics.stages.checks import STUDY_SECTIONS
-from variance_dynamics.training.gpt2_params import resolve
+from variance_dynamics.training.gpt2_params import EXECUTION, resolve
 
 E1, E2, E3, CORPUS = "mlp_sweep", "init_comparison", "gpt2_pretrain", "corpus"
 PRESET = "cpu"
@@ -39,7 +39,7 @@ class Part:
         """What decides the result, code aside: anything that JSON holds."""
         if self.stage == E3:
             run = resolve(self.tree, self.arguments[0])
-            return [run.model_dump(exclude={"checkpoint_every"}), self.arguments, self.tree[CORPUS]]
+            return [run.model_dump(exclude=EXECUTION), self.arguments, self.tree[CORPUS]]
         if self.stage == CORPUS:
             return [self.tree[CORPUS], self.tree["gpt2_presets"][PRESET]["n_ctx"]]
         return [self.tree["classification"], self.tree[self.stage]]

@@ -5,24 +5,38 @@ from pathlib import Path
 
 from variance_dynamics import params
 from variance_dynamics.errors import BadInput, one_line
-from variance_dynamics.training import checkpoint, pretrain_tables
+from variance_dynamics.training import checkpoint, pretrain_tables, processes
 from variance_dynamics.training.batches import open_corpus
-from variance_dynamics.training.gpt2_params import resolve
+from variance_dynamics.training.gpt2_params import Gpt2Run, resolve
 from variance_dynamics.training.pretrain import pretrain
 
 CORPUS = Path("data/corpus")
 OUT = Path("data/gpt2")
+MODULE = "variance_dynamics.stages.gpt2_pretrain"
+"""This module, whatever name it runs under."""
 
 
 @one_line
 def main() -> None:
     arm, seed = arguments(sys.argv[1:])
     run = resolve(params.read(), arm)
+    if processes.started_by_torchrun():
+        with processes.joined(run.device):
+            train(run, arm, seed)
+    elif run.processes > 1:
+        processes.launch(run.processes, run.device, MODULE, sys.argv[1:])
+    else:
+        train(run, arm, seed)
+
+
+def train(run: Gpt2Run, arm: str, seed: int) -> None:
+    """From the last checkpoint to the tables; each of several processes runs this."""
     corpus = open_corpus(CORPUS, run.vocab_size, run.n_ctx)
     training = pretrain(run, arm, seed, corpus)
     assert training is not None, "no time limit was set"
     pretrain_tables.write(OUT / f"{arm}-{seed}", arm, training)
-    checkpoint.remove(training.checkpoints)
+    if training.engine.writes:
+        checkpoint.remove(training.checkpoints)
 
 
 def arguments(given: list[str]) -> tuple[str, int]:

@@ -259,11 +259,15 @@ class Histograms:
         self.weights = [model.get_parameter(parameter.name) for parameter in parameters]
         self.records: list[tuple[int, Tensor, Tensor]] = []
 
+    def values(self, weight: Tensor) -> Tensor:
+        """What is counted of a matrix, as one row: all of it."""
+        return weight.detach().reshape(1, -1)
+
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Count the weights after `step` updates."""
         if self.schedule(step) and self.weights:
-            counted = [histogram(weight.detach().reshape(1, -1), self.bins) for weight in self.weights]
+            counted = [histogram(self.values(weight), self.bins) for weight in self.weights]
             counts, scales = zip(*counted, strict=True)
             self.records.append((step, torch.cat(counts), torch.cat(scales)))
 

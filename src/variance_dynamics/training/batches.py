@@ -56,9 +56,10 @@ class Batches:
         self.per_epoch = max(1, (len(tokens) - n_ctx) // n_ctx)
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
-    def __call__(self, step: int) -> Contexts:
-        """int64 [batch_size, n_ctx + 1] for update `step` (from 0)."""
-        numbers = range(step * self.batch_size, (step + 1) * self.batch_size)
+    def __call__(self, step: int, rows: range | None = None) -> Contexts:
+        """int64 [batch_size, n_ctx + 1] for update `step` (from 0); only its `rows` are read, if given."""
+        first = step * self.batch_size
+        numbers = [first + row for row in (range(self.batch_size) if rows is None else rows)]
         starts = [int(self._order(number // self.per_epoch)[number % self.per_epoch]) for number in numbers]
         return _contexts(self.tokens, starts, self.n_ctx)
 

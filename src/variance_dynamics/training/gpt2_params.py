@@ -14,6 +14,8 @@ Count = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 SELECTORS = ("preset", "arms", "seeds")
 """Keys of section gpt2 that choose runs and do not belong to one."""
+EXECUTION = {"checkpoint_every", "processes", "sharding"}
+"""Knobs that change how a run is computed and not its result, but for the rounding of sums."""
 
 
 class Dumps(Section):
@@ -41,6 +43,8 @@ class Knobs(Section):
     device: Literal["cpu", "cuda"]
     precision: Literal["bf16", "fp32"]
     compile: bool
+    processes: Count
+    sharding: Literal["ddp", "fsdp"]
     lr: Annotated[float, Field(gt=0)]
     min_lr_ratio: Share
     schedule: str

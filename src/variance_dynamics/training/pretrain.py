@@ -1,7 +1,6 @@
 """Pretraining of a GPT-2 with every weight matrix tracked; nothing in the step loop waits for the device."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ from variance_dynamics.tracking import schedule
 from variance_dynamics.tracking.tracker import Histograms, Tracker
 from variance_dynamics.training import checkpoint
 from variance_dynamics.training.batches import Batches, Contexts, Corpus, spread
-from variance_dynamics.training.gpt2_params import Gpt2Run
+from variance_dynamics.training.engines import engine
+from variance_dynamics.training.gpt2_params import EXECUTION, Gpt2Run
 from variance_dynamics.training.optimizers import adamw, lr_at
-from variance_dynamics.training.side_by_side import over_parts
+from variance_dynamics.training.sharding import histograms_of, like, load_optimizer, tracker_of, whole
 
 PROBE_CONTEXTS = 4
 """Validation contexts on which the residual stream is measured."""
@@ -34,25 +34,26 @@ class Pretraining:
         self.run, self.seed, self.corpus = run, seed, corpus
         self.device = _device(run.device)
         self.model = build(run, seed, self.device)
+        self.engine = engine(self.model, run)
         self.optimizer = adamw(self.model, run)
         self.batches = Batches(corpus.train, run.n_ctx, run.batch_size, seed)
         self.val = spread(corpus.val, run.n_ctx, run.val_batches * run.batch_size)
         self.probes = spread(corpus.val, run.n_ctx, PROBE_CONTEXTS)
-        self.loss = _loss_function(self.model, run)
-        self.map = over_parts(run.batch_size // run.micro_batch_size, run.device, run.compile)
-        dumps = schedule.at(dump_steps(run))
-        matrices = self.model.matrices()
-        self.tracker = Tracker(self.model, matrices, dumps, self.optimizer, run.dumps.windows)
-        shown = [p for p in matrices if p.role in QKV and p.layer == run.dumps.histogram_layer]
-        counted = schedule.at(histogram_steps(run))
-        self.histograms = Histograms(self.model, shown, counted, run.dumps.histogram_bins)
-        self.dumped = dumps
+        self.dumped = schedule.at(dump_steps(run))
+        self.tracker, self.histograms = self._trackers()
         self.curves = {name: torch.full((run.steps,), torch.nan, device=self.device) for name in CURVES}
         self.val_losses: dict[int, Tensor] = {}
         self.moments: dict[int, Tensor] = {}
         self.step = self.resumed_at = 0
-        facts = (run.model_dump(exclude={"checkpoint_every"}), seed, corpus.fingerprint)
+        facts = (run.model_dump(exclude=EXECUTION), seed, corpus.fingerprint)
         self.checkpoints = checkpoint.folder(checkpoint.key(facts))
+
+    def _trackers(self) -> tuple[Tracker, Histograms]:
+        run, matrices = self.run, self.model.matrices()
+        shown = [p for p in matrices if p.role in QKV and p.layer == run.dumps.histogram_layer]
+        counted = schedule.at(histogram_steps(run))
+        return (tracker_of(self.model)(self.model, matrices, self.dumped, self.optimizer, run.dumps.windows),
+                histograms_of(self.model)(self.model, shown, counted, run.dumps.histogram_bins))
 
     def start(self) -> None:
         """Measure the initial state."""
@@ -63,39 +64,29 @@ class Pretraining:
         lr = lr_at(self.step, self.run)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.curves["train_loss"][self.step] = self._gradients()
-        self.tracker.before_step(self.step + 1)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.grad_clip, foreach=True)
+        count = self.run.batch_size // self.run.micro_batch_size
+        self.curves["train_loss"][self.step] = self.engine.gradients(self._micro_batch, count)
+        if self.engine.measures:
+            self.tracker.before_step(self.step + 1)
+        weights = self.model.parameters()
+        norm = whole(torch.nn.utils.clip_grad_norm_(weights, self.run.grad_clip, foreach=True))
         self.curves["clip"][self.step] = (self.run.grad_clip / (norm + 1e-6)).clamp(max=1)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._measure()
 
-    def _gradients(self) -> Tensor:
-        """Set the gradients of one batch, a mean over its micro batches; gives the loss before the update."""
-        parts = self.batches(self.step).reshape(-1, self.run.micro_batch_size, self.run.n_ctx + 1)
-        weights = list(self.model.parameters())
-
-        def part(contexts: Contexts) -> tuple[Tensor, tuple[Tensor, ...]]:
-            loss = self.loss(*self._on_device(contexts)) / len(parts)
-            return loss.detach(), torch.autograd.grad(loss, weights)
-
-        results = self.map(part, parts)
-        total: Tensor
-        total, sums = next(results)
-        for loss, gradients in results:
-            total += loss
-            sums = [a + b for a, b in zip(sums, gradients, strict=True)]
-        for weight, gradient in zip(weights, sums, strict=True):
-            weight.grad = gradient
-        return total
+    def _micro_batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """Of the batch of the next update; a process reads from disk only what it asks for."""
+        size = self.run.micro_batch_size
+        return self._on_device(self.batches(self.step, range(index * size, (index + 1) * size)))
 
     def _measure(self) -> None:
-        self.tracker.after_step(self.step)
-        self.histograms.after_step(self.step)
-        if self.dumped(self.step):
-            self.moments[self.step] = self._second_moments()
+        if self.engine.measures:
+            self.tracker.after_step(self.step)
+            self.histograms.after_step(self.step)
+            if self.dumped(self.step):
+                self.moments[self.step] = self._second_moments()
         if self.step % self.run.val_every == 0 or self.step == self.run.steps:
             self.val_losses[self.step] = self._val_loss()
 
@@ -103,12 +94,7 @@ class Pretraining:
         """Mean over the validation contexts, in micro batches of one shape."""
         size = min(self.run.micro_batch_size, len(self.val))
         parts = self.val[: len(self.val) // size * size].reshape(-1, size, self.run.n_ctx + 1)
-        return torch.stack(list(self.map(self._loss_alone, parts))).mean()
-
-    @torch.no_grad()
-    def _loss_alone(self, contexts: Contexts) -> Tensor:
-        loss: Tensor = self.loss(*self._on_device(contexts))
-        return loss
+        return self.engine.mean_loss(lambda index: self._on_device(parts[index]), len(parts))
 
     @torch.no_grad()
     def _second_moments(self) -> Tensor:
@@ -123,18 +109,28 @@ class Pretraining:
         return rows[:, :-1], rows[:, 1:]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs to end with the same bytes."""
-        parts = {name: getattr(self, name).state_dict() for name in STATEFUL}
+        """Everything that a resumed run needs to end with the same bytes, with any number of processes."""
+        parts = {name: whole(getattr(self, name).state_dict()) for name in STATEFUL}
         kept = {name: getattr(self, name) for name in ("curves", "val_losses", "moments", "step")}
         return parts | kept
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        for name in STATEFUL:
+        now = self.model.state_dict()
+        self.model.load_state_dict({name: like(value, now[name]) for name, value in state["model"].items()})
+        load_optimizer(self.optimizer, state["optimizer"])
+        for name in ("tracker", "histograms"):
             getattr(self, name).load_state_dict(state[name])
         for name in ("curves", "val_losses", "moments"):
             setattr(self, name, {key: value.to(self.device) for key, value in state[name].items()})
         self.step = self.resumed_at = state["step"]
+
+    def save(self) -> None:
+        """Leave a checkpoint; every process that holds a part of the state takes part."""
+        if self.engine.measures:
+            state = self.state_dict()
+            if self.engine.writes:
+                checkpoint.save(self.checkpoints, self.step, state)
 
 
 def pretrain(
@@ -148,8 +144,11 @@ def pretrain(
         training.start()
     else:
         training.load_state_dict(saved)
+    if training.engine.agreed(training.step) != training.step:
+        raise BadInput(f"{training.checkpoints}: this process finds step {training.step}, the first another: "
+                       "expected a folder that all processes share")
     with progress(total=run.steps, initial=training.step, desc=f"{arm}-{seed}", unit="tok",
-                  unit_scale=run.batch_size * run.n_ctx) as bar:
+                  unit_scale=run.batch_size * run.n_ctx, disable=not training.engine.writes) as bar:
         finished = _advance(training, deadline, bar)
     return training if finished else None
 
@@ -164,9 +163,9 @@ def _advance(training: Pretraining, deadline: float | None, bar: Any) -> bool:
             if shown is not None:
                 bar.set_postfix(step=training.step, loss=f"{shown.item():.3f}", refresh=False)
             shown = training.curves["train_loss"][training.step - 1].to("cpu", non_blocking=True)
-        late = deadline is not None and time.monotonic() > deadline
+        late = deadline is not None and bool(training.engine.agreed(time.monotonic() > deadline))
         if late or training.step % training.run.checkpoint_every == 0:
-            checkpoint.save(training.checkpoints, training.step, training.state_dict())
+            training.save()
         if late:
             return training.step == training.run.steps
     return True
@@ -180,21 +179,6 @@ def build(run: Gpt2Run, seed: int, device: torch.device) -> GPT2:
     model = model.to_empty(device=device)
     initialize(model, model.matrices(), run.scheme, run.std, seed)
     return model
-
-
-def _loss_function(model: GPT2, run: Gpt2Run) -> Callable[[Tensor, Tensor], Tensor]:
-    """Mean cross-entropy of (tokens, targets) in the run's precision, compiled if it says so."""
-    device, bf16 = run.device, run.precision == "bf16"
-
-    def loss(tokens: Tensor, targets: Tensor) -> Tensor:
-        # without its cache, which threads would share; no weight is read twice by one forward pass
-        with torch.autocast(device, torch.bfloat16, enabled=bf16, cache_enabled=False):
-            return model.loss(tokens, targets)
-
-    if not run.compile:
-        return loss
-    torch.compiler.reset()  # a process that trains several models would reach the limit of recompilations
-    return torch.compile(loss, dynamic=False, fullgraph=True)
 
 
 def _precision(run: Gpt2Run) -> torch.autocast:

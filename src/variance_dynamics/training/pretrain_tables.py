@@ -6,20 +6,29 @@ from typing import Any
 
 import pandas as pd
 from safetensors.torch import save_file
+from torch import Tensor
 
 from variance_dynamics import rows
+from variance_dynamics.training.gpt2_params import EXECUTION
 from variance_dynamics.training.optimizers import lr_at
 from variance_dynamics.training.pretrain import Pretraining
+from variance_dynamics.training.sharding import whole
 
 
 def write(folder: Path, arm: str, training: Pretraining) -> None:
-    """Write weights, losses, activations and histograms (Parquet), model.safetensors and run.json."""
+    """Write weights, losses, activations and histograms (Parquet), model.safetensors and run.json.
+
+    Of several processes the first writes; where they share the weights, each must call this.
+    """
+    final = whole(training.model.state_dict())
+    if not training.engine.writes:
+        return
     tables = {"weights": training.tracker.frame(), "losses": losses(training),
               "activations": activations(training), "histograms": training.histograms.frame()}
     for name, table in tables.items():
         labelled = table.assign(arm=arm, seed=training.seed)
         rows.write(folder / f"{name}.parquet", labelled[["arm", "seed", *table.columns]])
-    save_weights(folder / "model.safetensors", training)
+    save_weights(folder / "model.safetensors", final)
     told = json.dumps(described(arm, training), indent=2) + "\n"
     partial = folder / "run.json.partial"
     partial.write_text(told, encoding="utf-8")
@@ -47,16 +56,16 @@ def activations(training: Pretraining) -> pd.DataFrame:
 def described(arm: str, training: Pretraining) -> dict[str, Any]:
     """Every knob that decides the result, and the run's size."""
     run = training.run
-    return {"arm": arm, "seed": training.seed, **run.model_dump(exclude={"checkpoint_every"}),
+    return {"arm": arm, "seed": training.seed, **run.model_dump(exclude=EXECUTION),
             "parameters": sum(p.numel() for p in training.model.parameters()),
             "tokens_seen": run.steps * run.batch_size * run.n_ctx,
             "corpus_tokens": len(training.corpus.train),
             "corpus_manifest_sha256": training.corpus.fingerprint}
 
 
-def save_weights(path: Path, training: Pretraining) -> None:
+def save_weights(path: Path, state: dict[str, Tensor]) -> None:
     """The final weights, under the model's own names; the tied head is the token embedding."""
     partial = path.with_name(path.name + ".partial")
-    weights = {name: value.cpu().contiguous() for name, value in training.model.state_dict().items()}
+    weights = {name: value.cpu().contiguous() for name, value in state.items()}
     save_file(weights, partial)
     partial.replace(path)

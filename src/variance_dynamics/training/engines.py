@@ -1,0 +1,190 @@
+"""How a batch's gradients are made: by one process, or by several with PyTorch's DDP or FSDP2.
+
+An engine reads micro batch `index` of `count` by `read(index)`, which gives (tokens, targets) on its device.
+Whatever the number of processes, the batch and the mean over it are the same, to the rounding of sums.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.nn.parallel import DistributedDataParallel
+
+from variance_dynamics.models.gpt2 import GPT2
+from variance_dynamics.training.gpt2_params import Gpt2Run
+from variance_dynamics.training.side_by_side import cores, over_parts
+
+Read = Callable[[int], tuple[Tensor, Tensor]]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Engine(Protocol):
+    """What training asks of one process or of many."""
+
+    measures: bool
+    """Whether this process measures the weights: all must where each holds a part of every matrix."""
+    writes: bool
+    """Whether this process keeps checkpoints, tables and the progress bar."""
+
+    def gradients(self, read: Read, count: int) -> Tensor:
+        """Set every weight's gradient, of the mean over `count` micro batches; gives that mean, a scalar."""
+
+    def mean_loss(self, read: Read, count: int) -> Tensor:
+        """The mean loss over `count` micro batches, without gradients."""
+
+    def agreed(self, choice: float) -> float:
+        """The first process's `choice`, in every process."""
+
+
+class Alone:
+    """One process: micro batches side by side on a CPU's cores, one after another on a GPU."""
+
+    measures = writes = True
+
+    def __init__(self, model: GPT2, run: Gpt2Run) -> None:
+        self.weights = list(model.parameters())
+        self.loss = loss_function(model.loss, run)
+        self.map = over_parts(run.batch_size // run.micro_batch_size, run.device, run.compile)
+
+    def gradients(self, read: Read, count: int) -> Tensor:
+        """See Engine. On a CPU the sums do not depend on how many cores there are."""
+
+        def part(index: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+            loss = self.loss(*read(index)) / count
+            return loss.detach(), torch.autograd.grad(loss, self.weights)
+
+        results = self.map(part, range(count))
+        total: Tensor
+        total, sums = next(results)
+        for loss, gradients in results:
+            total += loss
+            sums = [a + b for a, b in zip(sums, gradients, strict=True)]
+        for weight, gradient in zip(self.weights, sums, strict=True):
+            weight.grad = gradient
+        return total
+
+    def mean_loss(self, read: Read, count: int) -> Tensor:
+        """See Engine."""
+
+        @torch.no_grad()
+        def part(index: int) -> Tensor:
+            return self.loss(*read(index))
+
+        return torch.stack(list(self.map(part, range(count)))).mean()
+
+    def agreed(self, choice: float) -> float:
+        """Nobody else is asked."""
+        return choice
+
+
+class _Loss(nn.Module):
+    """The loss as a module's forward, which is what DDP wraps."""
+
+    def __init__(self, model: GPT2, run: Gpt2Run) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss_function(model.loss, run)
+
+    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        return self.loss(tokens, targets)
+
+
+class Across:
+    """This process's share of a batch, one of `dist.get_world_size()`; the process group is there already.
+
+    Process r of n takes micro batches r, r + n, ... Where they do not come out even, the last round repeats
+    one with weight 0, since every process must take part in every collective.
+    """
+
+    def __init__(self, model: GPT2, run: Gpt2Run) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.writes, self.sharded = self.rank == 0, run.sharding == "fsdp"
+        self.measures = self.writes or self.sharded
+        self.device = next(model.parameters()).device
+        if run.device == "cpu":
+            torch.set_num_threads(cores())  # the launcher has set OMP_NUM_THREADS to this process's share
+        if self.sharded:
+            self.wrapped: Any = shard(model, run.compile)
+            self.loss: Loss = in_precision(model.loss, run)
+        else:
+            self.loss = self.wrapped = DistributedDataParallel(_Loss(model, run))
+
+    def gradients(self, read: Read, count: int) -> Tensor:
+        """See Engine: gradients are averaged over processes, hence the factor of their number."""
+        total = torch.zeros((), device=self.device)
+        rounds = -(-count // self.size)
+        for turn in range(rounds):
+            index, weight = self._share(turn, count)
+            self._reduce_now(turn == rounds - 1)
+            loss = self.loss(*read(index)) * weight
+            torch.autograd.backward(loss * self.size)
+            total += loss.detach()
+        dist.all_reduce(total)
+        return total
+
+    @torch.no_grad()
+    def mean_loss(self, read: Read, count: int) -> Tensor:
+        """See Engine."""
+        total = torch.zeros((), device=self.device)
+        for turn in range(-(-count // self.size)):
+            index, weight = self._share(turn, count)
+            total += self.loss(*read(index)) * weight
+        dist.all_reduce(total)
+        return total
+
+    def _share(self, turn: int, count: int) -> tuple[int, float]:
+        index = self.rank + turn * self.size
+        return (index, 1 / count) if index < count else (count - 1, 0.0)
+
+    def _reduce_now(self, now: bool) -> None:
+        """Gradients travel once a batch: after the last of this process's micro batches."""
+        if self.sharded:
+            self.wrapped.set_requires_gradient_sync(now)
+        else:
+            self.wrapped.require_backward_grad_sync = now
+
+    def agreed(self, choice: float) -> float:
+        """See Engine."""
+        told = torch.tensor(choice, dtype=torch.float64, device=self.device)
+        dist.broadcast(told, src=0)
+        return told.item()
+
+
+def loss_function(loss: Loss, run: Gpt2Run) -> Loss:
+    """`loss` of (tokens, targets) in the run's precision, compiled if it says so."""
+    inner = in_precision(loss, run)
+    if not run.compile:
+        return inner
+    torch.compiler.reset()  # a process that trains several models would reach the limit of recompilations
+    return torch.compile(inner, dynamic=False, fullgraph=True)
+
+
+def in_precision(loss: Loss, run: Gpt2Run) -> Loss:
+    """`loss` under the run's autocast."""
+
+    def inner(tokens: Tensor, targets: Tensor) -> Tensor:
+        # without its cache, which threads would share; no weight is read twice by one forward pass
+        with torch.autocast(run.device, torch.bfloat16, enabled=run.precision == "bf16", cache_enabled=False):
+            return loss(tokens, targets)
+
+    return inner
+
+
+def shard(model: GPT2, compiled: bool) -> FSDPModule:
+    """Every parameter as a DTensor over all processes (FSDP2), gathered a block at a time."""
+    for block in model.h:
+        if compiled:
+            block.compile(dynamic=False)
+        fully_shard(block)
+    sharded = fully_shard(model)
+    for method in ("loss", "second_moments"):
+        register_fsdp_forward_method(model, method)
+    return sharded
+
+
+def engine(model: GPT2, run: Gpt2Run) -> Engine:
+    """One process's engine, or that of one of several where a process group is there."""
+    return Across(model, run) if dist.is_initialized() else Alone(model, run)

@@ -1,0 +1,104 @@
+"""State that is spread over processes (FSDP2's DTensors), whole for a checkpoint and cut again afterwards."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from variance_dynamics.tracking.pieces import Piece
+from variance_dynamics.tracking.sharded import LocalGroup, sharded
+from variance_dynamics.tracking.tracker import Group, Histograms, Tracker
+
+
+def whole(value: Any) -> Any:
+    """`value` (a tensor, or a dict or list of them) with every sharded tensor gathered, in all processes."""
+    if isinstance(value, dict):
+        return {key: whole(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [whole(each) for each in value]
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def like(value: Tensor, example: Tensor) -> Tensor:
+    """A whole tensor, cut as `example` is; nothing travels, since every process holds all of it."""
+    if not isinstance(example, DTensor) or value.shape != example.shape:
+        return value
+    return distribute_tensor(value.to(example.device), example.device_mesh, example.placements,
+                             src_data_rank=None)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """`optimizer.load_state_dict` of a whole state: every tensor is cut like its parameter."""
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    cut = {number: {name: like(value, weight) for name, value in state["state"][number].items()}
+           for number, weight in zip(numbers, weights, strict=True) if number in state["state"]}
+    optimizer.load_state_dict({**state, "state": cut})
+
+
+class ShardedTracker(Tracker):
+    """Each process measures its own rows of every matrix; all take part and end with the same table."""
+
+    def _grouped(self, model: nn.Module, pieces: list[Piece]) -> list[Group]:
+        return sharded(super()._grouped(model, pieces))
+
+    def state_dict(self) -> dict[str, Any]:
+        """As of one process: anchors are whole."""
+        state = super().state_dict()
+        weights = self._weights()
+        anchors = {name: {place: _gathered(row, weights[place]) for place, row in kept.items()}
+                   for name, kept in state["anchors"].items()}
+        return state | {"anchors": anchors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over this process's rows of what `state_dict` gave, with any number of processes."""
+        weights = self._weights()
+        anchors = {name: {place: _cut(row, weights[place]) for place, row in kept.items()}
+                   for name, kept in state["anchors"].items()}
+        super().load_state_dict(state | {"anchors": anchors})
+
+    def _weights(self) -> dict[int, Tensor | None]:
+        """Of each place, the weight whose rows are spread over processes; None where they are not."""
+        return {place: weight if isinstance(group, LocalGroup) else None
+                for group in self.groups for place, weight in zip(group.places, group.weights, strict=True)}
+
+
+def _gathered(row: Tensor, weight: Tensor | None) -> Tensor:
+    if not isinstance(weight, DTensor):
+        return row
+    local = row.view(weight.to_local().shape)
+    spread = DTensor.from_local(local, weight.device_mesh, weight.placements, run_check=False,
+                                shape=weight.shape, stride=weight.stride())
+    return spread.full_tensor().flatten()
+
+
+def _cut(row: Tensor, weight: Tensor | None) -> Tensor:
+    if not isinstance(weight, DTensor):
+        return row
+    cut = like(row.view(weight.shape), weight)
+    assert isinstance(cut, DTensor)
+    return cut.to_local().flatten()
+
+
+class ShardedHistograms(Histograms):
+    """Histograms of matrices that are put together for it; all processes take part."""
+
+    def values(self, weight: Tensor) -> Tensor:
+        """The whole matrix."""
+        return super().values(whole(weight))
+
+
+def tracker_of(model: nn.Module) -> type[Tracker]:
+    """The tracker for a model whose parameters may be sharded."""
+    return ShardedTracker if is_sharded(model) else Tracker
+
+
+def histograms_of(model: nn.Module) -> type[Histograms]:
+    """The histograms for a model whose parameters may be sharded."""
+    return ShardedHistograms if is_sharded(model) else Histograms
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether any parameter lies on several processes."""
+    return any(isinstance(weight, DTensor) for weight in model.parameters())
