@@ -70,3 +70,8 @@ def test_the_readme_holds_today_s_results(bench):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert bench.START in readme, "the README has no place for the table: <!-- bench --><!-- /bench -->"
     assert bench.in_readme(readme, bench.earlier()) == readme, "the README's table is old: make bench"
+
+
+def test_every_bench_is_there(bench):
+    assert [name for name in bench.BENCHES if not (ROOT / "benchmarks" / f"{name}.py").exists()] == []
+    assert "benchmarks/run.py" in (ROOT / "Makefile").read_text(encoding="utf-8")
