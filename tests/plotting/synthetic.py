@@ -281,7 +281,7 @@ def e3_mechanism(arms, n):
 
 
 def e3_causes(arms, n):
-    names = ("size_share", "memory_share", "c2_with_grad_kurtosis", "R_with_D")
+    names = ("size_share", "memory_share", "c2_with_grad_kurtosis", "R_with_a_new_cause")
     rows = [(arm, cause, value, value - 0.1, value + 0.1, n)
             for arm in arms for cause, value in zip(names, (0.4, 0.6, -0.3, 0.8), strict=True)]
     return table(rows, "arm cause value lo hi n")

@@ -12,10 +12,9 @@ import vl_convert
 
 from plotting import synthetic
 from plotting.test_templates import walk
-from variance_dynamics.plotting import report, report_page
+from variance_dynamics.plotting import report, report_page, report_tables
 from variance_dynamics.plotting.javascript import compressed, data_element
 from variance_dynamics.plotting.report_charts import CHARTS
-from variance_dynamics.plotting.report_tables import number
 
 EVIL = '</script><script>alert("x")</script>'
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -76,6 +75,16 @@ def test_it_tells_claims_recipes_params_and_versions(path):
     assert "torch " in text
 
 
+def test_tables_tell_numbers_with_their_intervals(tables):
+    law = report_tables.tables_of(tables, "e1", SETTINGS)
+    assert law.count("<tr>") == 1 + len(tables["e1_depth_law"])
+    assert "<td class=number>−1.2 [−1.3, −1.1]</td><td class=number>−1</td>" in law
+    final = report_tables.tables_of(tables, "e3", SETTINGS)
+    assert "<td>attention out</td><td class=number>0.02 [0.018, 0.022]</td>" in final
+    assert report_tables.tables_of(tables, "e2", SETTINGS) == ""
+    assert EVIL not in law + final
+
+
 def test_the_same_tables_give_the_same_bytes(path, tables, tmp_path):
     again = tmp_path / "report.html"
     report.write(again, tables, detail([EVIL]), {"gpt2": {"lr": 0.125, "arms": [EVIL]}}, SETTINGS)
@@ -126,7 +135,7 @@ def test_data_elements_hold_no_markup():
 @pytest.mark.parametrize(("value", "text"), [(0.12345, "0.123"), (-1.5, "−1.5"), (16666.7, "16,700"),
                                              (1e-7, "1e−07"), (np.nan, "–"), (None, "–")])
 def test_numbers_have_three_digits(value, text):
-    assert number(value) == text
+    assert report_tables.number(value) == text
 
 
 def opened(path, tmp_path, width):

@@ -56,7 +56,9 @@ def overlap(tables: Tables, settings: Settings) -> Figures:
 def _by_width(axes: Axes, cell: pd.DataFrame, measure: str, colours: dict[Any, Any]) -> None:
     axes.set_xscale("log")
     axes.set_ylim(-0.04, 1.04)
-    axes.set_xticks(widths := sorted(cell.width.unique()), [str(width) for width in widths], minor=False)
+    widths = sorted(cell.width.unique())
+    axes.set_xlim(widths[0] / 1.3, widths[-1] * 1.3)
+    axes.set_xticks(widths, [str(width) for width in widths])
     axes.xaxis.minorticks_off()
     for depth, points in cell.groupby("depth"):
         points = points.sort_values("width")

@@ -47,7 +47,9 @@ CAUSES = {
     "size_share": "share of var ln D from c²", "memory_share": "share of var ln D from memory",
     "c2_with_grad_kurtosis": "c² with kurtosis of gradient", "c2_with_epsilon_share": "c² with share below ε",
     "memory_with_grad_norm": "memory with gradient norm", "D_with_layer": "D with layer",
-    "R_with_D": "R with D", "R_with_persistence": "R with persistence", "R_with_along": "R with along",
+    "D_with_grad_drift": "D with drift of gradient norm", "R_with_D": "R with D",
+    "R_with_persistence": "R with persistence", "R_with_along": "R with along",
+    "R_with_grad_drift": "R with drift of gradient norm",
 }
 
 
@@ -167,7 +169,7 @@ def causes(tables: Tables, settings: Settings) -> Figures:
     """Over the matrices of a run, what goes with the update size D and with R: a dot for each arm."""
     rows = tables["e3_causes"]
     arms = categorical({}, rows.arm.unique())
-    names = [name for name in CAUSES if name in set(rows.cause)]
+    names = sorted(rows.cause.unique(), key=lambda name: [*CAUSES, name].index(name))
     figure, panels = new_figure(1, 1, 1.3 + (0.14 + 0.06 * len(arms)) * len(names))
     axes = panels[0, 0]
     for index, (arm, colour) in enumerate(arms.items()):
@@ -177,7 +179,7 @@ def causes(tables: Tables, settings: Settings) -> Figures:
         axes.plot(dots.value, y, "o", color=colour, markersize=3.5)
     axes.axvline(0, color="#8C8C8C", linewidth=0.6)
     axes.set_xlim(-1.05, 1.05)
-    axes.set_yticks(range(len(names)), [CAUSES[name] for name in names])
+    axes.set_yticks(range(len(names)), [CAUSES.get(name, word(name)) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel("share, or rank correlation over the matrices of the blocks")
     figure.suptitle("GPT-2: what goes with the size of the updates (exploratory)")

@@ -64,8 +64,13 @@ def shallow(settings: Settings, without_first: bool) -> str:
     return f"layers {1 + without_first}–{most} against the last {most}"
 
 
+def last_steps(settings: Settings) -> str:
+    """The part of a run that counts as its end, in words."""
+    return f"the last {settings.analyze.e3.last_share:.0%} of the steps"
+
+
 def states(tables: Tables, settings: Settings) -> Figures:
-    """What each matrix does at the end: layers across, matrices down, by arm."""
+    """What each matrix does in the last steps: layers across, matrices down, by arm."""
     rows = tables["e3_state"]
     rows = rows[rows.role.isin(BLOCK)]
     arms, layers = list(rows.arm.unique()), sorted(rows.layer.unique())
@@ -84,7 +89,7 @@ def states(tables: Tables, settings: Settings) -> Figures:
         axes.set_yticks(range(len(BLOCK)), [word(role) for role in BLOCK])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    figure.suptitle("GPT-2: what each matrix does at the end of training")
+    figure.suptitle(f"GPT-2: what each matrix does in {last_steps(settings)}")
     legend(figure, [Patch(facecolor=colour, label=name) for name, colour in STATES.items()
                     if name in set(rows.state)], 5)
     yield "e3_state", figure
@@ -137,7 +142,7 @@ def bands(tables: Tables, settings: Settings) -> Figures:
     """How narrow the std of each role's layers ends, by arm: what still moves, and the spread over layers."""
     rows, rules = tables["e3_bands"], settings.analyze.e3
     arms, limits = list(rows.arm.unique()), {"slope": rules.narrow_slope, "spread": rules.narrow_spread}
-    titles = {"slope": "motion at the end, |d ln std / d ln step|",
+    titles = {"slope": f"|d ln std / d ln step|,\n{last_steps(settings)}",
               "spread": "SD over layers of ln(std / initial std),\nby the size of its mean"}
     roles = categorical(ROLES, [role for role in BLOCK if role in set(rows.role)])
     figure, panels = new_figure(1, 2, 1.4 + 0.42 * len(arms), sharey=True)

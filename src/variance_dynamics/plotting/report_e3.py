@@ -142,7 +142,7 @@ def mechanism(rows: pd.DataFrame, settings: Settings) -> Chart:
 
 def causes(rows: pd.DataFrame, settings: Settings) -> Chart:
     """E3: what goes with D and R over the matrices of a run."""
-    rows = rows.assign(cause=rows.cause.map(CAUSES))
+    rows = rows.assign(cause=[CAUSES.get(name, name) for name in rows.cause])
     colour = named_colour("arm", "arm", categorical({}, rows.arm.unique()))
     hover = tooltip(rows, {"cause": "of", "arm": "arm", "value": "mean", **INTERVAL})
     x = quantity("value", "share, or rank correlation", zero=True)

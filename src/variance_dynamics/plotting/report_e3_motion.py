@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from variance_dynamics.plotting.e3_motion import STATES, WAYS, shallow
+from variance_dynamics.plotting.e3_motion import STATES, WAYS, last_steps, shallow
 from variance_dynamics.plotting.params import Settings
 from variance_dynamics.plotting.plot_rows import thinned
 from variance_dynamics.plotting.report_e3 import role_colour
@@ -64,7 +64,7 @@ def states(rows: pd.DataFrame, settings: Settings) -> Chart:
                           "y": category("role", sort=[word(role) for role in BLOCK]),
                           "color": named_colour("state", "state", STATES), "tooltip": hover}}
     spec = asking(rows, lists, legend=False) | {"height": 180, "layer": [tiles]}
-    caption = ("At the end of training. Drifting: it moves. Frozen: neither decay nor noise would "
+    caption = (f"In {last_steps(settings)}. Drifting: it moves. Frozen: neither decay nor noise would "
                "move it at this lr. Equilibrium: updates balance decay. Quiet: they put in less than noise.")
     keep = [*lists, "role", "layer", "state", "slope", "decay", "noise", "n"]
     return Chart("states", "Frozen, in equilibrium, or drifting", caption, told(rows[keep]), spec)
@@ -121,9 +121,9 @@ def bands(rows: pd.DataFrame, settings: Settings) -> Chart:
                                    yOffset=category("role", sort=order))]
     spec = asking(long, SOURCE) | panels("show", layers)
     spec["spec"]["height"] = {"step": 9}
-    caption = ("Motion: |d ln std / d ln step|. Spread: SD over layers of ln(std / initial std) by the size "
-               "of its mean. Both in units of the claim's limit: narrow is left of 1. "
-               f"{interval_label(rows.n, settings, 'Bar')}.")
+    caption = (f"Motion: |d ln std / d ln step| in {last_steps(settings)}. Spread: SD over layers of "
+               "ln(std / initial std) by the size of its mean. Both in units of the claim's limit: narrow is "
+               f"left of 1. {interval_label(rows.n, settings, 'Bar')}.")
     keep = ["source", "show", "arm", "role", "value", "lo", "hi", "n", "raw", "width", "growth"]
     title = "Does the std settle into narrow bands?"
     return Chart("bands", title, caption, told(long[keep]), spec, columns=2)

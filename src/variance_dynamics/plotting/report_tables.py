@@ -16,6 +16,11 @@ TABLES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {  # title, colu
         "Exponent of the band's width in ln std over depth; theory's depth scale suggests −1",
         {"source": "run", "dataset": "data", "optimizer": "optimizer", "width": "width"},
         {"exponent": "exponent", "predicted": "predicted", "n": "seeds"}),
+    "e3_earlier": (
+        "What short runs of one seed had shown of R at the end (between the two ends), tested with seeds",
+        {"source": "run", "arm": "arm", "role": "matrix", "layers": "layers", "found": "found"},
+        {"earlier_lo": "lower end", "earlier_hi": "upper end", "R": "R", "D": "D", "c2": "c²",
+         "memory": "memory", "persistence": "persistence", "along": "along", "n": "seeds"}),
     "e3_final": (
         "At the last step, mean over layers: std as measured and by the null law, R, D and R / D",
         {"source": "run", "arm": "arm", "role": "matrix"},
