@@ -37,7 +37,7 @@ details { margin: .5rem 0; } summary { cursor: pointer; }
   .cards > tbody > tr > td { display: block; padding: .1rem 0; text-align: left; white-space: normal; }
   .cards > tbody > tr > td[data-label]::before { content: attr(data-label) ": "; color: var(--quiet); } }
 @page { margin: 14mm; }
-@media print { nav, .vega-embed details { display: none !important; }
+@media print { nav, .vega-embed details, #vg-tooltip-element { display: none !important; }
   .wide { overflow: visible; } a { color: inherit; }
   figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } pre { background: none; padding: 0; }
   main, header { max-width: none; padding: 0; } body { font-size: 11pt; } }
