@@ -56,6 +56,7 @@ class Working:
         tries = [*(_read(self.folder / "spent.json") or {"seconds": []})["seconds"], 0.0]
         facts = {"fingerprint": self.fingerprint, **machine.commit(self.root),
                  "machine": machine.described()}
+        _write(self.folder / "spent.json", {"seconds": tries})
         started = time.monotonic()
         for stage, *arguments in self.part.stages:
             command = [sys.executable, "-m", f"variance_dynamics.stages.{stage}", *arguments]
