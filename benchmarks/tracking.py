@@ -1,0 +1,137 @@
+"""What tracking adds to a training step: ours, and histograms of every parameter as experiment trackers take.
+
+All watch one run of preset cpu in turn, through the calls that `Pretraining.advance` makes: what those calls
+take is divided by what the rest of the same steps took. Weights are std, mean, rms, absmax and kurtosis of
+the 74 matrices; everything adds the gradients' norm and kurtosis, the update's rms, epsilon's share and the
+displacements from the start and over windows. The peer counts 64 bins of each of the 197 parameters, and
+for everything of each gradient, and fetches the counts.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from gpt2_step import as_run
+from measure import Row, spread
+from torch import Tensor, nn
+
+from variance_dynamics.tracking.tracker import KINDS, Tracker
+from variance_dynamics.training.batches import Corpus
+from variance_dynamics.training.pretrain import Pretraining
+
+OURS, PEER = "ours", "histograms of every parameter"
+CONTENTS = {"weights": ("weights",), "everything": KINDS}
+RATES = {"every step": 1, "one step in ten": 10}
+SCHEDULES: dict[int, Callable[[int], bool]] = {1: lambda step: True, 10: lambda step: step % 10 == 0}
+BINS = 64
+
+
+class Histograms:
+    """Histograms of what a step leaves: the parameters, and on request their gradients before the update."""
+
+    def __init__(self, model: nn.Module, gradients: bool, schedule: Callable[[int], bool]) -> None:
+        self.parameters, self.gradients, self.schedule = list(model.parameters()), gradients, schedule
+        self.kept: list[Any] = []
+
+    def before_step(self, step: int) -> None:
+        if self.gradients and self.schedule(step):
+            self.kept = counted(parameter.grad for parameter in self.parameters)
+
+    def after_step(self, step: int) -> None:
+        if self.schedule(step):
+            self.kept = counted(parameter.detach() for parameter in self.parameters)
+
+
+def counted(tensors: Iterable[Tensor | None]) -> list[Any]:
+    """Lowest and highest value, and counts between them, of each tensor."""
+    found = []
+    for tensor in tensors:
+        assert tensor is not None
+        values = tensor.flatten()
+        low, high = values.min().item(), values.max().item()
+        found.append((low, high, torch.histc(values, BINS, low, high).tolist()))
+    return found
+
+
+class Clock:
+    """Stands where the run's tracker stands, and sums up what its calls take."""
+
+    def __init__(self) -> None:
+        self.watcher: Any = None
+        self.seconds = 0.0
+
+    def before_step(self, step: int) -> None:
+        self._timed(lambda: self.watcher.before_step(step))
+
+    def after_step(self, step: int) -> None:
+        self._timed(lambda: self.watcher.after_step(step))
+
+    def _timed(self, call: Callable[[], None]) -> None:
+        if self.watcher is not None:
+            started = time.perf_counter()
+            call()
+            self.seconds += time.perf_counter() - started
+
+
+Case = tuple[str, str, str]
+"""Content, rate and who."""
+
+
+class Setting:
+    """One run, and everyone who may watch it."""
+
+    def __init__(self, **changes: Any) -> None:
+        run = as_run(**changes)
+        drawn = np.random.default_rng(0).integers(0, run.vocab_size, 500_000).astype(np.uint16)
+        self.training = Pretraining(run, 0, Corpus(drawn, drawn[: 80 * run.n_ctx], run.vocab_size, ""))
+        self.clock = self.training.tracker = Clock()  # type: ignore[assignment]
+        self.watchers: dict[Case, Any] = {}
+        for content, kinds in CONTENTS.items():
+            for rate, every in RATES.items():
+                self.watchers[content, rate, OURS] = self._tracker(kinds, SCHEDULES[every])
+                self.watchers[content, rate, PEER] = Histograms(self.training.model, content != "weights",
+                                                                SCHEDULES[every])
+        for case in self.watchers:
+            self.share(case, 2)
+
+    def _tracker(self, kinds: Iterable[str], schedule: Callable[[int], bool]) -> Tracker:
+        """As the run itself makes it."""
+        training = self.training
+        return Tracker(training.model, training.model.matrices(), schedule, training.optimizer,
+                       training.run.dumps.windows, tuple(kinds))
+
+    def share(self, case: Case, steps: int) -> float:
+        """Percent that watching adds to so many steps."""
+        self.clock.watcher, self.clock.seconds = self.watchers[case], 0.0
+        started = time.perf_counter()
+        for _ in range(steps):
+            self.training.advance()
+        rest = time.perf_counter() - started - self.clock.seconds
+        return 100 * self.clock.seconds / rest
+
+
+def rows(rounds: int = 5, **changes: Any) -> list[Row]:
+    """Everyone once in each round: ten steps at one dump in ten, three at a dump in every step."""
+    setting = Setting(**changes)
+    found: dict[Case, list[float]] = {case: [] for case in setting.watchers}
+    for number in range(rounds):
+        for case in found:
+            found[case].append(setting.share(case, 10 if RATES[case[1]] == 10 else 3))
+        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    return [row(case, found) for case in found]
+
+
+def row(case: Case, found: dict[Case, list[float]]) -> Row:
+    """What one added, and how many times what ours adds that is."""
+    content, rate, who = case
+    ratios = [theirs / ours for theirs, ours in zip(found[case], found[content, rate, OURS], strict=True)]
+    return {"bench": "tracking", "shape": f"{content}, {rate}", "peer": who, "unit": "% of a step",
+            **spread(found[case]), **spread(ratios, "ratio_")}
+
+
+if __name__ == "__main__":
+    print(json.dumps(rows(), indent=1))
