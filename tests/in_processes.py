@@ -1,7 +1,8 @@
 """`python tests/in_processes.py JOBS.json`: tiny trainings one after another, alone or as torchrun's process.
 
-A job has "out" and may have "changes" of the run, "seconds" (a time limit) and "dies" (the last process ends
-without a word at this step, unless the file of that name is there).
+A job has "out" and "corpus"; it may have "changes" of the run, "seconds" (a time limit), "elsewhere" (all but
+the first process look for checkpoints in another folder) and "dies" (the last process ends without a word at
+this step, once).
 """
 
 import json
@@ -28,6 +29,8 @@ def main() -> None:
 def work(job: dict) -> None:
     if "dies" in job:
         arm_death(job["dies"], Path(job["out"] + ".died"))
+    if job.get("elsewhere") and int(os.environ["RANK"]):
+        os.environ["DVC_ROOT"] += "/elsewhere"
     run = tiny_run(micro_batch_size=2, **job.get("changes", {}))
     training = pretrain(run, "gpt2", 0, open_corpus(Path(job["corpus"]), VOCAB, 16), job.get("seconds"))
     if training is not None:

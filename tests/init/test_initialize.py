@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from variance_dynamics.errors import BadInput
-from variance_dynamics.init.initialize import initialize
+from variance_dynamics.init.initialize import drawn, initialize
 from variance_dynamics.init.schemes import SCHEMES
 from variance_dynamics.models.gpt2 import GPT2, Shape
 from variance_dynamics.roles import BLOCK, RESIDUAL, Parameter
@@ -95,3 +95,13 @@ def test_a_wrong_shape_or_name_raises():
         initialize(net, [Parameter("0.weight", "q", 1, 1, 6, 4)], "gpt2", 0.02, 0)
     with pytest.raises(BadInput, match=r"1\.weight: no such parameter"):
         initialize(net, [Parameter("1.weight", "q", 1, 1, 4, 6)], "gpt2", 0.02, 0)
+
+
+@pytest.mark.parametrize("scheme", ["orthogonal", "torch_default"])
+def test_embeddings_are_normal_under_every_sampler(scheme):
+    """A bounded or an orthogonal sampler is for layers that multiply: kurtosis -1.2 and -.1, normal is 0."""
+    parameter = Parameter("wte", "embedding", 0, 12, 512, 128)
+    values = drawn(parameter, scheme, 0.02, seed=0).double()
+    assert (values**4).mean() / values.var() ** 2 == pytest.approx(3, abs=0.1)
+    normal = drawn(parameter, "gpt2", 0.02, seed=0)
+    assert torch.equal(values.float(), normal)

@@ -88,10 +88,20 @@ def test_one_process_of_torchrun_gives_the_same_bytes(place, alone):
 
 
 @pytest.mark.slow
-def test_more_processes_than_micro_batches(place, alone):
+def test_more_processes_than_micro_batches_are_refused(place):
     ended = trained(place, 5, [{"out": "five", "changes": {"sharding": "fsdp"}}])
-    assert ended.returncode == 0, ended.stderr
-    close(alone, place / "five")
+    assert ended.returncode != 0
+    assert "5 processes: expected at most one for each micro batch" in ended.stderr
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_share_their_checkpoints_are_refused(place):
+    """Only the first finds the checkpoint: without a word before it, each would wait for the other."""
+    assert trained(place, 2, [{"out": "apart", "seconds": 0}]).returncode == 0
+    ended = trained(place, 2, [{"out": "apart", "elsewhere": True}])
+    assert ended.returncode != 0
+    assert "finds step 0, the first another: expected a folder that all processes share" in ended.stderr
+    assert trained(place, 0, [{"out": "apart"}]).returncode == 0
 
 
 @pytest.mark.slow

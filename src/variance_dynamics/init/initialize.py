@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from variance_dynamics.errors import BadInput
-from variance_dynamics.init.schemes import SCHEMES
+from variance_dynamics.init.schemes import SCHEMES, scaled_normal
 from variance_dynamics.roles import EMBEDDINGS, Parameter
 from variance_dynamics.seeding import torch_seed
 
@@ -36,10 +36,14 @@ def initialize(
 
 
 def drawn(parameter: Parameter, scheme: str, std: float, seed: int) -> Tensor:
-    """Weights [fan_in, fan_out] of a matrix by `scheme`, from the stream that its name has."""
+    """Weights [fan_in, fan_out] of a matrix by `scheme`, from the stream that its name has.
+
+    Embeddings are normal under every scheme: a scheme's sampler is for layers that multiply.
+    """
     generator = torch.Generator().manual_seed(torch_seed(seed, "init", parameter.name))
     z = torch.randn(parameter.fan_in, parameter.fan_out, generator=generator)
-    return SCHEMES[scheme].sample(z, std)
+    sample = scaled_normal if parameter.role in EMBEDDINGS else SCHEMES[scheme].sample
+    return sample(z, std)
 
 
 def _laid_out(values: Tensor, parameter: Parameter, weight: Tensor) -> Tensor:

@@ -208,12 +208,12 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def _surprise(logits: Tensor, p: Tensor, targets: Tensor) -> Tensor:
-    """-log p of each target, [N], p = softmax(logits); log sum exp = l_max - log p_max cannot underflow.
+    """-log p of each target, [N], p = softmax(logits); as (l_max - l) - log p_max it cannot underflow.
 
     One pass of exponentials serves loss and gradient; log_softmax and its exponential are two.
     """
-    log_sum_exp = logits.amax(-1) - p.amax(-1).log()
-    return log_sum_exp - logits.gather(1, targets[:, None])[:, 0]
+    below = logits.amax(-1) - logits.gather(1, targets[:, None])[:, 0]
+    return below - p.amax(-1).log()
 
 
 def _minus_one_hot(p: Tensor, targets: Tensor) -> Tensor:

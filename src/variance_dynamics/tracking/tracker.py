@@ -305,8 +305,8 @@ def _update_stats(optimizer: torch.optim.Optimizer, group: Group, before: Tensor
         update.add_(before.mul_(lr * settings["weight_decay"]))
     update.div_(lr if isinstance(lr, Tensor) else lr or math.nan)  # where lr is 0, there is no such update
     stats = {"update_rms": STATS["rms"](Matrices(update, group.rows, group.room[1]))}
-    states = [optimizer.state[weight] for weight in group.weights]
-    if all("exp_avg_sq" in state for state in states):
+    states = [optimizer.state.get(weight, {}) for weight in group.weights]
+    if all({"exp_avg_sq", "step"} <= state.keys() for state in states):
         stats["epsilon_share"] = _epsilon_share(states, group, settings)
     return stats
 

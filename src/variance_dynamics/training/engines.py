@@ -5,14 +5,17 @@ Whatever the number of processes, the batch and the mean over it are the same, t
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
+from variance_dynamics.errors import BadInput
 from variance_dynamics.models.gpt2 import GPT2
 from variance_dynamics.training.gpt2_params import Gpt2Run
 from variance_dynamics.training.side_by_side import cores, over_parts
@@ -61,7 +64,8 @@ class Alone:
         total, sums = next(results)
         for loss, gradients in results:
             total += loss
-            sums = [a + b for a, b in zip(sums, gradients, strict=True)]
+            torch._foreach_add_(sums, gradients)
+            del gradients  # on a GPU no third set is held while the next micro batch is computed
         for weight, gradient in zip(self.weights, sums, strict=True):
             weight.grad = gradient
         return total
@@ -96,7 +100,8 @@ class Across:
     """This process's share of a batch, one of `dist.get_world_size()`; the process group is there already.
 
     Process r of n takes micro batches r, r + n, ... Where they do not come out even, the last round repeats
-    one with weight 0, since every process must take part in every collective.
+    one with weight 0, since every process must take part in every collective. Raises BadInput where a process
+    would have nothing else to do.
     """
 
     def __init__(self, model: GPT2, run: Gpt2Run) -> None:
@@ -104,23 +109,26 @@ class Across:
         self.writes, self.sharded = self.rank == 0, run.sharding == "fsdp"
         self.measures = self.writes or self.sharded
         self.device = next(model.parameters()).device
+        count = run.batch_size // run.micro_batch_size
+        if self.size > count:
+            expected = f"at most one for each micro batch, batch_size / micro_batch_size = {count}"
+            raise BadInput(f"{self.size} processes: expected {expected}")
         if run.device == "cpu":
             torch.set_num_threads(cores())  # the launcher has set OMP_NUM_THREADS to this process's share
         if self.sharded:
-            self.wrapped: Any = shard(model, run.compile)
+            shard(model, run)
             self.loss: Loss = in_precision(model.loss, run)
         else:
-            self.loss = self.wrapped = DistributedDataParallel(_Loss(model, run))
+            self.loss = DistributedDataParallel(_Loss(model, run), gradient_as_bucket_view=True)
 
     def gradients(self, read: Read, count: int) -> Tensor:
         """See Engine: gradients are averaged over processes, hence the factor of their number."""
         total = torch.zeros((), device=self.device)
         rounds = -(-count // self.size)
         for turn in range(rounds):
-            index, weight = self._share(turn, count)
-            self._reduce_now(turn == rounds - 1)
-            loss = self.loss(*read(index)) * weight
-            torch.autograd.backward(loss * self.size)
+            with self._reducing(turn == rounds - 1):
+                loss = self._share(read, turn, count)
+                torch.autograd.backward(loss * self.size)
             total += loss.detach()
         dist.all_reduce(total)
         return total
@@ -130,21 +138,22 @@ class Across:
         """See Engine."""
         total = torch.zeros((), device=self.device)
         for turn in range(-(-count // self.size)):
-            index, weight = self._share(turn, count)
-            total += self.loss(*read(index)) * weight
+            total += self._share(read, turn, count)
         dist.all_reduce(total)
         return total
 
-    def _share(self, turn: int, count: int) -> tuple[int, float]:
+    def _share(self, read: Read, turn: int, count: int) -> Tensor:
+        """What this process's micro batch of a round adds to the mean loss."""
         index = self.rank + turn * self.size
-        return (index, 1 / count) if index < count else (count - 1, 0.0)
+        loss = self.loss(*read(min(index, count - 1))) / count
+        return loss if index < count else loss * 0
 
-    def _reduce_now(self, now: bool) -> None:
-        """Gradients travel once a batch: after the last of this process's micro batches."""
-        if self.sharded:
-            self.wrapped.set_requires_gradient_sync(now)
-        else:
-            self.wrapped.require_backward_grad_sync = now
+    def _reducing(self, last: bool) -> AbstractContextManager[None]:
+        """Under DDP gradients travel once a batch; under FSDP each time, or every process would hold all."""
+        if isinstance(self.loss, DistributedDataParallel) and not last:
+            held: AbstractContextManager[None] = self.loss.no_sync()
+            return held
+        return nullcontext()
 
     def agreed(self, choice: float) -> float:
         """See Engine."""
@@ -173,16 +182,16 @@ def in_precision(loss: Loss, run: Gpt2Run) -> Loss:
     return inner
 
 
-def shard(model: GPT2, compiled: bool) -> FSDPModule:
-    """Every parameter as a DTensor over all processes (FSDP2), gathered a block at a time."""
+def shard(model: GPT2, run: Gpt2Run) -> None:
+    """Make every parameter a DTensor over all processes (FSDP2), gathered a block at a time."""
+    mesh = init_device_mesh(run.device, (dist.get_world_size(),))
     for block in model.h:
-        if compiled:
+        if run.compile:
             block.compile(dynamic=False)
-        fully_shard(block)
-    sharded = fully_shard(model)
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
     for method in ("loss", "second_moments"):
         register_fsdp_forward_method(model, method)
-    return sharded
 
 
 def engine(model: GPT2, run: Gpt2Run) -> Engine:

@@ -19,7 +19,7 @@ from variance_dynamics.training.batches import Batches, Contexts, Corpus, spread
 from variance_dynamics.training.engines import engine
 from variance_dynamics.training.gpt2_params import EXECUTION, Gpt2Run
 from variance_dynamics.training.optimizers import adamw, lr_at
-from variance_dynamics.training.sharding import histograms_of, like, load_optimizer, tracker_of, whole
+from variance_dynamics.training.sharding import full, histograms_of, like, load_optimizer, tracker_of, whole
 
 PROBE_CONTEXTS = 4
 """Validation contexts on which the residual stream is measured."""
@@ -69,7 +69,7 @@ class Pretraining:
         if self.engine.measures:
             self.tracker.before_step(self.step + 1)
         weights = self.model.parameters()
-        norm = whole(torch.nn.utils.clip_grad_norm_(weights, self.run.grad_clip, foreach=True))
+        norm = full(torch.nn.utils.clip_grad_norm_(weights, self.run.grad_clip, foreach=True))
         self.curves["clip"][self.step] = (self.run.grad_clip / (norm + 1e-6)).clamp(max=1)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -119,8 +119,9 @@ class Pretraining:
         now = self.model.state_dict()
         self.model.load_state_dict({name: like(value, now[name]) for name, value in state["model"].items()})
         load_optimizer(self.optimizer, state["optimizer"])
-        for name in ("tracker", "histograms"):
-            getattr(self, name).load_state_dict(state[name])
+        if self.engine.measures:
+            self.tracker.load_state_dict(state["tracker"])
+            self.histograms.load_state_dict(state["histograms"])
         for name in ("curves", "val_losses", "moments"):
             setattr(self, name, {key: value.to(self.device) for key, value in state[name].items()})
         self.step = self.resumed_at = state["step"]
@@ -140,13 +141,15 @@ def pretrain(
     deadline = None if seconds is None else time.monotonic() + seconds
     training = Pretraining(run, seed, corpus)
     saved = checkpoint.latest(training.checkpoints)
+    found = 0 if saved is None else saved["step"]
+    if training.engine.agreed(found) != found:
+        raise BadInput(f"{training.checkpoints}: this process finds step {found}, the first another: "
+                       "expected a folder that all processes share")
     if saved is None:
         training.start()
     else:
         training.load_state_dict(saved)
-    if training.engine.agreed(training.step) != training.step:
-        raise BadInput(f"{training.checkpoints}: this process finds step {training.step}, the first another: "
-                       "expected a folder that all processes share")
+    del saved  # as large as the run itself
     with progress(total=run.steps, initial=training.step, desc=f"{arm}-{seed}", unit="tok",
                   unit_scale=run.batch_size * run.n_ctx, disable=not training.engine.writes) as bar:
         finished = _advance(training, deadline, bar)

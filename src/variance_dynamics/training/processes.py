@@ -1,6 +1,7 @@
 """One run in several processes: how torchrun starts them, and how each of them joins."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ def launch(count: int, device: str, module: str, arguments: list[str]) -> None:
 
     Raises BadInput for more processes than GPUs, and SystemExit with one line when a process died.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
@@ -34,6 +36,9 @@ def launch(count: int, device: str, module: str, arguments: list[str]) -> None:
         rank, failure = problem.get_first_failure()
         raise SystemExit(f"error: process {rank} of {count} ended with {failure.exitcode}: all are stopped; "
                          "the next run goes on from the last checkpoint") from None
+    except SignalException as problem:
+        print(f"error: stopped by {problem.sigval.name}", file=sys.stderr)
+        raise SystemExit(128 + problem.sigval) from None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -11,13 +12,26 @@ from variance_dynamics.tracking.sharded import LocalGroup, sharded
 from variance_dynamics.tracking.tracker import Group, Histograms, Tracker
 
 
-def whole(value: Any) -> Any:
-    """`value` (a tensor, or a dict or list of them) with every sharded tensor gathered, in all processes."""
-    if isinstance(value, dict):
-        return {key: whole(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [whole(each) for each in value]
+def full(value: Tensor) -> Tensor:
+    """A tensor that may be sharded, whole in all processes."""
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def whole(state: Any) -> Any:
+    """`state` (a tensor, or a dict or list of them) with each sharded tensor gathered, for the first process.
+
+    One at a time, so that no device ever holds two; the first process keeps them in the host's memory, and
+    what the others get in their place is empty. All processes must call this.
+    """
+    if isinstance(state, dict):
+        return {key: whole(each) for key, each in state.items()}
+    if isinstance(state, list):
+        return [whole(each) for each in state]
+    return _kept(state.full_tensor()) if isinstance(state, DTensor) else state
+
+
+def _kept(value: Tensor) -> Tensor:
+    return value.cpu() if dist.get_rank() == 0 else value.new_empty(0)
 
 
 def like(value: Tensor, example: Tensor) -> Tensor:
@@ -44,7 +58,7 @@ class ShardedTracker(Tracker):
         return sharded(super()._grouped(model, pieces))
 
     def state_dict(self) -> dict[str, Any]:
-        """As of one process: anchors are whole."""
+        """As of one process, in the first: anchors are whole."""
         state = super().state_dict()
         weights = self._weights()
         anchors = {name: {place: _gathered(row, weights[place]) for place, row in kept.items()}
@@ -70,7 +84,7 @@ def _gathered(row: Tensor, weight: Tensor | None) -> Tensor:
     local = row.view(weight.to_local().shape)
     spread = DTensor.from_local(local, weight.device_mesh, weight.placements, run_check=False,
                                 shape=weight.shape, stride=weight.stride())
-    return spread.full_tensor().flatten()
+    return _kept(spread.full_tensor().flatten())
 
 
 def _cut(row: Tensor, weight: Tensor | None) -> Tensor:
@@ -86,7 +100,7 @@ class ShardedHistograms(Histograms):
 
     def values(self, weight: Tensor) -> Tensor:
         """The whole matrix."""
-        return super().values(whole(weight))
+        return super().values(full(weight))
 
 
 def tracker_of(model: nn.Module) -> type[Tracker]:
