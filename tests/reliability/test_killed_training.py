@@ -21,16 +21,19 @@ def test_kills_at_a_few_moments(origin, tmp_path):
 
 @pytest.mark.reliability
 def test_a_kill_at_every_operation_on_files(origin, whole, tmp_path):
-    """Checkpoints and tables: before each opening to write, renaming and deleting, in a run of its own."""
-    starts, folders = [], []
-    for event in range(1, whole[1]["events"] + 1):
-        folders.append(copy(origin, tmp_path / str(event)))
-        starts += killed(folders[-1], [{"event": event}])
-    ends = run(tmp_path, starts)
-    for number, folder in enumerate(folders):
-        first, last = ends[2 * number : 2 * number + 2]
+    """Checkpoints and tables: before each opening to write, renaming and deleting, in a run of its own.
+
+    Where the results were complete, only the deletion of checkpoints was left: see docs/promises.md.
+    """
+    folders = [copy(origin, tmp_path / str(event)) for event in range(1, whole[1]["events"] + 1)]
+    firsts = run(tmp_path, [{"folder": str(folder), "signal": signal.SIGKILL, "event": number}
+                            for number, folder in enumerate(folders, start=1)])
+    complete = [(folder / "data/gpt2/gpt2-0/run.json").exists() for folder in folders]
+    assert 1 <= sum(complete) <= 4 and sorted(complete) == complete
+    lasts = run(tmp_path, [{"folder": str(folder)} for folder in folders])
+    for folder, first, last, ended in zip(folders, firsts, lasts, complete, strict=True):
         assert first["status"] == -signal.SIGKILL
-        nothing_is_lost(folder, whole, [first, last], 1)
+        nothing_is_lost(folder, whole, [last] if ended else [first, last], 1)
 
 
 @pytest.mark.reliability
