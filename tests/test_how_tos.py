@@ -1,0 +1,67 @@
+"""Every command of docs/how-to runs in a fresh clone and prints what the page shows."""
+
+import shlex
+import shutil
+
+import pytest
+from dvc.cli import parse_args
+
+import how_tos
+from imports import ROOT
+from variance_dynamics import params
+
+
+def named(page):
+    return page.stem
+
+
+def overrides(command):
+    """Of a DVC command, after a check that DVC knows it and its options, the params that it sets."""
+    words = shlex.split(command, comments=True)
+    return getattr(parse_args(words[1:]), "set_param", None) or [] if words[:1] == ["dvc"] else []
+
+
+@pytest.mark.parametrize("page", [how_tos.START, *how_tos.PAGES], ids=named)
+def test_commands_are_dvc_s_and_set_params_that_exist(page):
+    assert how_tos.commands(page)
+    for override in (each for command in how_tos.commands(page) for each in overrides(command)):
+        place = params.load(ROOT / "params.yaml")
+        *sections, key = override.partition("=")[0].split(".")
+        for name in sections:
+            place = place[name.removeprefix("+")]
+        assert (key in place) != override.startswith("+"), override
+
+
+def test_six_pages_each_on_the_start_page():
+    assert len(how_tos.PAGES) == 6
+    assert all(f"({page.name})" in how_tos.START.read_text() for page in how_tos.PAGES)
+
+
+def test_what_is_shown_is_compared_but_for_numbers():
+    shown = ["$$", "loss  0.123  3e-4", "...", "Ran 2 of abcdef0"]
+    real = ["$$", "loss 17.0 1.5", "more", "and more", "Ran 3 of 0123456"]
+    assert how_tos.aligned(shown, real) == ["$$", "loss 17.0 1.5", "...", "Ran 3 of 0123456"]
+    assert how_tos.aligned(shown, [*real, "Failed"]) is None
+    assert how_tos.aligned(["a"], ["b"]) is None
+
+
+@pytest.fixture(scope="module")
+def started(smoke, tmp_path_factory):
+    return how_tos.started(tmp_path_factory.mktemp("start") / "variance-dynamics", smoke / ".dvc" / "cache")
+
+
+@pytest.mark.slow
+def test_the_start_page_prints_what_it_shows(started):
+    _, real = started
+    wrong = how_tos.disagreements(how_tos.START, real)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", how_tos.PAGES, ids=named)
+def test_a_page_s_commands_run_and_print_what_it_shows(page, started, tmp_path, request):
+    if "~/Downloads" in page.read_text():
+        how_tos.download(request.getfixturevalue("shared_data"), tmp_path)
+    clone = shutil.copytree(started[0], tmp_path / "variance-dynamics", symlinks=True)
+    wrong = how_tos.disagreements(page, how_tos.printed(how_tos.commands(page), clone, tmp_path))
+    assert not wrong, "\n".join(wrong)
