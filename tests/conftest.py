@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from copies import commit, edit, fresh_copy, run
 from variance_dynamics import params
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,4 +26,14 @@ def shared_data():
     folder = Path(os.environ.get("VARIANCE_DYNAMICS_SHARED", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip("no shared data: set VARIANCE_DYNAMICS_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """A copy of the repository in which the smoke study was chosen, run and committed; leave it as it is."""
+    folder = fresh_copy(tmp_path_factory.mktemp("smoke"))
+    edit(folder / "params.yaml", "study: default", "study: smoke")
+    run(folder, "dvc", "repro")
+    commit(folder, "The smoke study")
     return folder
