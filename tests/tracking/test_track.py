@@ -150,6 +150,24 @@ def test_gradients_are_unscaled_under_amp(plain, fused):
     np.testing.assert_allclose(table(tracker).grad_norm, expected.grad_norm, rtol=1e-3)
 
 
+def test_after_a_skipped_step_the_gradients_are_those_of_the_update():
+    model = nn.Linear(4, 3)
+    optimizer = adamw(model)
+    tracker = Tracker(model, optimizer, every=1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    for gradient in (np.nan, 1.0):
+        scaler.scale(torch.zeros(1))
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        scaler.unscale_(optimizer)
+        tracker.before_step()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update(1.0)
+    assert tracker.steps == 1
+    assert table(tracker)["grad_norm", "weight", 1] == pytest.approx(12**0.5)
+
+
 def test_a_compiled_model_gives_the_same_table(plain):
     model = mlp()
     compiled = torch.compile(model, backend="eager")

@@ -74,7 +74,7 @@ class Tracker(tracker.Tracker):
         self.write = writer(path) if path is not None and self.rank == 0 else None
         pieces = _pieces(model, patterns, config)
         when = schedule or _every(every)
-        here = self.rank == 0 or any(map(_is_sharded, model.parameters()))
+        here = self.rank == 0 or any(map(is_sharded, model.parameters()))
         super().__init__(model, pieces, when if here else _never, optimizer, windows if here else (), kinds)
         self.steps, self.written, self.dumps, self.ready = start, 0, 0, False
         self.activations = Activations(model, pieces) if ACTIVATIONS in kinds else None
@@ -83,10 +83,9 @@ class Tracker(tracker.Tracker):
         self._measure(start)
 
     def before_step(self, step: int | None = None) -> None:
-        """Measure gradients as they are now, of the update that comes; once for each update."""
-        if not self.ready:
-            super().before_step(self.steps + 1 if step is None else step)
-            self.ready = True
+        """Measure gradients as they are now, of the update that comes; again if that was skipped."""
+        self._before, self.ready = [], True
+        super().before_step(self.steps + 1 if step is None else step)
 
     def after_step(self, step: int | None = None) -> None:
         """Measure the state after one more update."""
@@ -130,10 +129,11 @@ class Tracker(tracker.Tracker):
 
     def _before_scaled(self, optimizer: torch.optim.Optimizer) -> None:
         """A fused optimizer takes GradScaler's scale out of the gradients by itself, later than this."""
-        fresh = not self.ready
+        if self.ready:
+            return
         self.before_step()
         scale = getattr(optimizer, "grad_scale", None)
-        if fresh and isinstance(scale, Tensor):
+        if isinstance(scale, Tensor):
             for _, stats in self._before:
                 if "grad_norm" in stats:
                     stats["grad_norm"] = stats["grad_norm"] / scale
@@ -143,7 +143,7 @@ class Tracker(tracker.Tracker):
 
     def _grouped(self, model: nn.Module, pieces: list[Piece]) -> list[Group]:
         groups = super()._grouped(model, pieces)
-        if not any(map(_is_sharded, model.parameters())):
+        if not any(map(is_sharded, model.parameters())):
             return groups
         from variance_dynamics.tracking.sharded import sharded
 
@@ -230,7 +230,7 @@ def _rank() -> int:
     return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
 
 
-def _is_sharded(parameter: Tensor) -> bool:
+def is_sharded(parameter: Tensor) -> bool:
     """Without importing what is slow to import and cannot be in use yet."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(parameter, module.DTensor)
