@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -197,3 +198,39 @@ def test_a_killed_temporary_run_goes_on_in_the_next(project):
     assert result.returncode == 0, result.stderr
     assert not checkpoints(project)
     assert clean(project)
+
+
+def kill_all_in(folder):
+    """Every process that works in the folder: a queue's worker is no child of the command that started it."""
+    for process in psutil.process_iter():
+        try:
+            inside = Path(process.cwd()).is_relative_to(folder)
+        except (psutil.Error, OSError):
+            continue
+        if inside:
+            process.kill()
+
+
+def wait_until(holds, what):
+    until = time.monotonic() + 900
+    while not holds():
+        assert time.monotonic() < until, what
+        time.sleep(0.2)
+
+
+def test_a_killed_queue_goes_on_when_the_run_is_queued_again(project):
+    for last in (False, True):
+        assert dvc(project, "exp", "run", "--queue", "-S", "gpt2.weight_decay=0.2").returncode == 0
+        # Its worker would keep a pipe open.
+        subprocess.run(["dvc", "queue", "start"], cwd=project, env=ENV, check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        if last:
+            break
+        wait_until(lambda: checkpoints(project), "a checkpoint")
+        kill_all_in(project)
+        assert checkpoints(project)
+    try:
+        wait_until(lambda: "Success" in dvc(project, "queue", "status").stdout, "the end of the queued run")
+    finally:
+        kill_all_in(project)
+    assert not checkpoints(project)
