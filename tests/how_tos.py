@@ -22,7 +22,7 @@ NOISE = re.compile(
 MASKS = [
     (r"file://\S+", "PAGE"),
     (r"\x1b\[[0-9;]*m", ""),
-    (r"\b[0-9a-f]{7,64}\b", "HASH"),
+    (r"\b[0-9a-f]{7,64}\b", "0"),  # a hash may be digits only
     (r"-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", "0"),
     (r"\b[AP]M\b", "M"),
     (r"[-─═━]{3,}", "---"),
