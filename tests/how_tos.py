@@ -20,7 +20,6 @@ NOISE = re.compile(
     r"^\s*$|\d+%\||^> env |^(Updating|Generating) lock file|^WARNING: No file|^To (track|enable)|^\tgit add"
 )
 MASKS = [
-    (r"file://\S+", "PAGE"),
     (r"\x1b\[[0-9;]*m", ""),
     (r"\b[0-9a-f]{7,64}\b", "0"),  # a hash may be digits only
     (r"-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", "0"),
@@ -47,7 +46,8 @@ def printed(commands, folder, home):
     env = environment(HOME=str(home), COLUMNS="110", PAGER="cat")
     done = subprocess.run(["bash", "-c", shell], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    _, *parts = done.stdout.replace("\r", "\n").split(f"{BETWEEN}\n")
+    told = done.stdout.replace(str(folder), "/home/me/variance-dynamics").replace("\r", "\n")
+    _, *parts = told.split(f"{BETWEEN}\n")
     return [[line.rstrip() for line in part.splitlines() if not NOISE.search(line)] for part in parts]
 
 
@@ -127,7 +127,7 @@ def main(names):
         if shared.is_dir():
             download(shared, home)
         for page in [page for page in PAGES if page.stem in names or not names]:
-            copy = shutil.copytree(clone, home / page.stem / ROOT.name, symlinks=True)
+            copy = shutil.copytree(clone, home / page.stem / "variance-dynamics", symlinks=True)
             page.write_text(refreshed(page.read_text(), printed(commands(page), copy, home)))
 
 
