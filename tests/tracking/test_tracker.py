@@ -9,7 +9,7 @@ from torch import nn
 from variance_dynamics.roles import Parameter
 from variance_dynamics.tracking import schedule, tracker
 from variance_dynamics.tracking.find_roles import find_roles
-from variance_dynamics.tracking.tracker import Histograms, Tracker
+from variance_dynamics.tracking.tracker import Tracker
 
 STEPS, LR, DECAY, BETAS, EPS, CLIP = 12, 3e-3, 0.1, (0.9, 0.95), 1e-8, 0.5
 DUMPS = [0, 1, 2, 5, 10, 12]
@@ -249,20 +249,6 @@ def test_kinds_are_switched_by_name():
         kept.after_step(0)
         train(model, optimizer, kept, last=2)
         assert set(kept.frame().stat) == stats
-
-
-def test_histograms_count_every_weight():
-    model = network()
-    kept = Histograms(model, MATRICES[1:3], schedule.at([0, 2]), bins=7)
-    for step in range(3):
-        kept.after_step(step)
-    table = kept.frame()
-    assert table.groupby(["step", "role"])["count"].sum().to_dict() == {
-        (0, "mlp_in"): 192, (0, "q"): 64, (2, "mlp_in"): 192, (2, "q"): 64}
-    q = table[(table.step == 0) & (table.role == "q")]
-    expected, edges = np.histogram(model[1].weight.detach().numpy(), np.append(q.left, q.right.iloc[-1]))
-    assert np.abs(expected - q["count"]).sum() <= 2
-    assert edges[-1] == pytest.approx(model[1].weight.abs().max().item())
 
 
 @pytest.mark.cuda

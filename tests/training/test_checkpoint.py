@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,6 +65,23 @@ def test_what_a_killed_process_left_is_cleaned_but_not_what_another_one_writes(t
     checkpoint.save(tmp_path, 1, state(1))
     done(tmp_path)
     assert [file.name for file in tmp_path.glob("*partial")] == ["8.partial"]
+
+
+@pytest.mark.parametrize("done", [checkpoint.latest, checkpoint.remove])
+def test_a_folder_that_another_process_removes_while_it_is_listed(tmp_path, monkeypatch, done):
+    place = tmp_path / "run"
+    checkpoint.save(place, 1, state(1))
+    scandir = os.scandir
+
+    def removed_first(path):
+        if Path(path) == place:
+            monkeypatch.undo()
+            checkpoint.remove(place)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", removed_first)
+    assert done(place) is None
+    assert os.scandir is scandir and not place.exists()  # the removal did come in between
 
 
 SAVE_AND_REMOVE = """

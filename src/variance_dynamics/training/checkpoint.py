@@ -44,13 +44,13 @@ def save(place: Path, step: int, state: dict[str, Any]) -> None:
     with partial.open("rb") as stream:
         name = f"{step:09d}-{_digest(stream)}.pt"
     partial.replace(place / name)
-    for old in [*sorted(place.glob("*.pt"))[:-KEPT], *_left_behind(place)]:
+    for old in [*_files(place, "*.pt")[:-KEPT], *_left_behind(place)]:
         old.unlink(missing_ok=True)
 
 
 def latest(place: Path) -> dict[str, Any] | None:
     """The newest checkpoint whose sum is right, or None. Tensors and plain values only: no code is loaded."""
-    for file in sorted(place.glob("*.pt"), reverse=True):
+    for file in reversed(_files(place, "*.pt")):
         with suppress(FileNotFoundError), file.open("rb") as stream:  # gone: another process is further
             if file.stem.partition("-")[2] == _digest(stream):
                 stream.seek(0)
@@ -62,7 +62,7 @@ def latest(place: Path) -> dict[str, Any] | None:
 
 def remove(place: Path) -> None:
     """Delete a finished run's checkpoints, but not what another process is writing there."""
-    for file in [*place.glob("*.pt"), *_left_behind(place), place / f"{os.getpid()}.partial"]:
+    for file in [*_files(place, "*.pt"), *_left_behind(place), place / f"{os.getpid()}.partial"]:
         file.unlink(missing_ok=True)
     with suppress(OSError):  # not there, or not empty
         place.rmdir()
@@ -76,11 +76,18 @@ def _created(file: Path) -> BufferedWriter:
             return file.open("wb")
 
 
+def _files(place: Path, pattern: str) -> list[Path]:
+    """The folder's files, sorted; none where another process has just removed it."""
+    with suppress(FileNotFoundError):  # as Path.glob itself does from Python 3.13 on
+        return sorted(place.glob(pattern))
+    return []
+
+
 def _left_behind(place: Path) -> list[Path]:
     """Unfinished files that nobody has written to for a while: their processes were killed."""
     before = time.time() - ABANDONED
     found = []
-    for file in place.glob("*partial"):
+    for file in _files(place, "*partial"):
         with suppress(FileNotFoundError):
             if file.stat().st_mtime < before:
                 found.append(file)

@@ -13,7 +13,8 @@ from variance_dynamics.models.gpt2 import GPT2, Shape
 from variance_dynamics.progress import progress
 from variance_dynamics.roles import QKV
 from variance_dynamics.tracking import schedule
-from variance_dynamics.tracking.tracker import Histograms, Tracker
+from variance_dynamics.tracking.histograms import Histograms
+from variance_dynamics.tracking.tracker import Tracker
 from variance_dynamics.training import checkpoint
 from variance_dynamics.training.batches import Batches, Contexts, Corpus, spread
 from variance_dynamics.training.engines import engine

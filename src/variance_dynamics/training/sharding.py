@@ -7,9 +7,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from variance_dynamics.tracking.histograms import Histograms
 from variance_dynamics.tracking.pieces import Piece
 from variance_dynamics.tracking.sharded import LocalGroup, sharded
-from variance_dynamics.tracking.tracker import Group, Histograms, Tracker
+from variance_dynamics.tracking.tracker import Group, Tracker
 
 
 def full(value: Tensor) -> Tensor:
