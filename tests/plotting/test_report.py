@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from plotting import synthetic
+from plotting import synthetic, synthetic_e1
 from plotting.test_templates import walk
 from variance_dynamics.plotting import report, report_page, report_tables
 from variance_dynamics.plotting.javascript import compressed, data_element
@@ -41,7 +41,7 @@ def recipes(source="local"):
 @pytest.fixture(scope="module")
 def tables():
     made = synthetic.small(arms=("gpt2", EVIL), source=EVIL)
-    slopes = synthetic.e1_slopes(("digits",), 5).assign(source=EVIL)  # Wine has one width
+    slopes = synthetic_e1.e1_slopes(("digits",), 5).assign(source=EVIL)  # Wine has one width
     return made | {"recipes": recipes(EVIL), "e1_slopes": slopes}
 
 
