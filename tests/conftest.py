@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from copies import commit, edit, fresh_copy, run
 from variance_dynamics import params
@@ -12,6 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # Before any test imports a Hugging Face library: no network, and nothing outside this folder.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = str(ROOT / ".cache" / "huggingface")
+# The same examples on every run, and as much time as a busy machine takes: a failure is the code's.
+settings.register_profile("same everywhere", deadline=None, derandomize=True, database=None,
+                          suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("same everywhere")
 
 
 @pytest.fixture

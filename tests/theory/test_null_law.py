@@ -61,9 +61,9 @@ def test_the_formula_of_the_literature_is_the_limit_of_small_lr_times_decay():
 
 def test_a_million_steps_in_under_a_second_and_nothing_overflows():
     lr = np.full(1_000_000, 0.5)
-    start = time.perf_counter()
+    start = time.process_time()  # the clock on the wall counts what else the machine does
     found = null_law.std(1.0, lr, 1.0)  # kappa = 5e5
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert np.isfinite(found).all() and found[-1] == pytest.approx(null_law.equilibrium(0.5, 1.0))
 
 
