@@ -3,8 +3,9 @@
 torch is imported once; each start is a fork, so that it takes no seconds. The plan: {"stage": a module,
 "arguments": [...], "starts": [{"folder", "signal", "seconds" or "event", "root"}, ...]}. A start ends by
 itself, or is sent the signal after so many seconds, or sends it to itself at the n-th time that it opens a
-file to write, renames or deletes one. Prints a line of JSON for each start: how it ended, its steps, seconds
-and events. After one that succeeded, those in the same folder are left out.
+file to write, renames or deletes one. It may have limits, see `_limit`, from its start or, with "tables",
+from where it writes its tables. Prints a line of JSON for each start: how it ended, its steps, seconds and
+events. After one that succeeded, those in the same folder are left out.
 """
 
 import ctypes
@@ -70,7 +71,7 @@ def _become(folder: Path, plan: dict[str, Any]) -> None:
                 os.kill(os.getpid(), plan["signal"])
 
     sys.addaudithook(watch)
-    _limit(plan)
+    _limit_tables(plan) if plan.get("tables") else _limit(plan)
     _count_steps(steps)
     sys.excepthook = lambda *told: (sys.__excepthook__(*told), os._exit(1))[1]
 
@@ -85,6 +86,18 @@ def _limit(plan: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     if "plain" in plan:
         _give_up_override()
+
+
+def _limit_tables(plan: dict[str, Any]) -> None:
+    from variance_dynamics.training import pretrain_tables
+
+    write = pretrain_tables.write
+
+    def limited(*given: Any) -> None:
+        _limit(plan)
+        write(*given)
+
+    pretrain_tables.write = limited
 
 
 def _give_up_override() -> None:

@@ -1,12 +1,15 @@
 """A full disk, too little memory, a folder that cannot be written: one line, and the next run ends well."""
 
+import json
+
 import pytest
 
-from starts import contents, copy, nothing_is_lost, run, told
+from starts import FILES, STEPS, contents, copy, nothing_is_lost, run, told
 
 LIMITS = {
     "full disk while a checkpoint is written": ({"file": 20_000}, "File too large"),
-    "full disk while tables are written": ({"file": 4_000}, "error: "),
+    "full disk while tables are written": ({"file": 4_000, "tables": True}, "File too large"),
+    "full disk while the weights are written": ({"file": 20_000, "tables": True}, "File too large"),
     "too little memory": ({"memory": 1 << 20}, "allocate memory"),
 }
 
@@ -24,6 +27,7 @@ def test_a_fault_is_one_line_and_the_next_run_completes(origin, whole, tmp_path,
     folder = copy(origin, tmp_path / "run")
     ends = run(tmp_path, [{"folder": str(folder), **limit}, {"folder": str(folder)}])
     assert ends[0]["status"] == 1
+    assert ("tables" in limit) == (ends[0]["steps"] == STEPS)
     is_one_line(folder, line)
     nothing_is_lost(folder, whole, ends, 1)
 
@@ -40,11 +44,21 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_no_step_is_lost(origin,
 
 
 @pytest.mark.reliability
-def test_earlier_results_outlive_a_fault(origin, whole, tmp_path):
-    """Tables are replaced one by one and whole: each is the old one or the new one."""
+@pytest.mark.parametrize(("most", "replaced"), [(4_000, 0), (20_000, 4)])
+def test_earlier_results_outlive_a_fault(origin, whole, tmp_path, most, replaced):
+    """Files are replaced one by one and whole: each is that of another run before, or the new one."""
     folder = copy(origin, tmp_path / "run")
+    given = (folder / "params.yaml").read_text()
+    tree = json.loads(given)
+    tree["gpt2"]["lr"] *= 2
+    (folder / "params.yaml").write_text(json.dumps(tree))
     assert run(tmp_path, [{"folder": str(folder)}])[0]["status"] == 0
+    before = contents(folder)
+    assert not before.items() & whole[0].items(), "each file is another one"
+    (folder / "params.yaml").write_text(given)
     (folder / "done").unlink()
-    (ended,) = run(tmp_path, [{"folder": str(folder), "file": 4_000}])
-    assert ended["status"] == 1
-    assert contents(folder) == whole[0]
+    (ended,) = run(tmp_path, [{"folder": str(folder), "file": most, "tables": True}])
+    after = contents(folder)
+    new = {name for name in FILES if after[name] == whole[0][name]}
+    assert ended["status"] == 1 and len(new) == replaced
+    assert all(after[name] == before[name] for name in FILES if name not in new)
