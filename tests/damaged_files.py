@@ -1,11 +1,13 @@
 """Damaged data files, a thousand of each kind, given to the readers: run by itself under limits.
 
 `python tests/damaged_files.py FOLDER COUNT SEED` prints how many were read, and how many refused, by kind.
-Anything but a result or a BadInput ends it with a traceback.
+Anything but the right result or a BadInput ends it with a traceback.
 """
 
 import gzip
+import hashlib
 import json
+import re
 import resource
 import struct
 import sys
@@ -63,12 +65,34 @@ def damaged(content: bytes, random: np.random.Generator) -> bytes:
 
 
 def read(kind: str, path: Path, section: CorpusParams, scratch: Path) -> None:
+    """Read it, and compare with what another reader makes of the same bytes."""
     if kind.startswith("idx"):
-        idx.read(path, 3)
-    else:
-        found = section.model_copy(update={"files": [str(path)]})
-        text = spool.write(texts.from_files(found), scratch)
-        assert sum(len(piece.encode()) for piece, _ in spool.Split(text, "train", 0.1, 0).pieces()) >= 0
+        array, content = idx.read(path, 3), path.read_bytes()
+        data = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        assert array.shape == struct.unpack(">3I", data[4:16]) and array.tobytes() == data[16:]
+        return
+    found = section.model_copy(update={"files": [str(path)]})
+    text = spool.write(texts.from_files(found), scratch)
+    expected = [document for document in documents(kind, path) if document.strip()]
+    assert text.path.read_bytes() == b"".join(expected)
+    assert list(np.diff(text.ends, prepend=0)) == [len(document) for document in expected]
+    assert text.sha256 == hashlib.sha256(b"".join(map(sha256, expected))).hexdigest()
+    splits = [spool.Split(text, name, 0.1, 0).pieces() for name in ("train", "val")]
+    assert sum(len(piece.encode()) for split in splits for piece, _ in split) == text.bytes
+
+
+def documents(kind: str, path: Path) -> list[bytes]:
+    """What lies in a file that can be read, by the shortest way there is."""
+    if kind == "parquet":
+        return [text.encode() for text in pq.read_table(path, columns=["text"])["text"].to_pylist()]
+    content = gzip.decompress(path.read_bytes()) if kind.endswith("gz") else path.read_bytes()
+    if kind == "jsonl":
+        return [json.loads(line)["text"].encode() for line in content.split(b"\n") if line.strip()]
+    return re.split(rb"(?m)^<\|endoftext\|>\r*(?:\n|\Z)", content)
+
+
+def sha256(document: bytes) -> bytes:
+    return hashlib.sha256(document).digest()
 
 
 def main(folder: Path, count: int, seed: int) -> None:

@@ -78,6 +78,14 @@ def test_a_hub_data_set_is_streamed(section, tmp_path):
         documents(of_hub(section, "no-one/nothing-like-this"))
 
 
+def test_a_data_set_s_own_code_is_not_run(section, tmp_path):
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil/evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(BadInput, match=r"corpus\.hub: .*expected a data set that loads"):
+        documents(of_hub(section, str(tmp_path / "evil")))
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
@@ -149,11 +157,12 @@ def test_globs_that_name_no_file(section, tmp_path, pattern):
         texts.paths([pattern])
 
 
-def test_names_with_a_shell_s_characters_are_names(section, tmp_path):
+def test_names_with_a_shell_s_characters_are_names(section, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for name in ("$(touch x).txt", "; touch x;.txt", "[a].txt", "*.jsonl", "<b>.txt"):
         (tmp_path / name).write_text('{"text": "fine"}')
     assert len(documents(section)) == 5
-    assert {path.name for path in tmp_path.iterdir()} & {"x"} == set()
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_small_file_does_not_fill_the_disk(section, tmp_path, monkeypatch):
