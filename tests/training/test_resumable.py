@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -88,14 +87,34 @@ def test_groups_of_other_params_or_data_are_not_taken():
     assert sweep().place == sweep().place
 
 
-STDS = {"per_decade": 2, "refined_per_decade": 6}
+SHORT = {
+    "mlp_sweep": {"seeds": 2, "steps": 60, "stds": {"per_decade": 2, "refined_per_decade": 6}},
+    "init_comparison": {"seeds": 2, "steps": 30, "depths": [3]},
+}
 ROOT = Path(resumable.__file__).parents[3]
 
+KILLED = """
+import os, runpy, signal, sys
+from variance_dynamics.training import checkpoint
+save, left = checkpoint.save, [None] * 3
+def then_die(*given):
+    save(*given)
+    left.pop()
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.save = then_die
+runpy.run_module(sys.argv.pop(), run_name="__main__")
+"""
 
-def stage(folder, **more):
-    command = [sys.executable, "-m", "variance_dynamics.stages.mlp_sweep"]
+
+def stage(folder, name, how=("-m",)):
     paths = {"PYTHONPATH": str(ROOT / "src"), "DVC_ROOT": str(folder), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=folder, env={**os.environ, **paths}, stderr=subprocess.PIPE, **more)
+    command = [sys.executable, *how, f"variance_dynamics.stages.{name}"]
+    return subprocess.run(command, cwd=folder, env={**os.environ, **paths}, stderr=subprocess.PIPE, text=True)
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def prepare(folder):
@@ -107,25 +126,23 @@ def prepare(folder):
     np.savez(folder / "data/classification/wine.npz", **arrays)
     (folder / "data/classification/manifest.json").write_text('{"wine": {"classes": 3}}', encoding="utf-8")
     study = params.load(ROOT / "params.yaml")
-    changed = params.merged(study, {"mlp_sweep": {"seeds": 2, "steps": 60, "stds": STDS}})
-    (folder / "params.yaml").write_text(json.dumps(changed), encoding="utf-8")
+    (folder / "params.yaml").write_text(json.dumps(params.merged(study, SHORT)), encoding="utf-8")
 
 
-def test_the_stage_killed_for_good_and_run_again(tmp_path):
-    for name in ("whole", "killed"):
-        prepare(tmp_path / name)
+@pytest.mark.parametrize("name", [
+    "mlp_sweep", pytest.param("init_comparison", marks=pytest.mark.reliability)])
+def test_the_stage_killed_for_good_and_run_again(tmp_path, name):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = stage(whole)
-    assert (process.communicate(), process.returncode)[1] == 0
-    process = stage(killed)
-    while len(list(killed.glob(".checkpoints/*/*/*.pt"))) < 3 and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (killed / "data/mlp_sweep").exists()
-    process = stage(killed)
-    _, told = process.communicate()
-    assert process.returncode == 0 and b"groups are finished already" in told
-    for file in (whole / "data/mlp_sweep").iterdir():
-        assert (killed / "data/mlp_sweep" / file.name).read_bytes() == file.read_bytes()
+    prepare(whole)
+    prepare(killed)
+    ended = stage(whole, name)
+    assert ended.returncode == 0, ended.stderr
+    ended = stage(killed, name, ("-c", KILLED))
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert len(list(killed.glob(".checkpoints/*/*/*.pt"))) == 3
+    assert not (killed / "data" / name).exists()
+    ended = stage(killed, name)
+    assert ended.returncode == 0 and "3 of " in ended.stderr, ended.stderr
+    expected = contents(whole / "data" / name)
+    assert len(expected) == 3 and contents(killed / "data" / name) == expected
     assert not list(killed.glob(".checkpoints/*")) and not list(whole.glob(".checkpoints/*"))
