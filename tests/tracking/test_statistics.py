@@ -43,6 +43,21 @@ def test_other_dtypes_equal_numpy_on_the_values_they_hold(name, dtype):
     np.testing.assert_allclose(found, ORACLE[name](x.double().numpy()), rtol=5e-5, atol=1e-7)
 
 
+ENDS = {torch.float32: (1e-38, 5e36), torch.bfloat16: (1e-38, 5e36), torch.float16: (1e-6, 3e3),
+        torch.float64: (1e-300, 5e306)}
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(dtype, scale) for dtype in ENDS for scale in ENDS[dtype]])
+@pytest.mark.parametrize("name", sorted(set(STATS) - {"norm"}))  # of so much it is infinite
+def test_the_smallest_and_largest_that_a_dtype_holds(name, dtype, scale):
+    x = draws(scale, dtype)
+    exact = x.double().numpy().astype(np.longdouble)
+    assert np.isfinite(exact).all() and (exact != 0).mean() > 0.9
+    size = 1.0 if name == "kurtosis" else np.abs(exact).mean(1)
+    found = STATS[name](Matrices(x)).double().numpy()
+    np.testing.assert_allclose(found / size, ORACLE[name](exact) / size, rtol=2e-5, atol=2e-6)
+
+
 def test_constant_and_zero_matrices():
     x = torch.tensor([[0.5] * 8, [0.0] * 8, [-2.0] * 8])
     found = {name: stat(Matrices(x)).tolist() for name, stat in STATS.items() if name != "kurtosis"}
