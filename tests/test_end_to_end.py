@@ -63,6 +63,7 @@ def test_bad_params_end_in_one_line_and_leave_results(smoke, change, told):
 
 
 @pytest.mark.slow
+@pytest.mark.reliability
 def test_two_copies_give_the_same_bytes(smoke, tmp_path):
     again = fresh_copy(tmp_path)
     edit(again / "params.yaml", "study: default", "study: smoke")

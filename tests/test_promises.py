@@ -1,4 +1,4 @@
-"""Every test that docs/promises.md names exists, and those marked ° are the ones that take long."""
+"""Each test that docs/promises.md names exists: `pytest -m reliability` runs those with °, `pytest` others."""
 
 import re
 
@@ -18,6 +18,7 @@ def test_a_promise_s_test_is_there_and_marked_as_told(file, test, mark):
     decorators = found[1].rpartition("\n\n")[2]
     long = "@pytest.mark.reliability" in decorators or "pytestmark = pytest.mark.reliability" in text
     assert long == bool(mark)
+    assert long or "@pytest.mark.slow" not in decorators
 
 
 def test_each_line_of_a_table_names_a_test():

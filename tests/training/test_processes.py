@@ -36,7 +36,7 @@ def trained(place, processes, jobs, restarts=0):
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
                 f"--max-restarts={restarts}"]
     command = [sys.executable, *(torchrun if processes else []), str(SCRIPT), str(told)]
-    return subprocess.run(command, env=environment(place), capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment(place), capture_output=True, text=True, timeout=900)
 
 
 def environment(place):
@@ -117,6 +117,7 @@ def test_resuming_with_another_number_of_processes(place, alone):
 
 
 @pytest.mark.slow
+@pytest.mark.reliability
 def test_torchrun_restarts_after_a_death_and_loses_at_most_one_interval(place, alone):
     job = {"out": "restarted", "dies": 7, "changes": {"sharding": "fsdp"}}
     ended = trained(place, 2, [job], restarts=1)
@@ -137,7 +138,7 @@ def stage(place, corpus, **changes):
     YAML().dump(tree, folder / "params.yaml")
     command = [sys.executable, "-m", "variance_dynamics.stages.gpt2_pretrain", "gpt2", "0"]
     return subprocess.run(command, cwd=folder, env=environment(place), capture_output=True, text=True,
-                          timeout=300)
+                          timeout=900)
 
 
 def test_the_stage_starts_its_processes(place, alone):
@@ -148,6 +149,7 @@ def test_the_stage_starts_its_processes(place, alone):
 
 
 @pytest.mark.slow
+@pytest.mark.reliability
 def test_a_process_that_fails_ends_the_stage_with_a_line(place):
     ended = stage(place, place / "nowhere", processes=2)
     assert ended.returncode != 0
