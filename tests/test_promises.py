@@ -1,4 +1,4 @@
-"""Each test that docs/promises.md names exists: `pytest -m reliability` runs those with °, `pytest` others."""
+"""Each test in docs/promises.md is there: `pytest -m reliability` runs those with °, `pytest` the others."""
 
 import re
 
