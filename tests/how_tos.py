@@ -21,6 +21,7 @@ NOISE = re.compile(
 )
 MASKS = [
     (r"\x1b\[[0-9;]*m", ""),
+    (r"\b[A-Z][a-z]{2} \d{2}, \d{4}\b", "1:00 PM"),  # of a run before midnight
     (r"\b[0-9a-f]{7,64}\b", "0"),  # a hash may be digits only
     (r"-?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", "0"),
     (r"\b[AP]M\b", "M"),

@@ -1,5 +1,7 @@
 """Every command of docs/how-to runs in a fresh clone and prints what the page shows."""
 
+import json
+import re
 import shlex
 import shutil
 
@@ -10,9 +12,11 @@ import how_tos
 from imports import ROOT
 from variance_dynamics import params
 
+README = ROOT / "README.md"
+
 
 def named(page):
-    return page.stem
+    return str(page.relative_to(ROOT))
 
 
 def overrides(command):
@@ -21,7 +25,7 @@ def overrides(command):
     return getattr(parse_args(words[1:]), "set_param", None) or [] if words[:1] == ["dvc"] else []
 
 
-@pytest.mark.parametrize("page", [how_tos.START, *how_tos.PAGES], ids=named)
+@pytest.mark.parametrize("page", [README, how_tos.START, *how_tos.PAGES], ids=named)
 def test_commands_are_dvc_s_and_set_params_that_exist(page):
     assert how_tos.commands(page)
     for override in (each for command in how_tos.commands(page) for each in overrides(command)):
@@ -35,6 +39,25 @@ def test_commands_are_dvc_s_and_set_params_that_exist(page):
 def test_six_pages_each_on_the_start_page():
     assert len(how_tos.PAGES) == 6
     assert all(f"({page.name})" in how_tos.START.read_text() for page in how_tos.PAGES)
+
+
+def columns():
+    """Of `dvc exp show`, those of metrics, and two of files."""
+    tables = {file.stem: json.loads(file.read_text()) for file in (ROOT / "metrics").glob("*.json")}
+    claims = tables.pop("claims")
+    del tables["claims_detail"]  # not declared as metrics
+    fields = {f"{claim}.{field}" for claim, fields in claims.items() for field in fields}
+    return claims, fields.union(*tables.values()) | {"data/raw", "src/variance_dynamics/rows.py"}
+
+
+def test_the_readme_s_table_of_experiments_is_the_claims_and_the_loss():
+    (command,) = [each for each in how_tos.commands(README) if each.startswith("dvc exp show")]
+    given = parse_args(shlex.split(command)[1:])
+    claims, names = columns()
+    keep, drop = "|".join(given.keep), "|".join(given.drop)  # joined and matched as DVC does it
+    left = {name for name in names if re.match(keep, name) or not re.match(drop, name)}
+    headlines = {f"{claim}.{field}" for claim in claims for field in ("effect", "verdict")}
+    assert left == headlines | {"e3_val_loss"}
 
 
 def test_what_is_shown_is_compared_but_for_numbers():
