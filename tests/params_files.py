@@ -37,6 +37,7 @@ POSITIVE = real(1e-12, 1e6, [0, 0.0, -1e-9, -3])
 LR = real(1e-9, 0.1, [0, 0.0, -1e-9])
 DECAY = real(0, 5, [-1e-9, -1])
 COMMIT = st.text("0123456789abcdef", min_size=40, max_size=40), ["main", "v1.0", "A" * 40, "0" * 39, 3, None]
+RUNS = dict.fromkeys(("seeds", "steps", "eval_every", "eval_rows"), COUNT)
 
 KEYS = {
     "classification": {
@@ -71,10 +72,7 @@ KEYS = {
         "optimizers.adamw.beta2": DECAYED,
         "optimizers.adamw.eps": POSITIVE,
         "optimizers.adamw.weight_decay": DECAY,
-        "seeds": COUNT,
-        "steps": COUNT,
-        "eval_every": COUNT,
-        "eval_rows": COUNT,
+        **RUNS,
         "stds.low": real(1e-6, 1, [0, -1, 11.0]),
         "stds.high": real(1, 1e3, [0, -1, 1e-7]),
         "stds.refined_below": real(1, 1e3, [0, 0.999]),
@@ -88,10 +86,7 @@ KEYS = {
         "optimizers.momentum.momentum": DECAYED,
         "optimizers.adamw.eps": POSITIVE,
         "optimizers.adamw.weight_decay": DECAY,
-        "seeds": COUNT,
-        "steps": COUNT,
-        "eval_every": COUNT,
-        "eval_rows": COUNT,
+        **RUNS,
     },
     "gpt2": {
         "preset": one_of("cpu", "gpt2"),
