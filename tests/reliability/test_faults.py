@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from starts import FILES, STEPS, contents, copy, nothing_is_lost, run, told
+from starts import EVERY, FILES, STEPS, contents, copy, nothing_is_lost, run, told
 
 LIMITS = {
     "full disk while a checkpoint is written": ({"file": 20_000}, "File too large"),
@@ -18,6 +18,19 @@ def is_one_line(folder, line):
     errors = [each for each in told(folder).splitlines() if "error" in each.lower()]
     assert len(errors) == 1 and errors[0].startswith("error: ") and line in errors[0], told(folder)
     assert "Traceback" not in told(folder)
+
+
+def test_three_faults_after_one_another(origin, tmp_path):
+    """The short form of all that follows: each is one line, and loses what came after the last checkpoint."""
+    folder = copy(origin, tmp_path / "run")
+    (folder / "data").chmod(0o555)
+    given = [{"file": 20_000}, {"memory": 1 << 20}, {"plain": True}, {"plain": True}]
+    ends = run(tmp_path, [{"folder": str(folder), **each} for each in given])
+    assert [end["status"] for end in ends] == [1, 1, 1, 1]
+    assert [end["steps"] for end in ends] == [EVERY, 0, STEPS, 0]
+    errors = [line for line in told(folder).splitlines() if "rror" in line]
+    expected = ["File too large", "allocate memory", *["data/gpt2: Permission denied"] * 2]
+    assert len(errors) == 4 and all(part in line for part, line in zip(expected, errors, strict=True)), errors
 
 
 @pytest.mark.reliability
