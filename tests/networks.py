@@ -7,9 +7,14 @@ import os
 import torch
 from torch import nn
 
+from variance_dynamics.init.schemes import SCHEMES
+from variance_dynamics.tracking.find_roles import find_roles
+
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 FAMILIES = ("gpt2", "gpt_neox", "llama", "mistral", "bert", "vit")
+USUAL = dict.fromkeys(FAMILIES, "normal") | {"gpt2": "gpt2"}
+"""The recipe by which transformers draws each family."""
 
 
 def transformer(family, width=32, layers=2, seed=0, **changes):
@@ -84,3 +89,15 @@ class CNN(nn.Module):
 def shapes(model):
     """Names and shapes of a model's parameters."""
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def drawn(model, recipe, seed, std=0.02):
+    """`model` drawn anew by a scheme, slice by slice."""
+    config = model.config.to_dict() if hasattr(model, "config") else None
+    generator = torch.Generator().manual_seed(seed)
+    scheme = SCHEMES[recipe]
+    for piece in find_roles(shapes(model), config).pieces:
+        view = piece.of(model.get_parameter(piece.tensor).data)
+        z = torch.randn(math.prod(piece.shape), generator=generator).view(view.shape)
+        view.copy_(scheme.sample(z, scheme.std(piece.parameter, std)))
+    return model

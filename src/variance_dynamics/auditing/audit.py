@@ -71,9 +71,7 @@ def audit(source: "str | Path | nn.Module | Mapping[str, Tensor]", recipe: str =
     >>> [(row.parameter.role, row.verdict) for row in report.rows]
     [('hidden', 'never initialised'), ('readout', 'as the recipe says')]
     """
-    recipes.check_recipe(recipe)
-    if std is not None and not 0 < std < float("inf"):
-        raise BadInput(f"std is {std}: expected a number above 0")
+    _check_options(recipe, std, heads)
     checkpoint = _opened(source)
     config = {**checkpoint.config, **({"num_attention_heads": heads} if heads else {})}
     shapes = {name: stored.shape for name, stored in checkpoint.tensors.items()}
@@ -89,12 +87,20 @@ def audit(source: "str | Path | nn.Module | Mapping[str, Tensor]", recipe: str =
     return replace(report, notes=(*report.notes, *_doubts(vectors, report.recipe)))
 
 
+def _check_options(recipe: str, std: float | None, heads: int | None) -> None:
+    recipes.check_recipe(recipe)
+    if std is not None and not 0 < std < math.inf:
+        raise BadInput(f"std is {std}: expected a number above 0")
+    if heads is not None and heads < 1:
+        raise BadInput(f"heads is {heads}: expected 1 or more")
+
+
 def _opened(source: Any) -> Checkpoint:
     if isinstance(source, str | Path):
         return open_checkpoint(source)
-    from variance_dynamics.auditing.torch_file import from_module, from_state
+    from variance_dynamics.auditing.torch_file import from_memory
 
-    return from_state(source, "state dict") if isinstance(source, Mapping) else from_module(source)
+    return from_memory(source)
 
 
 def _config_std(config: Mapping[str, Any]) -> float:

@@ -23,6 +23,8 @@ FITTED_PRIOR = 1e-3
 OTHER_NAMES = {"he": "kaiming", "glorot": "xavier", "pytorch": "torch_default", "default": "torch_default",
                "bert": "normal", "llama": "normal", "spectral": "mup"}
 AUTO = "auto"
+CONTROLS = ("xavier_sqrt2",)
+"""Made for this study and used by nobody else: where others explain the weights as well, those are named."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def fits(rows: list[Row], sigma: float) -> list[Fit]:
 def _distinct(rows: list[Row]) -> dict[str, tuple[str, ...]]:
     """Recipes that differ on these matrices, the first of each kind, with the others that agree with it."""
     kinds: dict[tuple[str, ...], list[str]] = {}
-    for recipe in SCHEMES:
+    for recipe in sorted(SCHEMES, key=CONTROLS.__contains__):
         given = (expected_std(recipe, row.parameter, sigma) for row in rows for sigma in (USUAL_STD, 1.0))
         kinds.setdefault(tuple(f"{std:.9g}" if std else "" for std in given), []).append(recipe)
     return {recipe: tuple(same) for recipe, *same in kinds.values()}

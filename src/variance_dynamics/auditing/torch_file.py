@@ -37,18 +37,24 @@ def read_torch(path: Path) -> Checkpoint:
     except Exception as problem:  # a damaged file makes the unpickler raise almost anything
         first = (str(problem) or type(problem).__name__).splitlines()[0][:100]
         raise BadInput(f"{path}: torch cannot read it ({first}): expected a whole .pt of tensors") from None
-    return from_state(_state(path, saved), str(path), _config(saved))
+    return from_state(_state(str(path), saved), str(path), _config(saved))
+
+
+def from_memory(source: Any) -> Checkpoint:
+    """Of a live module, or of what a .pt file held. Raises BadInput for anything else."""
+    from torch import nn
+
+    if isinstance(source, nn.Module):
+        return from_module(source)
+    return from_state(_state("source", source), "state dict", _config(source))
 
 
 def from_module(model: "nn.Module") -> Checkpoint:
     """The parameters of a live module, tied ones under every name; its Hugging Face config, if it has one."""
-    config = getattr(model, "config", None)
-    values = config.to_dict() if config is not None and hasattr(config, "to_dict") else {}
+    from variance_dynamics.tracking.model_roles import config_of, owners
+
     state = dict(model.named_parameters(remove_duplicate=False))
-    types = {f"{prefix}.{name}".lstrip("."): type(module).__name__
-             for prefix, module in model.named_modules(remove_duplicate=False)
-             for name, _ in module.named_parameters(recurse=False, remove_duplicate=False)}
-    return from_state(state, type(model).__name__, values, types)
+    return from_state(state, type(model).__name__, config_of(model), owners(model))
 
 
 def from_state(state: Mapping[str, "Tensor"], source: str, config: Mapping[str, Any] | None = None,
@@ -60,6 +66,8 @@ def from_state(state: Mapping[str, "Tensor"], source: str, config: Mapping[str, 
     tensors, skipped, tied = {}, {}, {}
     owners: dict[Any, str] = {}
     for name, tensor in state.items():
+        if hasattr(tensor, "to_local"):
+            raise BadInput(f"{name}: tensor is sharded: expected a full state dict, or its file")
         if tensor.dtype not in dtypes or tensor.layout != torch.strided or tensor.is_meta:
             skipped[name] = str(tensor.dtype).removeprefix("torch.")
             continue
@@ -78,7 +86,7 @@ def _raw(tensor: "Tensor") -> Raw:
     return raw
 
 
-def _state(path: Path, saved: Any) -> dict[str, "Tensor"]:
+def _state(source: str, saved: Any) -> dict[str, "Tensor"]:
     """The state dict in what was saved: itself, or under one of the usual keys."""
     inside = [saved.get(key) for key in STATES] if isinstance(saved, Mapping) else []
     for candidate in (saved, *inside):
@@ -87,7 +95,7 @@ def _state(path: Path, saved: Any) -> dict[str, "Tensor"]:
             return found
     keys = ", ".join(map(str, list(saved)[:5])) if isinstance(saved, Mapping) else ""
     kind = f"keys {keys}" if keys else f"a {type(saved).__name__}"
-    raise BadInput(f"{path}: {kind}: expected a state dict, or one under {', '.join(STATES)}")
+    raise BadInput(f"{source}: {kind}: expected a state dict, or one under {', '.join(STATES)}")
 
 
 def _tensors(candidate: Any) -> dict[str, "Tensor"]:

@@ -15,17 +15,18 @@ def roles_of(model: nn.Module, patterns: Mapping[str, str] | None = None,
     `config` (for head counts) is by default that of the first Hugging Face module inside.
     """
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    return find_roles(shapes, config or _config(model), patterns, owners(model))
+    return find_roles(shapes, config or config_of(model), patterns, owners(model))
 
 
 def owners(model: nn.Module) -> dict[str, str]:
-    """Parameter -> the class name of the module that holds it."""
+    """Parameter -> the class name of the module that holds it; tied ones under every name."""
     return {f"{prefix}.{name}".lstrip("."): type(module).__name__
-            for prefix, module in model.named_modules()
-            for name, _ in module.named_parameters(recurse=False)}
+            for prefix, module in model.named_modules(remove_duplicate=False)
+            for name, _ in module.named_parameters(recurse=False, remove_duplicate=False)}
 
 
-def _config(model: nn.Module) -> dict[str, Any]:
+def config_of(model: nn.Module) -> dict[str, Any]:
+    """The config of the first Hugging Face module inside, wrapped or not; empty where there is none."""
     for module in model.modules():
         to_dict = getattr(getattr(module, "config", None), "to_dict", None)
         if to_dict is not None:
