@@ -81,6 +81,7 @@ def test_any_possible_run_has_a_forecast(std, lr, steps, decay, schedule, warmup
     ({"weight_decay": -0.1}, "weight decay is -0.1"),
     ({"weight_decay": 1e6}, "turn weights over"), ({"min_lr_ratio": 1.5}, "min lr ratio is 1.5"),
     ({"std": -0.02}, "std is -0.02"), ({"std": math.nan}, "std is nan"),
+    ({"steps": 1e5}, "steps is 100000.0: expected a whole number"), ({"lr": "1e-3"}, "expected a number"),
     ({"schedule": "cosin"}, "did you mean cosine"), ({"schedule": "x"}, "expected one of cosine, linear")])
 def test_impossible_runs_are_told_in_a_line(change, message):
     with pytest.raises(BadInput, match=message):

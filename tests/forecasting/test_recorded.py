@@ -58,6 +58,15 @@ def test_no_verdict_before_momentum_has_settled(tmp_path):
     assert all(verdict.verdict.startswith("too early") for verdict in recorded.roles)
 
 
+def test_two_matrices_of_one_role_in_a_layer_keep_apart(tmp_path):
+    """As in a Tracker's table of Llama, whose gate and up are both mlp_in: there it has names."""
+    table = weights().query("role == 'mlp_in'")
+    table = table.assign(name="mlp." + table.layer.astype(str), layer=1)
+    table.drop(columns=["arm", "seed"]).to_parquet(tmp_path / "run.parquet")
+    (verdict,) = compared(read_std(tmp_path / "run.parquet"), SCHEDULE).roles
+    assert verdict.matrices == 3 and (verdict.ratio_low, verdict.ratio_high) == pytest.approx((0.4, 1.0))
+
+
 def test_options_go_before_what_the_run_says(run):
     made, _ = forecast_of(str(run), 0.5, {"weight_decay": 0.2})
     assert made.sigma_0 == 0.5 and made.schedule.weight_decay == 0.2 and made.schedule.lr == 1e-3
@@ -92,6 +101,9 @@ def test_files_that_are_no_tables(tmp_path, run):
         read_std(tmp_path / "text.parquet")
     (tmp_path / "run.json").write_text("[1")
     with pytest.raises(BadInput, match=r"run\.json"):
+        forecast_of(str(run), None, {})
+    (tmp_path / "run.json").write_text(json.dumps({**RUN, "lr": "fast"}))
+    with pytest.raises(BadInput, match="lr is fast: expected a number"):
         forecast_of(str(run), None, {})
 
 

@@ -4,6 +4,7 @@ import difflib
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,11 @@ STILL = 0.01
 """Frozen: std changes by less than this share of it over the last tenth of the steps."""
 
 
+KINDS = (*((name, Integral, "a whole number") for name in ("steps", "warmup")), ("schedule", str, "a name"),
+         *((name, Real, "a number") for name in ("lr", "weight_decay", "min_lr_ratio")))
+"""Of Schedule's fields, which may come from a file."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A run's learning rate and weight decay. `warmup` and `steps` count updates; the decay is decoupled.
@@ -38,6 +44,9 @@ class Schedule:
     min_lr_ratio: float = 0.1
 
     def __post_init__(self) -> None:
+        for name, kind, expected in KINDS:
+            value = getattr(self, name)
+            _check(name.replace("_", " "), value, expected, isinstance(value, kind))
         if self.schedule not in SCHEDULES:
             near = difflib.get_close_matches(self.schedule, SCHEDULES, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
@@ -58,7 +67,7 @@ class Schedule:
         return np.array([learning_rate(step, *shape) for step in range(self.steps)])
 
 
-def _check(name: str, value: float, expected: str, holds: bool) -> None:
+def _check(name: str, value: object, expected: str, holds: bool) -> None:
     if not holds:
         raise BadInput(f"{name} is {value}: expected {expected}")
 

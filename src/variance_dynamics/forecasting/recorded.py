@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("step", "layer", "role", "stat", "value")
+MATRIX = ["layer", "role", "seed", "name"]
+"""What tells a matrix. Pretraining's tables have no names; in a Tracker's, a layer may have a role twice."""
 STDS = ("initial", "measured", "predicted")
 KNOBS = {"lr": "lr", "steps": "steps", "schedule": "schedule", "warmup_steps": "warmup",
          "weight_decay": "weight_decay", "min_lr_ratio": "min_lr_ratio"}
@@ -43,7 +45,7 @@ class RoleVerdict:
 
 @dataclass(frozen=True)
 class Recorded:
-    """`std` has step, layer, role, seed, initial, measured, predicted, R; `roles` is about step `last`."""
+    """`std` has step, MATRIX, initial, measured, predicted, R; `roles` is about step `last`."""
 
     std: "pd.DataFrame"
     roles: tuple[RoleVerdict, ...]
@@ -77,7 +79,7 @@ def schedule_beside(path: Path) -> dict[str, Any]:
 
 
 def read_std(path: Path) -> "pd.DataFrame":
-    """step, layer, role, seed, value: the std of each matrix of one run, or of one arm's seeds.
+    """step, MATRIX, value: the std of each matrix of one run, or of one arm's seeds.
 
     Raises BadInput where the file is no table of long rows, or misses step 0.
     """
@@ -87,10 +89,10 @@ def read_std(path: Path) -> "pd.DataFrame":
         raise BadInput(f"{path}: no column {missing[0]}: expected {', '.join(COLUMNS)}, as a Tracker writes")
     if "arm" in table and table["arm"].nunique() > 1:
         raise BadInput(f"{path}: arms {', '.join(map(str, table['arm'].unique()))}: expected one run's table")
-    std = table[table["stat"] == "std"].assign(seed=table.get("seed", 0))
+    std = table[table["stat"] == "std"].assign(seed=table.get("seed", 0), name=table.get("name", ""))
     if std.empty or (std["step"] == 0).sum() == 0:
         raise BadInput(f"{path}: no std at step 0: expected it, for the law starts from there")
-    return std[["step", "layer", "role", "seed", "value"]]
+    return std[["step", *MATRIX, "value"]]
 
 
 def _table(path: Path) -> "pd.DataFrame":
@@ -109,9 +111,8 @@ def compared(std: "pd.DataFrame", schedule: Schedule) -> Recorded:
     last = int(std["step"].max())
     if not 0 < last <= schedule.steps:
         raise BadInput(f"last recorded step is {last}: expected 1 to the schedule's {schedule.steps}")
-    key = ["layer", "role", "seed"]
-    start = std[std["step"] == 0].set_index(key)["value"].rename("initial")
-    joined = std.rename(columns={"value": "measured"}).join(start, on=key).dropna(subset="initial")
+    start = std[std["step"] == 0].set_index(MATRIX)["value"].rename("initial")
+    joined = std.rename(columns={"value": "measured"}).join(start, on=MATRIX).dropna(subset="initial")
     left = null_law.decay(schedule.rates, schedule.weight_decay)[joined["step"]]
     noise = null_law.injected(schedule.rates, schedule.weight_decay)[joined["step"]]
     kept = (joined["initial"] * left) ** 2

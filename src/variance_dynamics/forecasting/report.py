@@ -9,7 +9,7 @@ import numpy as np
 
 from variance_dynamics.errors import BadInput
 from variance_dynamics.forecasting.forecast import FORGOTTEN, Forecast
-from variance_dynamics.forecasting.recorded import LAW, Recorded
+from variance_dynamics.forecasting.recorded import LAW, MATRIX, Recorded
 from variance_dynamics.forecasting.terminal_plot import WIDTH, chart
 
 SHARES = (0.0, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -130,7 +130,7 @@ def save_png(path: str | Path, made: Forecast, recorded: Recorded | None = None)
     axes = figure.subplots()
     steps = np.unique(np.linspace(0, made.schedule.steps, 1001).round().astype(int))
     label: str | None = "recorded, each matrix"
-    for _, rows in recorded.std.groupby(["role", "layer", "seed"]) if recorded else []:
+    for _, rows in recorded.std.groupby(MATRIX) if recorded else []:
         axes.plot(rows["step"], rows["measured"], color="0.6", linewidth=0.6, label=label)
         label = None
     settled = made.equilibrium[steps[1:] - 1]
