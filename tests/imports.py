@@ -14,14 +14,20 @@ def module_file(name: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def direct_imports(file: Path) -> set[Path]:
-    """Files of this package that a file imports, anywhere in it."""
+def imported_names(file: Path) -> set[str]:
+    """Dotted names of modules, and of what may be one, that a file imports anywhere in it."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def direct_imports(file: Path) -> set[Path]:
+    """Files of this package that a file imports, anywhere in it."""
+    names = imported_names(file)
     return {found for name in names if name.startswith(PACKAGE) and (found := module_file(name))}
 
 

@@ -3,16 +3,21 @@
 import csv
 import io
 import json
+import re
 import resource
 import subprocess
 import sys
+import tomllib
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import variance_dynamics
+from imports import ROOT, closure, imported_names, module_file
 from networks import NanoGPT
+from variance_dynamics import Tracker
 from variance_dynamics.cli import main
 
 
@@ -90,6 +95,7 @@ def test_a_role_by_pattern(capsys, tmp_path):
     (["audit", "{}/ckpt.pt", "--recipe", "gtp2"], "did you mean gpt2"),
     (["audit", "{}/ckpt.pt", "--role", "memory"], "expected PATTERN=ROLE"),
     (["audit", "{}/ckpt.pt", "--role", "a=b"], "expected one of q, k, v"),
+    (["audit", "{}/ckpt.pt", "--heads", "0"], "heads is 0"),
     (["audit", "{}/ckpt.pt", "--std", "x"], "invalid float value"), (["audit"], "required: checkpoint"),
     (["audit", "{}/ckpt.pt", "--json", "--csv"], "not allowed"), (["judge"], "invalid choice"),
     ([], "required"), (["forecast"], "--lr is missing"),
@@ -111,6 +117,19 @@ def test_forecast_in_text_and_json(capsys):
     code, out, _ = run(capsys, *arguments, "--json")
     made = variance_dynamics.forecast(0.02, 6e-4, 2000, warmup=100, weight_decay=0.1)
     assert json.loads(out)["std_final"] == made.std[-1]
+    more = ["--schedule", "linear", "--weight-decay", ".3", "--min-lr-ratio", ".5"]
+    code, out, _ = run(capsys, *arguments, *more, "--json")
+    made = variance_dynamics.forecast(0.02, 6e-4, 2000, "linear", 100, 0.3, 0.5)
+    assert json.loads(out)["std_final"] == made.std[-1]
+
+
+def test_forecast_beside_a_recorded_run_and_as_a_picture(capsys, tmp_path):
+    table = Tracker(NanoGPT()).frame().query("stat == 'std'")
+    pd.concat([table, table.assign(step=200)]).to_parquet(tmp_path / "run.parquet")
+    code, out, _ = run(capsys, "forecast", "--lr", "6e-4", "--steps", "200",
+                       "--from", tmp_path / "run.parquet", "--png", tmp_path / "run.png")
+    assert code == 0 and "R is within [0.8, 1.25] for 0 of 14 matrices" in out and "no change 0.000" in out
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_package_imports_quickly_and_pulls_in_nothing_heavy():
@@ -122,6 +141,16 @@ def test_the_package_imports_quickly_and_pulls_in_nothing_heavy():
             for _ in range(3)]
     seconds = [float(run.stdout) for run in told]
     assert min(seconds) < 0.3
+
+
+def test_without_extras_the_public_names_have_all_that_they_import():
+    """But for --png's matplotlib, whose absence is told in a line."""
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    homes = [module_file(name) for name in (*variance_dynamics.HOMES.values(), "variance_dynamics.cli")]
+    files = {file for home in homes for file in closure(home)}
+    names = {name.split(".")[0] for file in files for name in imported_names(file)}
+    outside = names - set(sys.stdlib_module_names) - {"variance_dynamics"}
+    assert outside - {re.match(r"\w+", name)[0] for name in required} == {"matplotlib"}
 
 
 def test_audit_of_safetensors_needs_no_torch(tmp_path):
