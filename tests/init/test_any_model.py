@@ -10,6 +10,7 @@ from variance_dynamics.errors import BadInput
 from variance_dynamics.init.initialize import initialize as of_the_study
 from variance_dynamics.init.schemes import SCHEMES
 from variance_dynamics.models.gpt2 import GPT2, Shape
+from variance_dynamics.roles import BLOCK
 
 BUILT = {**{family: lambda family=family: transformer(family) for family in FAMILIES},
          "nano": NanoGPT, "mlp": mlp, "cnn": CNN}
@@ -35,7 +36,10 @@ def test_every_scheme_on_a_fused_model(scheme):
     model = transformer("gpt2")
     initialize(model, scheme)
     report = audit(model, scheme)
-    if scheme != "orthogonal":  # its std has no sampling error
+    if scheme == "orthogonal":  # its std has no sampling error; embeddings are normal
+        ratios = [row.ratio for row in report.rows if row.ratio and row.parameter.role in (*BLOCK, "readout")]
+        assert ratios == pytest.approx([1] * 12, abs=0.002)
+    else:
         assert not report.alarms, [row.note for row in report.alarms]
 
 
@@ -92,6 +96,9 @@ def test_nothing_is_left_out_in_silence():
 def test_bad_input():
     with pytest.raises(BadInput, match=r"scheme is 'kaimin': expected kaiming"):
         initialize(mlp(), "kaimin")
+    for std in (-0.02, 0.0, float("nan")):
+        with pytest.raises(BadInput, match=rf"std is {std}: expected a number above 0"):
+            initialize(mlp(), "normal", std=std)
     with torch.device("meta"):
         empty = nn.Sequential(nn.Linear(2, 2))
     with pytest.raises(BadInput, match=r"0\.weight: parameter holds no memory: expected model\.to_empty"):

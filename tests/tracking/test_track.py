@@ -269,6 +269,8 @@ def test_files_hold_the_table_also_after_a_resume(name, tmp_path, monkeypatch):
     ({"every": 2.5}, r"every is 2\.5: expected"),
     ({"measure": ["weight"]}, r"measure holds 'weight': expected some of weights, gradients"),
     ({"measure": "gradients"}, r"measure holds 'gradients', optimizer is None: expected"),
+    ({"windows": [0]}, r"windows holds 0: expected whole numbers of steps"),
+    ({"windows": [2]}, r'windows is \[2\], without "displacement" in measure'),
     ({"path": "run.csv"}, r"path is 'run\.csv': expected a name that ends in \.parquet or \.jsonl"),
     ({"patterns": {"x": "queries"}}, r"role is 'queries': expected one of"),
 ])

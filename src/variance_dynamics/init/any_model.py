@@ -1,5 +1,6 @@
 """Set every parameter of anyone's model by a scheme, matrix by matrix, from the roles that names give."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -73,6 +74,8 @@ def initialize(model: nn.Module, scheme: str, seed: int = 0, std: float = 0.02,
     if scheme not in SCHEMES:
         near = get_close_matches(scheme, SCHEMES, 1) or list(SCHEMES)
         raise BadInput(f"scheme is {scheme!r}: expected {' or '.join(near)}")
+    if not 0 < std < math.inf:
+        raise BadInput(f"std is {std}: expected a number above 0")
     found = roles_of(model, patterns, config)
     weights = dict(model.named_parameters())
     vectors = _vectors(model)

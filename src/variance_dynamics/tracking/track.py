@@ -70,6 +70,7 @@ class Tracker(tracker.Tracker):
                  config: Mapping[str, Any] | None = None, path: str | Path | None = None,
                  start: int = 0) -> None:
         kinds = _checked(measure, optimizer)
+        windows = _checked_windows(windows, kinds)
         self.rank = _rank()
         self.write = writer(path) if path is not None and self.rank == 0 else None
         pieces = _pieces(model, patterns, config)
@@ -199,6 +200,16 @@ def _checked(measure: Collection[str] | None, optimizer: torch.optim.Optimizer |
         if optimizer is None and name in NEED_OPTIMIZER:
             raise BadInput(f"measure holds {name!r}, optimizer is None: expected Tracker(model, optimizer)")
     return names
+
+
+def _checked_windows(windows: Iterable[int], kinds: Collection[str]) -> list[int]:
+    found = list(windows)
+    for window in found:
+        if not isinstance(window, int) or window < 1:
+            raise BadInput(f"windows holds {window!r}: expected whole numbers of steps, 1 or more")
+    if found and "displacement" not in kinds:
+        raise BadInput(f"windows is {found}, without \"displacement\" in measure: expected both or neither")
+    return found
 
 
 def _every(every: int) -> Schedule:
