@@ -27,7 +27,7 @@ def test_summary_and_detail_agree(judged):
     assert list(summary) == list(claims.CLAIMS)
     assert summary["e2_kaiming_faster"]["verdict"] == "supported"
     assert summary["e2_kaiming_faster"]["effect"] == pytest.approx(-0.52)
-    detail = ledger.detail({"local": judged, "full-cpu": judged}, PARAMS)
+    detail = ledger.detail({"local": judged, "full-cpu": judged}, PARAMS, {})
     told = detail["claims"]["e2_kaiming_faster"]["sources"]["full-cpu"]
     assert {name: told[name] for name in summary["e2_kaiming_faster"]} == summary["e2_kaiming_faster"]
     assert told["cells"]["sgd"]["n"] == 5 and "depth 20 left out" in told["note"]
@@ -36,7 +36,7 @@ def test_summary_and_detail_agree(judged):
 
 
 def test_the_table_has_a_row_per_claim_and_a_column_per_source(judged):
-    lines = ledger.markdown(ledger.detail({"local": judged, "full-cpu": judged}, PARAMS)).splitlines()
+    lines = ledger.markdown(ledger.detail({"local": judged, "full-cpu": judged}, PARAMS, {})).splitlines()
     assert lines[0] == "| claim | what is measured | this run | full-cpu |"
     assert len(lines) == 2 + len(claims.CLAIMS)
     row = next(line for line in lines if "`e2_kaiming_faster`" in line)
@@ -46,7 +46,7 @@ def test_the_table_has_a_row_per_claim_and_a_column_per_source(judged):
 
 
 def test_the_readme_s_table_is_replaced_between_its_markers(judged):
-    detail = ledger.detail({"local": judged}, PARAMS)
+    detail = ledger.detail({"local": judged}, PARAMS, {})
     readme = ledger.in_readme(f"# a\n{ledger.START}\nold\n{ledger.END}\nb\n", detail)
     assert readme == f"# a\n{ledger.START}\n{ledger.markdown(detail)}\n{ledger.END}\nb\n"
     assert ledger.in_readme(readme, detail) == readme

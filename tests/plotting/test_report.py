@@ -12,7 +12,7 @@ import vl_convert
 
 from plotting import synthetic, synthetic_e1
 from plotting.test_templates import walk
-from variance_dynamics.plotting import report, report_page, report_tables
+from variance_dynamics.plotting import report, report_origins, report_page, report_tables
 from variance_dynamics.plotting.javascript import compressed, data_element
 from variance_dynamics.plotting.report_charts import CHARTS
 
@@ -24,13 +24,20 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 SETTINGS = synthetic.settings()
 
 
+ORIGIN = {"recorded": {"date": EVIL, "commit": "c0ffee"}, "parts": 7, "commits": ["c0ffee", EVIL],
+          "machines": [{"cpu": EVIL, "cores": 2, "memory_gib": 23.5, "system": "Linux"}],
+          "versions": {"torch": "2.1"}, "wall_seconds": 5400.0, "missing": ["e2-wine-3", EVIL],
+          "params": {"gpt2": {"lr": 0.125, "arms": [EVIL]}}}
+
+
 def detail(sources):
     cell = {"effect": 0.5, "lo": 0.25, "hi": None, "n": 5, "p_holm": 0.03}
     found = {"verdict": "contradicted", "effect": -0.125, "ci_low": -0.5, "ci_high": None, "n": 5,
              "note": EVIL, "cells": {EVIL: cell}}
     claim = {"origin": "paper", "sentence": f"A claim {EVIL}", "effect": "an effect", "rule": "a rule",
              "sources": dict.fromkeys(sources, found)}
-    return {"rule_of_all": "one rule", "claims": {"e1_regimes": claim}}
+    return {"rule_of_all": "one rule", "claims": {"e1_regimes": claim},
+            "recorded": {EVIL: ORIGIN, "bare": {}}}
 
 
 def recipes(source="local"):
@@ -118,6 +125,15 @@ def test_a_full_study_beside_a_recorded_one_stays_below_two_megabytes(tmp_path):
             table[column] *= noise.uniform(0.9, 1.1, len(table))
     report.write(tmp_path / "report.html", tables, detail(["local", "full-cpu"]), {}, SETTINGS)
     assert (tmp_path / "report.html").stat().st_size < 2_000_000
+
+
+def test_where_a_recorded_run_comes_from():
+    plain = json.loads(json.dumps(ORIGIN).replace(json.dumps(EVIL), '"some"'))
+    told = report_origins.reproduction({"x": 1}, {"full-cpu": plain})
+    assert "<h3>full-cpu</h3>" in told and "<pre>x: 1\n</pre>" in told
+    assert "7 parts in 1.5 hours on some, 2 cores, 23.5 GiB, Linux; missing: e2-wine-3, some." in told
+    assert "Code: c0ffee, some. torch 2.1." in told
+    assert "missing" not in report_origins.reproduction({}, {"full-cpu": plain | {"missing": []}})
 
 
 def test_packed_columns_lose_nothing_that_is_shown():

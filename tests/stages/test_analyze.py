@@ -120,6 +120,9 @@ def test_recorded_runs_stand_beside_the_local_one(study):
         shutil.copytree(study / "data" / name, study / "data/recorded/full" / name)
     write_mlp(study / "data/recorded/sweep/mlp_sweep",
               *synthetic.sweep(band, widths=(64,), seeds=3, stds=synthetic.STDS[::4]))
+    commits = {"e2-wine-3": {"commit": "b"}, "e1-wine-64": {"commit": "a"}, "corpus": {"commit": "b"}}
+    noted = {"parts": commits, "wall_seconds": 7.5}
+    (study / "data/recorded/full/provenance.json").write_text(json.dumps(noted))
     write_params(study, recorded=["full", "sweep"])
     analyze.main()
     claims = written(study)["claims.json"]
@@ -132,9 +135,11 @@ def test_recorded_runs_stand_beside_the_local_one(study):
         local, full = (table[table["source"] == source].drop(columns="source").reset_index(drop=True)
                        for source in ("local", "full"))
         pd.testing.assert_frame_equal(local, full)
-    detail = json.loads(written(study)["claims_detail.json"])["claims"]
-    assert detail["e2_kaiming_faster"]["sources"]["sweep"]["verdict"] == "not run"
-    assert set(detail["e1_regimes"]["sources"]) == {"local", "full", "sweep"}
+    detail = json.loads(written(study)["claims_detail.json"])
+    assert detail["claims"]["e2_kaiming_faster"]["sources"]["sweep"]["verdict"] == "not run"
+    assert set(detail["claims"]["e1_regimes"]["sources"]) == {"local", "full", "sweep"}
+    assert detail["recorded"] == {"full": {"parts": 3, "commits": ["a", "b"], "wall_seconds": 7.5},
+                                  "sweep": {}}
 
 
 @pytest.mark.parametrize("name", ["nowhere", "../gpt2"])

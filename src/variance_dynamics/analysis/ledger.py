@@ -23,13 +23,15 @@ def summary(verdicts: dict[str, Verdict]) -> dict[str, dict[str, Any]]:
                    "n": found.n} for name, found in verdicts.items()}
 
 
-def detail(verdicts: dict[str, dict[str, Verdict]], params: AnalyzeParams) -> dict[str, Any]:
-    """metrics/claims_detail.json: sentences and rules, and per source the verdict, its note and its cells."""
+def detail(verdicts: dict[str, dict[str, Verdict]], params: AnalyzeParams, origins: dict[str, dict[str, Any]]
+           ) -> dict[str, Any]:
+    """metrics/claims_detail.json: sentences and rules, and per source the verdict, its note and its cells;
+    `origins` says where each recorded run comes from."""
     claims = {name: {"origin": claim.origin, "sentence": claim.sentence, "effect": claim.effect,
                      "rule": claim.rule_text(params),
                      "sources": {source: _told(found[name]) for source, found in verdicts.items()}}
               for name, claim in CLAIMS.items()}
-    return {"rule_of_all": COMMON.format(confidence=params.confidence), "claims": claims}
+    return {"rule_of_all": COMMON.format(confidence=params.confidence), "claims": claims, "recorded": origins}
 
 
 def _told(found: Verdict) -> dict[str, Any]:

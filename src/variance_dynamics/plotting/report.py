@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping
 from html import escape
-from importlib.metadata import version
 from pathlib import Path
-from platform import python_version
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from variance_dynamics.plotting.javascript import compressed, data_element, libraries, to_json
 from variance_dynamics.plotting.params import Settings
 from variance_dynamics.plotting.report_charts import CHARTS
+from variance_dynamics.plotting.report_origins import reproduction
 from variance_dynamics.plotting.report_page import page
 from variance_dynamics.plotting.report_tables import interval, number, recipes, table, tables_of
 from variance_dynamics.plotting.style import Tables, main_first
@@ -24,8 +22,6 @@ EXPERIMENTS = {
     "e2": "E2: Kaiming, Xavier and others",
     "e3": "E3: the weights of GPT-2 while it learns",
 }
-PACKAGES = ("variance-dynamics", "torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "tokenizers",
-            "dvc", "matplotlib", "vl-convert-python")
 INTRODUCTION = """A study of Y. Han, <i>Weight Initialization and Variance Dynamics in Deep Neural Networks
 and Large Language Models</i> (arXiv 2510.09423): what theory said before training, what was measured, what
 follows. The unit of replication is the seed: intervals are over seeds, and each figure says how many."""
@@ -51,7 +47,7 @@ def body(tables: Tables, detail: Mapping[str, Any], params: Mapping[str, Any], s
     return "\n".join(["<header><h1>Variance dynamics: expected, measured, concluded</h1>",
                       f"<p>{INTRODUCTION}</p><p class=quiet>{HOW_TO}</p><nav>{anchors}</nav></header><main>",
                       claims(detail), *sections,
-                      recipes(tables.get("recipes")), reproduction(params), "</main>"])
+                      recipes(tables.get("recipes")), reproduction(params, detail["recorded"]), "</main>"])
 
 
 def experiment(tables: Tables, name: str, settings: Settings) -> str:
@@ -127,11 +123,3 @@ def _column(values: "pd.Series[Any]") -> Any:
         return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values.tolist()]
     codes, words = pd.factorize(values)
     return {"words": [str(word) for word in words], "index": codes.tolist()}
-
-
-def reproduction(params: Mapping[str, Any]) -> str:
-    """The exact params and versions."""
-    text = escape(yaml.safe_dump(dict(params), sort_keys=False, allow_unicode=True))
-    versions = ", ".join([f"Python {python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
-    return (f'<section id="params"><h2>Params and versions</h2><p>{escape(versions)}.</p>'
-            f"<details><summary>Every param of this run</summary><pre>{text}</pre></details></section>")

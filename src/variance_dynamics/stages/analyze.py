@@ -35,8 +35,9 @@ def main() -> None:
         source.tables |= {"claims_cells": cells, "recipes": recipes.table(source.tables, rules)}
     write_tables(found)
     verdicts = {name: claims.judge(source.effects, rules) for name, source in found.items()}
+    origins = {name: origin(folder) for name, folder in folders.items()}
     metrics = found[LOCAL].metrics | {"claims": ledger.summary(verdicts[LOCAL]),
-                                      "claims_detail": ledger.detail(verdicts, rules)}
+                                      "claims_detail": ledger.detail(verdicts, rules, origins)}
     for name, content in metrics.items():
         write_json(METRICS / f"{name}.json", content)
 
@@ -55,6 +56,16 @@ def recorded(name: str) -> Path:
         known = ", ".join(sorted(path.name for path in home.glob("*/"))) or "none yet"
         raise BadInput(f"params.yaml: analyze.recorded names {name!r}: expected folders of {home} ({known})")
     return home / name
+
+
+def origin(folder: Path) -> dict[str, Any]:
+    """A recorded run's provenance.json, its parts as their number and commits; empty where it has none."""
+    file = folder / "provenance.json"
+    if not file.is_file():
+        return {}
+    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    commits = sorted({part["commit"] or "none" for part in told["parts"].values()})
+    return told | {"parts": len(told["parts"]), "commits": commits}
 
 
 def write_tables(found: dict[str, Found]) -> None:
