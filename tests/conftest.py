@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from copies import commit, edit, fresh_copy, run
+from copies import alone, commit, edit, fresh_copy, run
 from variance_dynamics import params
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,8 +21,8 @@ settings.load_profile("same everywhere")
 
 @pytest.fixture
 def tree():
-    """The params tree of the default study, free to be changed."""
-    return params.read(ROOT / "params.yaml")
+    """The params tree of the default study without recorded runs, free to be changed."""
+    return alone(params.read(ROOT / "params.yaml"))
 
 
 @pytest.fixture(scope="session")

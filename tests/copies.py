@@ -53,6 +53,11 @@ def edit(file, old, new):
     return text
 
 
+def alone(tree):
+    """A params tree that names no recorded run: a folder of a test's own holds none."""
+    return tree | {"analyze": tree["analyze"] | {"recorded": []}}
+
+
 def set_param(folder, key, value):
     """Set one key of params.yaml, dotted, as `dvc exp run --set-param` does."""
     file, yaml = folder / "params.yaml", YAML()

@@ -5,10 +5,11 @@ import math
 
 from hypothesis import strategies as st
 
+from copies import alone
 from imports import ROOT
 from variance_dynamics import params
 
-DEFAULT = params.load(ROOT / "params.yaml")
+DEFAULT = alone(params.load(ROOT / "params.yaml"))
 ANYTHING = [None, True, "", "1e-3", "0.1", [], {}, [1], {"a": 1}, math.nan, math.inf, -math.inf]
 """Wrong as a whole number; the other kinds take out what is right for them."""
 

@@ -11,6 +11,7 @@ import yaml
 
 import adam_noise
 from analysis import synthetic
+from copies import alone
 from imports import ROOT
 from variance_dynamics import rows
 from variance_dynamics.analysis.claims import CLAIMS
@@ -56,7 +57,7 @@ def write_study(data, arms=("gpt2",), seeds=(0, 1)):
 
 
 def write_params(folder, **changes):
-    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree = alone(yaml.safe_load((ROOT / "params.yaml").read_text()))
     tree["gpt2"] |= {"arms": ["gpt2"], "seeds": [0, 1]}
     tree["analyze"] |= {"bootstrap": 200, **changes}
     (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from copies import alone
 from imports import ROOT
 from variance_dynamics import params
 from variance_dynamics.stages import validate
@@ -71,7 +72,7 @@ CHANGES = [
 
 @pytest.fixture(scope="module")
 def whole():
-    return params.load(ROOT / "params.yaml")
+    return alone(params.load(ROOT / "params.yaml"))
 
 
 @pytest.fixture
@@ -158,7 +159,9 @@ def test_it_is_quick_because_it_imports_nothing_heavy(tmp_path):
         "import sys; from variance_dynamics.stages import validate; validate.main()\n"
         "print(*{'torch', 'pandas', 'matplotlib', 'datasets', 'sklearn', 'scipy'} & set(sys.modules))"
     )
-    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "data").mkdir()
+    for name in ("params.yaml", "data/recorded"):
+        (tmp_path / name).symlink_to(ROOT / name)
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
