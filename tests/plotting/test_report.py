@@ -127,6 +127,11 @@ def test_a_full_study_beside_a_recorded_one_stays_below_two_megabytes(tmp_path):
     assert (tmp_path / "report.html").stat().st_size < 2_000_000
 
 
+def test_this_run_stands_above_recorded_ones():
+    told = report.claims(detail(["full-cpu", "local"]))
+    assert told.index('data-label="run">local') < told.index('data-label="run">full-cpu')
+
+
 def test_where_a_recorded_run_comes_from():
     plain = json.loads(json.dumps(ORIGIN).replace(json.dumps(EVIL), '"some"'))
     told = report_origins.reproduction({"x": 1}, {"full-cpu": plain})

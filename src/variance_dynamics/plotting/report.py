@@ -74,7 +74,7 @@ def claims(detail: Mapping[str, Any]) -> str:
 
 
 def _claim(name: str, claim: Mapping[str, Any]) -> str:
-    sources = claim["sources"]
+    sources = dict(sorted(claim["sources"].items(), key=lambda item: (item[0] != "local", item[0])))
     notes = "".join(f"<p class=quiet>{escape(source)}: {escape(found['note'])}</p>"
                     for source, found in sources.items() if found["note"])
     cells = "".join(_cells(source, found["cells"]) for source, found in sources.items() if found["cells"])
