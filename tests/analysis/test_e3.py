@@ -101,6 +101,8 @@ def test_what_short_runs_had_shown_is_confirmed_or_refuted():
     deep = table.loc[("v", "deep")]
     assert deep["R"] == pytest.approx(1, abs=0.1) and deep["found"] in ("refuted", "open")
     assert (table["n"] == SEEDS).all()
+    alone = adam_noise.run("gpt2", 0, steps=150, elements=4000, gradients=kinds)
+    assert set(e3.tables(together(alone), PARAMS)["e3_earlier"]["found"]) == {"open"}
 
 
 def test_a_gradient_that_grows_has_drift():

@@ -47,17 +47,17 @@ def earlier(matrices: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Table e3_earlier (exploratory): R at the end in the places where short runs had told something.
 
     earlier_lo, earlier_hi: the range told; found: confirmed if R's mean over seeds lies there, refuted if its
-    interval misses it, else open. The other columns say what R is made of there (see injected): c2 below 1 is
-    single updates smaller than white gradients' (spiky: grad_kurtosis; damped: epsilon_share), memory below 1
-    is successive ones taking each other back, persistence is agreement over more than a window, along is
-    shrinking (below 0) or growing along the initial weights.
+    interval misses it, else open, as with one seed. The other columns say what R is made of there (see
+    injected): c2 below 1 is single updates smaller than white gradients' (spiky: grad_kurtosis; damped:
+    epsilon_share), memory below 1 is successive ones taking each other back, persistence is agreement over
+    more than a window, along is shrinking (below 0) or growing along the initial weights.
     """
     last = at_horizon(matrices, 1.0)
     last = last.assign(depth=last.groupby(RUN)["layer"].transform("max"))
     parts = [_place(last, *place, params.e3.shallow_layers) for place in EARLIER]
     keys = ["arm", "role", "layers", "earlier_lo", "earlier_hi"]
     table = over_seeds(pd.concat(parts, ignore_index=True), keys, PARTS, params)
-    inside = table["R"].between(table["earlier_lo"], table["earlier_hi"])
+    inside = table["R"].between(table["earlier_lo"], table["earlier_hi"]) & (table["n"] > 1)
     misses = (table["R_lo"] > table["earlier_hi"]) | (table["R_hi"] < table["earlier_lo"])
     return table.assign(found=np.select([inside, misses], ["confirmed", "refuted"], "open"))
 
