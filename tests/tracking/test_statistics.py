@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from variance_dynamics.tracking.statistics import STATS, Matrices, displacement, epsilon_share, histogram
+from variance_dynamics.tracking.statistics import (
+    STATS,
+    Matrices,
+    displacement,
+    epsilon_share,
+    histogram,
+    root_mean_square,
+)
 
 ORACLE = {
     "std": lambda x: x.std(1),
@@ -89,6 +96,17 @@ def test_memory_to_work_in_is_all_that_is_written():
     there, fresh = Matrices(x, room=room), Matrices(x)
     assert all(torch.equal(stat(there), stat(fresh)) for stat in STATS.values())
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("scale", [1e-36, 1e-12, 0.02, 1.0, 1e30])
+def test_root_mean_square_by_itself(scale):
+    x = draws(scale)
+    expected = ORACLE["rms"](x.double().numpy())
+    np.testing.assert_allclose(root_mean_square(x, room=torch.empty_like(x)), expected, rtol=1e-5)
+    x[1, 5], x[2] = torch.nan, 0
+    found = root_mean_square(x)
+    assert found[1].isnan() and found[2] == 0
+    np.testing.assert_allclose(found[[0, 3]], expected[[0, 3]], rtol=1e-5)
 
 
 def test_displacement_explains_the_change_of_the_mean_square():

@@ -84,18 +84,35 @@ def test_a_folder_that_another_process_removes_while_it_is_listed(tmp_path, monk
     assert os.scandir is scandir and not place.exists()  # the removal did come in between
 
 
+@pytest.mark.parametrize("gone", ["run", "run/group-0"])
+def test_a_folder_that_another_process_removes_while_it_is_made(tmp_path, monkeypatch, gone):
+    """Between mkdir's finding it there and its looking what it is; and a parent that was just made."""
+    place, mkdir = tmp_path / "run/group-0", os.mkdir
+    if gone != "run":
+        place.mkdir(parents=True)
+
+    def removed(path, *mode):
+        if Path(path) != tmp_path / gone:
+            return mkdir(path, *mode)
+        monkeypatch.undo()
+        try:
+            mkdir(path, *mode)
+        finally:
+            for folder in [*tmp_path.glob("run/*"), tmp_path / "run"]:
+                folder.rmdir()
+
+    monkeypatch.setattr(os, "mkdir", removed)
+    checkpoint.save(place, 1, state(1))
+    assert os.mkdir is mkdir and checkpoint.latest(place)["step"] == 1
+
+
 SAVE_AND_REMOVE = """
 import sys
 from pathlib import Path
 import torch
 from variance_dynamics.training import checkpoint
-def save(step):
-    try:
-        checkpoint.save(Path(sys.argv[1]), step, {"step": step, "x": torch.ones(100)})
-    except FileExistsError:  # the other removed the folder while mkdir looked at it: see docs/promises.md
-        save(step)
 for step in range(1, 61):
-    save(step)
+    checkpoint.save(Path(sys.argv[1]), step, {"step": step, "x": torch.ones(100)})
     found = checkpoint.latest(Path(sys.argv[1]))
     assert found is None or torch.equal(found["x"], torch.ones(100))
     if step % 3 == 0:

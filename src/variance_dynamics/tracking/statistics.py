@@ -51,8 +51,11 @@ class Matrices:
 
     def scaled(self, room: Tensor | None = None) -> Tensor:
         """Values over absmax (0 stays 0), [M, N]."""
-        scale = torch.where(self.absmax > 0, self.absmax, 1)
-        return torch.div(self.values, scale[:, None], out=room)
+        return _scaled(self.values, self.absmax, room)
+
+
+def _scaled(values: Tensor, absmax: Tensor, room: Tensor | None = None) -> Tensor:
+    return torch.div(values, torch.where(absmax > 0, absmax, 1)[:, None], out=room)
 
 
 Statistic = Callable[[Matrices], Tensor]
@@ -86,6 +89,12 @@ def kurtosis(m: Matrices) -> Tensor:
 def norm(m: Matrices) -> Tensor:
     """Frobenius norm."""
     return rms(m) * math.sqrt(m.rows.size(m.values))
+
+
+def root_mean_square(values: Tensor, rows: Rows = ROWS, room: Tensor | None = None) -> Tensor:
+    """As `rms`, [M], of values [M, N], in half the passes where nothing else is wanted of them."""
+    absmax = rows.largest(values)
+    return rows.mean(_scaled(values, absmax, room).square_()).sqrt() * absmax
 
 
 STATS: dict[str, Statistic] = {

@@ -33,6 +33,7 @@ from variance_dynamics.tracking.statistics import (
     Rows,
     displacement,
     epsilon_share,
+    root_mean_square,
 )
 
 KINDS = ("weights", "gradients", "updates", "displacement")
@@ -41,8 +42,8 @@ WEIGHT_STATS = ("std", "mean", "rms", "absmax", "kurtosis")
 GRADIENT_STATS = ("norm", "kurtosis")
 INIT = "init"
 COLUMNS = ["step", "layer", "role", "stat", "value"]
-CACHED = 2**17
-"""Elements of a batch on a CPU: a core's second-level cache holds a few copies of as many float32."""
+CACHED = 2**19
+"""Elements of a batch on a CPU: few calls, each over memory that a core's caches still hold."""
 SHARED = 2**20
 """Elements of the memory that batches on a CPU are worked in, in turn; larger ones take their own."""
 Stats = dict[str, Tensor]
@@ -74,6 +75,14 @@ class Group:
     def now(self) -> Tensor:
         """The weights, [M, N]."""
         return self.stacked([weight.detach() for weight in self.weights], self.room[0])
+
+    def copied(self, kept: list[Tensor]) -> Tensor:
+        """The weights, [M, N], in memory of their own: on a CPU in that of the last copy, in `kept`."""
+        if self.room[0] is None:
+            return self.now().clone()
+        if not kept:
+            kept.append(torch.empty_like(self.room[0]))
+        return kept[0].copy_(self.now())
 
     def gradients(self) -> Tensor:
         """The gradients, [M, N]; NaN where there is none."""
@@ -110,12 +119,14 @@ class Tracker:
         self.anchors: dict[str, list[Tensor]] = {}
         self.records: list[tuple[int, list[str], Tensor]] = []
         self._before: list[tuple[Tensor | None, Stats]] = []
+        self._copies: list[list[Tensor]] = [[] for _ in self.groups]
 
     @torch.no_grad()
     def before_step(self, step: int) -> None:
         """Keep what the update numbered `step` (from 1) will change; gradients as they are now, unclipped."""
         if self.schedule(step):
-            self._before = [(self._kept(group), self._gradient_stats(group)) for group in self.groups]
+            self._before = [(self._kept(index), self._gradient_stats(group))
+                            for index, group in enumerate(self.groups)]
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
@@ -136,8 +147,10 @@ class Tracker:
         self._before = []
         self._record(step, stats)
 
-    def _kept(self, group: Group) -> Tensor | None:
-        return group.now().clone() if self.optimizer is not None and "updates" in self.kinds else None
+    def _kept(self, index: int) -> Tensor | None:
+        if self.optimizer is None or "updates" not in self.kinds:
+            return None
+        return self.groups[index].copied(self._copies[index])
 
     def _gradient_stats(self, group: Group) -> Stats:
         if "gradients" not in self.kinds:
@@ -260,8 +273,8 @@ def _update_stats(optimizer: torch.optim.Optimizer, group: Group, before: Tensor
     update = torch.sub(after, before, out=group.room[2])
     if decoupled and settings["weight_decay"]:
         update.add_(before.mul_(lr * settings["weight_decay"]))
-    update.div_(lr if isinstance(lr, Tensor) else lr or math.nan)  # where lr is 0, there is no such update
-    stats = {"update_rms": STATS["rms"](Matrices(update, group.rows, group.room[1]))}
+    rms = root_mean_square(update, group.rows, group.room[1])
+    stats = {"update_rms": rms / (lr if isinstance(lr, Tensor) else lr or math.nan)}  # no lr, no such update
     states = [optimizer.state.get(weight, {}) for weight in group.weights]
     if all({"exp_avg_sq", "step"} <= state.keys() for state in states):
         stats["epsilon_share"] = _epsilon_share(states, group, settings)

@@ -16,6 +16,8 @@ KEPT = 2
 """Checkpoints kept: if the newest is damaged, the one before is used."""
 ABANDONED = 600.0
 """Seconds after which an unfinished file is taken for a killed process's."""
+TRIES = 100
+"""Times that a folder may vanish before a file is in it: other processes remove it on their success."""
 
 
 def folder(key: str) -> Path:
@@ -70,10 +72,12 @@ def remove(place: Path) -> None:
 
 def _created(file: Path) -> BufferedWriter:
     """A new file open for writing, in a folder that another process may remove until it is there."""
-    while True:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
+    for _ in range(TRIES):
+        with suppress(FileNotFoundError, FileExistsError):  # gone since, or while mkdir looked at it
+            file.parent.mkdir(parents=True, exist_ok=True)
             return file.open("wb")
+    file.parent.mkdir(parents=True, exist_ok=True)  # says what is wrong
+    return file.open("wb")
 
 
 def _files(place: Path, pattern: str) -> list[Path]:
