@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from variance_dynamics.analysis.claims import CLAIMS
-from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.analysis.params import LOCAL, AnalyzeParams
 from variance_dynamics.analysis.verdicts import NOT_RUN, Verdict
 
 COMMON = (
@@ -43,8 +43,8 @@ def markdown(found: dict[str, Any]) -> str:
     """The table of claims from claims_detail.json as read: a row per claim, a column per source."""
     claims = {name: found["claims"][name] for name in CLAIMS}
     sources = sorted({source for claim in claims.values() for source in claim["sources"]},
-                     key=lambda name: (name != "local", name))
-    header = ["claim", "what is measured", *("this run" if name == "local" else name for name in sources)]
+                     key=lambda name: (name != LOCAL, name))
+    header = ["claim", "what is measured", *("this run" if name == LOCAL else name for name in sources)]
     lines = [header, ["---"] * len(header)]
     for name, claim in claims.items():
         verdicts = [_verdict(claim["sources"][source]) for source in sources]

@@ -6,6 +6,8 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from variance_dynamics.params import Section
 
+LOCAL = "local"
+"""What tables and verdicts call this run; a recorded run is called by its folder."""
 
 def _ascending(ends: list[float]) -> list[float]:
     if not ends[0] < ends[1]:

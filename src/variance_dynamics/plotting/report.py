@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from variance_dynamics.analysis.params import LOCAL
 from variance_dynamics.plotting.javascript import compressed, data_element, libraries, to_json
 from variance_dynamics.plotting.params import Settings
 from variance_dynamics.plotting.report_charts import CHARTS
@@ -74,7 +75,7 @@ def claims(detail: Mapping[str, Any]) -> str:
 
 
 def _claim(name: str, claim: Mapping[str, Any]) -> str:
-    sources = dict(sorted(claim["sources"].items(), key=lambda item: (item[0] != "local", item[0])))
+    sources = dict(sorted(claim["sources"].items(), key=lambda item: (item[0] != LOCAL, item[0])))
     notes = "".join(f"<p class=quiet>{escape(source)}: {escape(found['note'])}</p>"
                     for source, found in sources.items() if found["note"])
     cells = "".join(_cells(source, found["cells"]) for source, found in sources.items() if found["cells"])

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from variance_dynamics.analysis.params import LOCAL
 from variance_dynamics.errors import BadInput, one_line
 from variance_dynamics.inputs import mnist
 from variance_dynamics.recording import record
@@ -26,7 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 @one_line
 def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    if not NAME.fullmatch(options.name) or options.name == "local":
+    if not NAME.fullmatch(options.name) or options.name == LOCAL:
         raise BadInput(f"name is {options.name!r}: expected letters, digits, _ and -, and not local")
     tree, home = whole(options.study), HOME.resolve() / options.name
     every = parts(tree)

@@ -11,13 +11,12 @@ import pandas as pd
 from variance_dynamics import params, rows
 from variance_dynamics.analysis import claims, ledger, recipes
 from variance_dynamics.analysis.over_seeds import significant
-from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.analysis.params import LOCAL, AnalyzeParams
 from variance_dynamics.analysis.source import Found, analyzed
 from variance_dynamics.errors import BadInput, one_line
 from variance_dynamics.inputs.labelled import load
 
 DATA, OUT, METRICS = Path("data"), Path("data/analysis"), Path("metrics")
-LOCAL = "local"
 
 
 @one_line

@@ -6,13 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from variance_dynamics import params, rows
-from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.analysis.params import LOCAL, AnalyzeParams
 from variance_dynamics.errors import one_line
 from variance_dynamics.plotting import figures, plot_rows, report
 from variance_dynamics.plotting.params import PlotParams, Settings
 
 TABLES, DETAIL, OUT = Path("data/analysis"), Path("metrics/claims_detail.json"), Path("plots")
-LOCAL = "local"
 
 
 @one_line
