@@ -98,7 +98,9 @@ def measured(row: Row) -> str:
         rate = f"{row['mb_per_s']} MB/s, " if "mb_per_s" in row else ""
         return f"{rate}{row['seconds']} s, at most {row['peak_mb']} MB of memory"
     found = f"{between(row)} {row['unit']}"
-    return found + (f", {row['share']:.0%} of the products' rate" if "share" in row else "")
+    found += f", {row['share']:.0%} of the products' rate" if "share" in row else ""
+    found += f", compiles in {row['compile_seconds']:.0f} s" if "compile_seconds" in row else ""
+    return found + (f", which pays from {row['pays_from_steps']:,} steps" if "pays_from_steps" in row else "")
 
 
 def ratio(row: Row) -> str:

@@ -198,12 +198,16 @@ def test_a_diverging_run_is_a_result(corpus, place):
 
 
 @pytest.mark.slow
-def test_compiled_gives_the_same_curve(corpus, place):
-    for compiled in (False, True):
-        training = finished(tiny_run(compile=compiled), corpus, place / str(compiled))
+def test_compiled_gives_the_same_curve_on_any_number_of_cores(corpus, place, monkeypatch):
+    for name, cores in (("eager", 2), ("one", 1), ("two", 2)):
+        monkeypatch.setattr(side_by_side, "cores", lambda cores=cores: cores)
+        run = tiny_run(compile=name != "eager", micro_batch_size=2, checkpoint_every=100)
+        training = finished(run, corpus, place / name)
         checkpoint.remove(training.checkpoints)
-    eager, compiled = (values(place / name, "train_loss") for name in ("False", "True"))
+    eager, compiled = (values(place / name, "train_loss") for name in ("eager", "two"))
     np.testing.assert_allclose(compiled, eager, rtol=1e-4)
+    assert contents(place / "one") == contents(place / "two")
+    assert not (compiled == eager).all(), "nothing was compiled"
 
 
 @pytest.mark.cuda

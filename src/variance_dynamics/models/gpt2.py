@@ -108,6 +108,13 @@ class GPT2(nn.Module):
         self.wpe = nn.Embedding(shape.n_ctx, shape.n_embd)
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
         self.ln_f = nn.LayerNorm(shape.n_embd)
+        self.cross_entropy = cross_entropy
+
+    def compile_parts(self, **settings: Any) -> None:
+        """Compile each block, which all share one program, and the loss; `settings` as for torch.compile."""
+        for block in self.h:
+            block.compile(**settings)
+        self.cross_entropy = torch.compile(self.cross_entropy, **settings)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """int64 [B, T] -> [B, T, D], T at most n_ctx."""
@@ -129,7 +136,7 @@ class GPT2(nn.Module):
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats of int64 `targets` [B, T], without ever holding all logits."""
-        return cross_entropy(self.hidden(tokens).flatten(0, 1), self.wte.weight, targets.flatten())
+        return self.cross_entropy(self.hidden(tokens).flatten(0, 1), self.wte.weight, targets.flatten())
 
     def second_moments(self, tokens: Tensor) -> Tensor:
         """Mean square of the residual stream, [n_layer + 1]: after the embeddings, then after each block."""

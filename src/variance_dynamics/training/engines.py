@@ -49,8 +49,8 @@ class Alone:
 
     def __init__(self, model: GPT2, run: Gpt2Run) -> None:
         self.weights = list(model.parameters())
-        self.loss = loss_function(model.loss, run)
-        self.map = over_parts(run.batch_size // run.micro_batch_size, run.device, run.compile)
+        self.map = over_parts(run.batch_size // run.micro_batch_size, run.device)
+        self.loss = loss_function(model, run)
 
     def gradients(self, read: Read, count: int) -> Tensor:
         """See Engine. On a CPU the sums do not depend on how many cores there are."""
@@ -90,7 +90,7 @@ class _Loss(nn.Module):
     def __init__(self, model: GPT2, run: Gpt2Run) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss_function(model.loss, run)
+        self.loss = loss_function(model, run)
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         return self.loss(tokens, targets)
@@ -162,13 +162,26 @@ class Across:
         return told.item()
 
 
-def loss_function(loss: Loss, run: Gpt2Run) -> Loss:
-    """`loss` of (tokens, targets) in the run's precision, compiled if it says so."""
-    inner = in_precision(loss, run)
+def loss_function(model: GPT2, run: Gpt2Run) -> Loss:
+    """The model's loss of (tokens, targets) in the run's precision, compiled if it says so."""
+    loss = in_precision(model.loss, run)
     if not run.compile:
-        return inner
+        return loss
     torch.compiler.reset()  # a process that trains several models would reach the limit of recompilations
-    return torch.compile(inner, dynamic=False, fullgraph=True)
+    if run.device != "cpu":
+        return torch.compile(loss, dynamic=False, fullgraph=True)
+    # all in C++, or threads would wait for Python's lock; and by parts, or compiling takes minutes
+    model.compile_parts(dynamic=False, fullgraph=True, options={"cpp_wrapper": True})
+    _compile_now(model, loss, run)
+    return loss
+
+
+def _compile_now(model: GPT2, loss: Loss, run: Gpt2Run) -> None:
+    """Threads that came to it at the same time would each compile."""
+    tokens = torch.zeros(run.micro_batch_size, run.n_ctx, dtype=torch.long)
+    torch.autograd.grad(loss(tokens, tokens), list(model.parameters()))
+    with torch.no_grad():
+        loss(tokens, tokens)
 
 
 def in_precision(loss: Loss, run: Gpt2Run) -> Loss:

@@ -14,7 +14,7 @@ class Map(Protocol):
     def __call__(self, work: Callable[[Any], Any], parts: Iterable[Any], /) -> Iterator[Any]: ...
 
 
-def over_parts(parts: int, device: str, compiled: bool) -> Map:
+def over_parts(parts: int, device: str) -> Map:
     """How to go over `parts` equal parts; on a CPU torch's own threads are set to the cores left per part.
 
     One part per core beats splitting every operation over all cores: nothing waits at a barrier after each of
@@ -24,7 +24,7 @@ def over_parts(parts: int, device: str, compiled: bool) -> Map:
         return map
     each = max(1, cores() // parts)
     torch.set_num_threads(each)
-    if parts == 1 or cores() == 1 or compiled:
+    if parts == 1 or cores() == 1:
         return map
     return ThreadPoolExecutor(min(parts, cores()), initializer=torch.set_num_threads, initargs=(each,)).map
 
