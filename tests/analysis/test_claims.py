@@ -110,6 +110,14 @@ def test_a_cell_on_the_other_side_bars_support_after_holm():
     assert verdict("e2_kaiming_faster", {"a": -3.0}).cells["a"].p_holm == pytest.approx(p)
 
 
+def test_what_changed_after_looking_is_said_in_the_note():
+    said = [effects(claim, cells_of(claim, SAID[claim][0])) for claim in CLAIMS]
+    notes = {name: found.note for name, found in judge(pd.concat(said), PARAMS).items()}
+    assert {name for name, note in notes.items() if "changed after looking" in note} == {
+        "e2_kaiming_faster", "e2_kaiming_more_stable", "e2_gap_grows_with_depth", "e3_narrow_bands"}
+    assert "changed after looking: E2's lr grids had five rates each" in notes["e2_kaiming_more_stable"]
+
+
 @pytest.mark.parametrize("seeds, expected", [(2, INCONCLUSIVE), (5, INCONCLUSIVE), (6, SUPPORTED)])
 def test_seeds_that_are_all_alike_need_the_sign_test(seeds, expected):
     assert verdict("e1_regimes", {"a": 1.0}, seeds=seeds, noise=0).verdict == expected
@@ -119,7 +127,8 @@ def test_a_cell_of_seeds_all_alike_counts_for_its_side():
     rows = effects("e2_kaiming_faster", {"sgd": -3.0, "adamw": 0.1})
     rows.loc[rows["cell"] == "adamw", "effect"] = 0.1
     found = judge(rows, PARAMS)["e2_kaiming_faster"]
-    assert found.hi < 0 and found.verdict == INCONCLUSIVE and "against it: adamw" in found.note
+    assert found.hi < 0 and found.verdict == INCONCLUSIVE
+    assert "for it: sgd, against it: adamw (all seeds alike), neither" in found.note
 
 
 def test_a_seed_that_lacks_a_cell_is_dropped():

@@ -13,7 +13,8 @@ COMMON = (
     "from 10 on). A cell that lies on the other side of the threshold after Holm's correction over the "
     "primary cells, or with all seeds alike, bars the verdict; seeds that are all alike in the claim's "
     "effect decide only if 2^(1-n) is at most one minus the confidence. A seed that lacks a cell is dropped. "
-    "With one seed, or without the arm, a claim is not run.")
+    "With one seed, or without the arm, a claim is not run. (What is said of seeds that are all alike, or "
+    "lack a cell, came with a review after the first results and changed no verdict.)")
 START, END = "<!-- claims -->", "<!-- /claims -->"
 
 

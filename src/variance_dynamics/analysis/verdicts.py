@@ -55,6 +55,7 @@ Threshold = Callable[[AnalyzeParams], float]
 class Claim:
     """`rule` is a template over AnalyzeParams' sections, so that text and code share their thresholds.
 
+    changed: what of the rule, or of what it reads, changed after looking; the verdict's note tells it.
     aside: endings of exploratory cells, with what is different there; the verdict's note tells their mean.
     """
 
@@ -63,13 +64,15 @@ class Claim:
     effect: str
     rule: str
     decide: Rule
+    changed: str = ""
     aside: dict[str, str] = field(default_factory=dict)
 
     def judge(self, effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
         """The rule's verdict, its note followed by what the exploratory cells say; they decide nothing."""
         found = self.decide(effects, params)
         told = [_aside(effects, ending, words, params) for ending, words in self.aside.items()]
-        return replace(found, note="; ".join(filter(None, [found.note, *told])))
+        changed = self.changed and f"changed after looking: {self.changed}"
+        return replace(found, note="; ".join(filter(None, [found.note, changed, *told])))
 
     def rule_text(self, params: AnalyzeParams) -> str:
         return self.rule.format(e1=params.e1, e2=params.e2, e3=params.e3)
@@ -101,7 +104,7 @@ def beyond(threshold: Threshold, sign: int, relative: bool = False) -> Rule:
         verdict = (SUPPORTED if enough and low > 0 and -1 not in sides.values() else
                    CONTRADICTED if enough and high < 0 and 1 not in sides.values() else INCONCLUSIVE)
         lost = len(by_seed) - len(pooled)
-        told = [_told(sides), ALIKE * (not enough),
+        told = [_told(sides, cells, params), ALIKE * (not enough),
                 f"{lost} seeds lack a cell and are dropped" * (lost > 0), *_notes(effects)]
         return _verdict(verdict, found, cells, *filter(None, told))
 
@@ -124,9 +127,11 @@ def _aside(effects: pd.DataFrame, ending: str, words: str, params: AnalyzeParams
     return f"exploratory, {words}: {found.mean:.2g} [{found.lo:.2g}, {found.hi:.2g}]"
 
 
-def _told(sides: dict[str, int]) -> str:
-    """The cells by the side that they are on after Holm."""
-    names = {side: ", ".join(name for name, at in sides.items() if at == side) for side in (1, -1, 0)}
+def _told(sides: dict[str, int], cells: dict[str, Cell], params: AnalyzeParams) -> str:
+    """The cells by the side that they are on after Holm, or because all of their seeds are alike."""
+    alike = {name for name, cell in cells.items() if sides[name] and cell.p_holm >= 1 - params.confidence}
+    shown = {name: name + " (all seeds alike)" * (name in alike) for name in sides}
+    names = {side: ", ".join(shown[name] for name, at in sides.items() if at == side) for side in (1, -1, 0)}
     words = {1: "for it", -1: "against it", 0: "neither"}
     return "after Holm " + ", ".join(f"{word}: {names[side] or 'no cell'}" for side, word in words.items())
 

@@ -68,8 +68,9 @@ def claims(detail: Mapping[str, Any]) -> str:
     head = "".join(f"<th{' class=number' if name in ('Effect', 'Seeds') else ''}>{name}</th>"
                    for name in ("Claim", "Run", "Verdict", "Effect", "Seeds"))
     rows = "".join(_claim(name, claim) for name, claim in detail["claims"].items())
-    return ('<section id="claims"><h2>Claims and verdicts</h2><p>Rules were fixed before looking; verdicts '
-            "follow from the data alone. Inconclusive means that a study of this size cannot tell.</p>"
+    return ('<section id="claims"><h2>Claims and verdicts</h2><p>Rules were fixed before looking, and '
+            "where one changed after, its note says so. Verdicts follow from the data alone. Inconclusive "
+            "means that a study of this size cannot tell.</p>"
             f"<p class=quiet>{escape(detail['rule_of_all'])}</p><div class=wide><table class=cards>"
             f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>")
 
