@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import adam_noise
 from imports import ROOT
@@ -77,8 +78,10 @@ def test_gpt2_s_std_is_the_one_that_trained_best(tables):
     found = lines(tables)
     blocks = found.xs("initial std", level="quantity")
     assert blocks["value"].tolist() == pytest.approx([0.005, 0.005 / np.sqrt(2 * PARAMS.recipes.n_layer)])
-    told = "0.005: 5.000, 0.02: 5.500; lowest of the stds that were run, n = 2"
-    assert blocks["basis"].str.contains(told).all()
+    half = 0.5 * stats.t.ppf(0.975, 1)  # of two seeds, one apart
+    told = (f"0.005: 5.000 [{5 - half:.3f}, {5 + half:.3f}], "
+            f"0.02: 5.500 [{5.5 - half:.3f}, {5.5 + half:.3f}]; lowest of the stds that were run, n = 2")
+    assert blocks["basis"].str.contains(told, regex=False).all()
     alone = lines({name: table[table["arm"] == "gpt2"] for name, table in tables.items()})
     assert alone.xs("initial std", level="quantity")["value"].iloc[0] == 0.02
     assert "the only std that was run" in alone.xs("initial std", level="quantity")["basis"].iloc[0]
@@ -95,7 +98,9 @@ def test_what_lr_and_decay_imply(tables):
     assert measured["basis"] == "e3_final at step 30, 0.1 time constants of the variance, n = 2"
     steps = found.xs("steps until init is forgotten (e-fold)", level="quantity")
     assert steps["value"].item() == pytest.approx(1 / (target.lr * target.weight_decay), rel=1e-3)
-    assert "e3_convergence: gap in variance" in steps["basis"].item()
+    ends = tables["e3_convergence"].query("step == 30 and role in ['q', 'k', 'v']")
+    told = f"Q, K and V {ends['left'].min():.2f} to {ends['left'].max():.2f}, predicted"
+    assert told in steps["basis"].item()
 
 
 def test_every_line_names_its_basis(tables):

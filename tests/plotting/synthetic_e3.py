@@ -74,15 +74,24 @@ def e3_expansion(arms, n):
 
 
 def e3_state(arms, n):
-    rows = [(arm, layer, role, 0.01, 0.0, 0.02, -0.01, 0.01, n, "drifting" if layer < 4 else "frozen")
+    rows = [(arm, layer, role, 0.01, 0.0, 0.02, -0.01, 0.01, n, "drifting" if layer < 4 else "frozen",
+             2 / 3 if layer == 4 else 1.0)
             for arm, layer, role in itertools.product(arms, range(1, 13), ROLES)]
-    return table(rows, "arm layer role slope slope_lo slope_hi decay noise n state")
+    return table(rows, "arm layer role slope slope_lo slope_hi decay noise n state agree")
 
 
 def e3_errors(arms, n):
-    ends = [value for error in (0.02, 0.05, 0.15) for value in (error, error - 0.01, error + 0.01)]
+    names = "error_forecast error_law error_no_change law_minus_no_change forecast_minus_law"
+    ends = [error + end for error in (0.02, 0.05, 0.15, -0.1, -0.03) for end in (0, -0.01, 0.01)]
     rows = [(arm, roles, *ends, n) for arm, roles in itertools.product(arms, ("block", "qkv"))]
-    return table(rows, f"arm roles {ended('error_forecast error_law error_no_change')} n")
+    return table(rows, f"arm roles {ended(names)} n")
+
+
+def e3_earlier(arms, n):
+    names = "R growth D c2 memory persistence along"
+    rows = [(arm, "q", "2", "refuted", "small updates (c2 0.7)", 0.05, 0.15,
+             *spread(np.array([0.3, 0.1, 0.4, 0.7, 0.57, 0.9, -0.09]), 0.1), n) for arm in arms]
+    return table(rows, f"arm role layers found why earlier_lo earlier_hi {ended(names)} n")
 
 
 def e3_convergence(arms, n):
@@ -122,4 +131,4 @@ def e3_acts(arms, n):
 
 
 TABLES = (e3_std, e3_ratio, e3_mechanism, e3_causes, e3_final, e3_bands, e3_expansion, e3_state, e3_errors,
-          e3_convergence, e3_hist, e3_loss, e3_acts)
+          e3_earlier, e3_convergence, e3_hist, e3_loss, e3_acts)

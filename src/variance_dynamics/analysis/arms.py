@@ -1,5 +1,8 @@
 """E3's arms against the law, matrix by matrix, and what short runs had shown, tested with seeds."""
 
+from collections.abc import Hashable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -8,12 +11,19 @@ from variance_dynamics.analysis.over_seeds import over_seeds
 from variance_dynamics.analysis.params import AnalyzeParams
 
 KNOBS = ("std", "lr", "schedule", "weight_decay", "scheme")
-PARTS = ["R", "size", "along", "D", "c2", "memory", "persistence", "grad_kurtosis", "epsilon_share",
-         "grad_drift"]
+PARTS = ["R", "growth", "size", "along", "D", "c2", "memory", "persistence", "grad_kurtosis",
+         "epsilon_share", "grad_drift"]
 EARLIER = (("q", "1", 0.8, 0.9), ("k", "1", 0.8, 0.9), ("v", "1", -np.inf, 0.0),
            ("q", "2", 0.05, 0.15), ("k", "2", 0.05, 0.15),
            ("q", "deep", 0.7, 0.9), ("k", "deep", 0.7, 0.9), ("v", "deep", 0.5, 0.9))
 """R at the end of two short runs of one seed each: role, layers, low, high. deep: the last shallow_layers."""
+CAUSES = {"c2": (1.0, "small updates", "large updates"),
+          "memory": (1.0, "updates that take each other back", "updates that repeat"),
+          "persistence": (1.0, "windows that take each other back", "windows that repeat"),
+          "along": (0.0, "shrinking along the initial weights", "growing along the initial weights")}
+"""Parts of R = c2 memory persistence + along: their value for white gradients, and what less and more are."""
+MATTERS = 0.05
+"""A part that is off by less is not named."""
 
 
 def against_the_law(matrices: pd.DataFrame, runs: list[dict[str, object]], params: AnalyzeParams
@@ -46,20 +56,30 @@ def knobs(runs: list[dict[str, object]]) -> pd.DataFrame:
 def earlier(matrices: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Table e3_earlier (exploratory): R at the end in the places where short runs had told something.
 
-    earlier_lo, earlier_hi: the range told; found: confirmed if R's mean over seeds lies there, refuted if its
-    interval misses it, else open, as with one seed. The other columns say what R is made of there (see
-    injected): c2 below 1 is single updates smaller than white gradients' (spiky: grad_kurtosis; damped:
-    epsilon_share), memory below 1 is successive ones taking each other back, persistence is agreement over
-    more than a window, along is shrinking (below 0) or growing along the initial weights.
+    earlier_lo, earlier_hi: the range told; found: confirmed if R's interval over seeds lies there, refuted if
+    it misses it, else open, as with one seed. growth is ln(std / initial std). The other columns say what R
+    is made of there (see injected): c2 below 1 is single updates smaller than white gradients' (spiky:
+    grad_kurtosis; damped: epsilon_share), memory below 1 is successive ones taking each other back,
+    persistence is agreement over more than a window, along is shrinking (below 0) or growing along the
+    initial weights. why: the parts whose intervals leave out white gradients' value, in words.
     """
     last = at_horizon(matrices, 1.0)
     last = last.assign(depth=last.groupby(RUN)["layer"].transform("max"))
     parts = [_place(last, *place, params.e3.shallow_layers) for place in EARLIER]
     keys = ["arm", "role", "layers", "earlier_lo", "earlier_hi"]
     table = over_seeds(pd.concat(parts, ignore_index=True), keys, PARTS, params)
-    inside = table["R"].between(table["earlier_lo"], table["earlier_hi"]) & (table["n"] > 1)
+    inside = (table["R_lo"] >= table["earlier_lo"]) & (table["R_hi"] <= table["earlier_hi"])
     misses = (table["R_lo"] > table["earlier_hi"]) | (table["R_hi"] < table["earlier_lo"])
-    return table.assign(found=np.select([inside, misses], ["confirmed", "refuted"], "open"))
+    return table.assign(found=np.select([inside, misses], ["confirmed", "refuted"], "open"),
+                        why=[_why(row) for row in table.to_dict("records")])
+
+
+def _why(row: dict[Hashable, Any]) -> str:
+    """CAUSES of a row, e.g. `small updates (c2 0.73)`; empty with one seed."""
+    told = [f"{words[int(row[part] > white)]} ({part} {row[part]:.2g})"
+            for part, (white, *words) in CAUSES.items() if abs(row[part] - white) > MATTERS
+            and (row[f"{part}_lo"] > white or row[f"{part}_hi"] < white)]
+    return ", ".join(told)
 
 
 def _place(last: pd.DataFrame, role: str, layers: str, low: float, high: float, most: int) -> pd.DataFrame:

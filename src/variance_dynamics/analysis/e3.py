@@ -6,12 +6,13 @@ Raw tables are those of stage gpt2_pretrain, concatenated; see `injected` for R 
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from variance_dynamics.analysis import arms, expansion, forecast
 from variance_dynamics.analysis.causes import causes
 from variance_dynamics.analysis.injected import Schedule, measure_run, schedules
-from variance_dynamics.analysis.over_seeds import over_seeds
+from variance_dynamics.analysis.over_seeds import over_seeds, within
 from variance_dynamics.analysis.params import AnalyzeParams
 from variance_dynamics.roles import BLOCK, QKV
 
@@ -67,7 +68,8 @@ def tables(measured: Measured, params: AnalyzeParams) -> dict[str, pd.DataFrame]
 
 
 def _std(rows: pd.DataFrame, keys: list[str], params: AnalyzeParams) -> pd.DataFrame:
-    found = _named(over_seeds(rows, keys, ["std"], params), "std").rename(columns={"std": "value"})
+    found = within(over_seeds(rows, keys, ["std"], params), ["std"], 0, np.inf)
+    found = _named(found, "std").rename(columns={"std": "value"})
     return found.merge(_means(rows, keys, ["predicted"]), on=keys)
 
 

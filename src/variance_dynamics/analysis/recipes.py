@@ -13,7 +13,7 @@ import pandas as pd
 
 from variance_dynamics.analysis.params import AnalyzeParams
 from variance_dynamics.init.schemes import SCHEMES, kaiming
-from variance_dynamics.roles import BLOCK, EMBEDDINGS, RESIDUAL, Parameter
+from variance_dynamics.roles import BLOCK, EMBEDDINGS, QKV, RESIDUAL, Parameter
 from variance_dynamics.theory import null_law
 from variance_dynamics.theory.propagation import kaiming_xavier_ratio
 
@@ -100,14 +100,14 @@ def _best_std(tables: Tables, main: str) -> tuple[float, str]:
     linked = pairs[(pairs["arm"] == main) | (pairs["other"] == main)]
     arms = sorted({main, *linked["arm"], *linked["other"]})
     loss = tables["e3_loss"][tables["e3_loss"]["stat"] == "val_loss"]
-    last = loss[loss["step"] == loss.groupby("arm")["step"].transform("max")].set_index("arm")["mean"]
+    last = loss[loss["step"] == loss.groupby("arm")["step"].transform("max")].set_index("arm")
     start = tables["e3_std"].query("step == 0 and role == 'q'").groupby("arm")["value"].mean()
     known = [arm for arm in arms if arm in last.index and arm in start.index]
     if not known:
         return 0.02, "GPT-2's own; nothing was measured"
-    best = min(known, key=lambda arm: float(last[arm]))
+    best = str(last.loc[known, "mean"].idxmin())
     known.sort(key=lambda arm: float(start[arm]))
-    told = ", ".join(f"{start[arm]:.2g}: {last[arm]:.3f}" for arm in known)
+    told = ", ".join(f"{start[arm]:.2g}: {_interval(last.loc[arm])}" for arm in known)
     only = "the only std that was run" if len(known) == 1 else "lowest of the stds that were run"
     return (float(f"{start[best]:.2g}"),
             f"e3_loss, validation loss by std {told}; {only}, {_seeds(loss[loss['arm'].isin(known)])}")
@@ -130,9 +130,14 @@ def _gpt2_in_the_end(tables: Tables, params: AnalyzeParams) -> list[Line]:
 def _convergence(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "not measured: no two arms differ in the initial std alone"
-    last = rows[rows["step"] == rows["step"].max()]
-    return (f"e3_convergence: gap in variance between stds left at the end {last['left'].mean():.3f}, "
-            f"predicted {last['predicted'].mean():.3f}, {_seeds(last)}")
+    last = rows[(rows["step"] == rows["step"].max()) & rows["role"].isin(QKV)]
+    return ("e3_convergence: gap in variance between stds left at the end, Q, K and V "
+            f"{last['left'].min():.2f} to {last['left'].max():.2f}, predicted "
+            f"{last['predicted'].mean():.2f}, {_seeds(last)}")
+
+
+def _interval(row: "pd.Series[float]") -> str:
+    return f"{row['mean']:.3f}" + f" [{row['lo']:.3f}, {row['hi']:.3f}]" * bool(np.isfinite(row["lo"]))
 
 
 def _rows(table: pd.DataFrame) -> Iterator[Any]:

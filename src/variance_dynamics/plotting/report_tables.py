@@ -11,22 +11,35 @@ from variance_dynamics.plotting.params import Settings
 from variance_dynamics.plotting.style import Tables, interval_label
 from variance_dynamics.plotting.vega import spoken
 
-TABLES: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {  # title, columns of names, of numbers
+TABLES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
     "e1_depth_law": (
         "Exponent of the band's width in ln std over depth; theory's depth scale suggests −1",
+        "",
         {"source": "run", "dataset": "data", "optimizer": "optimizer", "width": "width"},
         {"exponent": "exponent", "predicted": "predicted", "n": "seeds"}),
     "e3_earlier": (
         "What short runs of one seed had shown of R at the end (between the two ends), tested with seeds",
-        {"source": "run", "arm": "arm", "role": "matrix", "layers": "layers", "found": "found"},
-        {"earlier_lo": "lower end", "earlier_hi": "upper end", "R": "R", "D": "D", "c2": "c²",
-         "memory": "memory", "persistence": "persistence", "along": "along", "n": "seeds"}),
+        "Exploratory. Confirmed: R's interval lies between the two ends; refuted: it misses them. R = c² × "
+        "memory × persistence + along: what sets it names the parts that differ from white gradients' (1; "
+        "along: 0). Growth is ln(std / initial std).",
+        {"source": "run", "arm": "arm", "role": "matrix", "layers": "layers", "found": "found",
+         "why": "what sets it"},
+        {"earlier_lo": "lower end", "earlier_hi": "upper end", "R": "R", "growth": "growth", "D": "D",
+         "c2": "c²", "memory": "memory", "persistence": "persistence", "along": "along", "n": "seeds"}),
+    "e3_errors": (
+        "The final std, told in advance: mean |ln error| of each way, and the differences",
+        "Below 0: the null law is closer than no change, or the forecast is closer than the law.",
+        {"source": "run", "arm": "arm", "roles": "matrices"},
+        {"error_no_change": "no change", "error_law": "null law", "error_forecast": "forecast",
+         "law_minus_no_change": "law − no change", "forecast_minus_law": "forecast − law", "n": "seeds"}),
     "e3_final": (
-        "At the last step, mean over layers: std as measured and by the null law, R, D and R / D",
+        "The arms against the null law: at the last step, mean over layers, std as measured and by the law, "
+        "R, D and R / D", "R = 1: the law holds; R / D = 1: it does once the real update size is put in.",
         {"source": "run", "arm": "arm", "role": "matrix"},
         {"std": "std", "predicted": "null law", "R": "R", "D": "D", "R_over_D": "R / D", "n": "seeds"}),
 }
-"""By the analysis table; an interval is that of NAME_lo and NAME_hi, for the first number of lo and hi."""
+"""By the analysis table: title, how to read it, columns of names, of numbers. An interval is that of NAME_lo
+and NAME_hi, for the first number of lo and hi."""
 
 
 def tables_of(tables: Tables, experiment: str, settings: Settings) -> str:
@@ -35,7 +48,7 @@ def tables_of(tables: Tables, experiment: str, settings: Settings) -> str:
                    if name.startswith(experiment) and name in tables and len(tables[name]))
 
 
-def _folded(rows: pd.DataFrame, title: str, names: dict[str, str], numbers: dict[str, str],
+def _folded(rows: pd.DataFrame, title: str, about: str, names: dict[str, str], numbers: dict[str, str],
             settings: Settings) -> str:
     first = next(iter(numbers))
     rows = rows.rename(columns={"lo": f"{first}_lo", "hi": f"{first}_hi"})
@@ -43,7 +56,7 @@ def _folded(rows: pd.DataFrame, title: str, names: dict[str, str], numbers: dict
               *(_number(row, name) for name in numbers)] for row in rows.to_dict("records")]
     head = [*names.values(), *numbers.values()]
     return (f"<details><summary>{escape(title)}</summary>"
-            f"<p class=quiet>{interval_label(rows.n, settings, 'Brackets')}.</p>"
+            f"<p class=quiet>{escape(about)} {interval_label(rows.n, settings, 'Brackets')}.</p>"
             f"<div class=wide>{table(head, cells, len(names))}</div></details>")
 
 
