@@ -189,6 +189,33 @@ def test_every_arm_role_and_layer_has_its_tile():
     assert len(within.get_xydata()) == 2 * int(last[last.arm == "gpt2"].R_lo.ge(0.8).sum())
 
 
+def test_the_last_validation_loss_of_each_arm_has_its_dot():
+    tables = synthetic.small(arms=("gpt2", "wd_0"))
+    axes = drawn_by(e3.losses, tables)["e3_loss"].axes[2]
+    ends = tables["e3_loss"].query("stat == 'val_loss' and step == 500")
+    assert [mark[1:] for mark in marks(axes)] == [(value, place) for place, value in enumerate(ends["mean"])]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["gpt2", "wd_0"]
+
+
+def test_states_on_which_seeds_differ_are_marked(tables):
+    figure = drawn_by(FIGURES["e3_state"], tables)["e3_state"]
+    assert [mark[1] for mark in marks(figure.axes[0])] == [3] * 6, "layer 4 of each role"
+    assert "over 5 seeds" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize("factor, count", [(1, 3), (1000, 2)])
+def test_ticks_of_the_bands_do_not_meet(factor, count):
+    tables = synthetic.small()
+    rows = tables["e3_bands"]
+    wide = rows.assign(spread_hi=rows.spread_hi * np.where(rows.role == "q", factor, 1))
+    figure = drawn_by(FIGURES["e3_bands"], {"e3_bands": wide})["e3_bands"]
+    figure.draw_without_rendering()
+    low, high = figure.axes[1].get_xlim()
+    ticks = [tick for tick in figure.axes[1].get_xticks() if low <= tick <= high]
+    steps = np.diff(np.log10(ticks)) / np.log10(high / low)
+    assert len(ticks) >= count and steps.min() > 0.08
+
+
 def test_bands_are_drawn_against_the_claims_limits():
     tables = synthetic.small()
     axes = drawn_by(FIGURES["e3_bands"], tables)["e3_bands"].axes

@@ -122,23 +122,38 @@ def histogram(tables: Tables, settings: Settings) -> Figures:
 
 
 def losses(tables: Tables, settings: Settings) -> Figures:
-    """Training and validation loss of every arm."""
+    """Training and validation loss of every arm, and the validation loss that each ends with."""
     rows = tables["e3_loss"]
     rows = rows[rows.stat.isin(["train_loss", "val_loss"])]
-    arms = list(rows.arm.unique())
-    figure, panels = new_figure(1, 2, 3.0, sharey=True)
-    for axes, stat in zip(panels[0], ("train_loss", "val_loss"), strict=True):
-        for arm, colour in categorical({}, arms).items():
+    colours = categorical({}, rows.arm.unique())
+    figure, panels = new_figure(1, 3, 3.0, width_ratios=(1, 1, 0.8))
+    for axes, stat in zip(panels[0], ("train_loss", "val_loss"), strict=False):
+        for arm, colour in colours.items():
             curve = rows[(rows.arm == arm) & (rows.stat == stat)].sort_values("step")
             marks = {"marker": "o", "markersize": 2.5} if stat == "val_loss" else {"linewidth": 0.9}
             band(axes, curve.step, curve["mean"], curve.lo, curve.hi, color=colour, **marks)
         axes.set_title(word(stat))
         step_axis(axes, rows.step)
+    panels[0, 1].sharey(panels[0, 0])
     panels[0, 0].set_ylabel("loss (nats per token)")
+    _ends(panels[0, 2], rows[rows.stat == "val_loss"], colours)
     figure.suptitle("GPT-2: loss")
-    legend(figure, [*(line(arm, color=colour) for arm, colour in categorical({}, arms).items()),
-                    interval_patch(rows.n, settings)], 5)
+    legend(figure, [*(line(arm, color=colour) for arm, colour in colours.items()),
+                    interval_patch(rows.n, settings),
+                    line(interval_label(rows.n, settings, "bar"), color=INK, linewidth=1.2)], 5)
     yield "e3_loss", figure
+
+
+def _ends(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
+    """The last loss of each arm, with its interval."""
+    last = rows[rows.step == rows.groupby("arm").step.transform("max")].set_index("arm")
+    last = last.reindex(list(colours))
+    for place, (arm, colour) in enumerate(colours.items()):
+        axes.hlines(place, last.lo[arm], last.hi[arm], color=colour, linewidth=1.2)
+        axes.plot(last["mean"][arm], place, "o", color=colour, markersize=4)
+    axes.set(title="validation loss, last step", xlabel="loss (nats per token)",
+             ylim=(len(colours) - 0.5, -0.5))
+    axes.set_yticks(range(len(colours)), list(colours))
 
 
 def residual_stream(tables: Tables, settings: Settings) -> Figures:

@@ -81,8 +81,9 @@ def _arms(rows: pd.DataFrame, settings: Settings) -> Figure:
     bar.outline.set_visible(False)
     low, high = settings.analyze.e3.null_band
     figure.suptitle("GPT-2: injected variance at the last step, by arm (white: 1, the null law)")
-    legend(figure, [line(f"interval within [{low:g}, {high:g}]", linestyle="", **WITHIN),
-                    line("interval below 0: it shrinks", linestyle="", **{**SHRINKS, "color": INK})], 2)
+    told = f"{interval_label(last.n, settings, 'dot')} within [{low:g}, {high:g}]"
+    legend(figure, [line(told, linestyle="", **WITHIN),
+                    line("bar: interval below 0, it shrinks", linestyle="", **{**SHRINKS, "color": INK})], 2)
     return figure
 
 

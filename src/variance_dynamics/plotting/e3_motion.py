@@ -23,6 +23,7 @@ from variance_dynamics.plotting.style import (
     line,
     log_axis,
     new_figure,
+    seeds,
     word,
 )
 from variance_dynamics.roles import BLOCK, QKV
@@ -30,6 +31,7 @@ from variance_dynamics.roles import BLOCK, QKV
 STATES = {"drifting": "#D55E00", "equilibrium": "#009E73", "quiet": "#56B4E9", "frozen": "#D9D9D9",
           "unknown": "#FFFFFF"}
 DOT: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 4}
+DIFFER: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 2, "color": INK}
 GROUPS = {"qkv": "Q, K, V", "block": "all block matrices"}
 WAYS = {"no_change": "no change", "law": "null law (D = 1)", "forecast": "D of the first steps, carried on"}
 
@@ -69,6 +71,11 @@ def last_steps(settings: Settings) -> str:
     return f"the last {settings.analyze.e3.last_share:.0%} of the steps"
 
 
+def first_steps(settings: Settings) -> str:
+    """What a forecast has seen of a run, in words."""
+    return f"the first {settings.analyze.e3.forecast_fraction:.0%} of the steps"
+
+
 def states(tables: Tables, settings: Settings) -> Figures:
     """What each matrix does in the last steps: layers across, matrices down, by arm."""
     rows = tables["e3_state"]
@@ -81,17 +88,20 @@ def states(tables: Tables, settings: Settings) -> Figures:
     for axes, arm in zip(panels.flat, arms, strict=False):
         place: Any
         for place in rows[rows.arm == arm].itertuples():
-            corner = (layers.index(place.layer) - 0.46, BLOCK.index(place.role) - 0.46)
-            axes.add_patch(Rectangle(corner, 0.92, 0.92, facecolor=STATES[place.state], linewidth=0))
+            x, y = layers.index(place.layer), BLOCK.index(place.role)
+            axes.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, facecolor=STATES[place.state],
+                                     linewidth=0))
+            if place.agree < 1:
+                axes.plot(x, y, **DIFFER)
         axes.set(xlim=(-0.5, len(layers) - 0.5), ylim=(len(BLOCK) - 0.5, -0.5))
         axes.set(title=f"arm {arm}", xlabel="layer")
         axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
         axes.set_yticks(range(len(BLOCK)), [word(role) for role in BLOCK])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    figure.suptitle(f"GPT-2: what each matrix does in {last_steps(settings)}")
-    legend(figure, [Patch(facecolor=colour, label=name) for name, colour in STATES.items()
-                    if name in set(rows.state)], 5)
+    figure.suptitle(f"GPT-2: what each matrix does in {last_steps(settings)}, mean over {seeds(rows.n)}")
+    legend(figure, [*(Patch(facecolor=colour, label=name) for name, colour in STATES.items()
+                      if name in set(rows.state)), line("seeds differ", **DIFFER)], 5)
     yield "e3_state", figure
 
 
@@ -111,7 +121,7 @@ def forecast_errors(tables: Tables, settings: Settings) -> Figures:
         axes.set_xlim(left=0)
         axes.set_title(title)
         axes.set_xlabel("mean |ln(told std / final std)|")
-    figure.suptitle("GPT-2: error of the final std, told in advance")
+    figure.suptitle(f"GPT-2: error of the final std, told in advance (D of {first_steps(settings)})")
     legend(figure, [*(line(label, color=colour, **DOT)
                       for label, colour in zip(WAYS.values(), PALETTE, strict=False)),
                     line(interval_label(rows.n, settings, "bar"), color=INK, linewidth=1.2)], 2)
@@ -148,8 +158,6 @@ def bands(tables: Tables, settings: Settings) -> Figures:
     figure, panels = new_figure(1, 2, 1.4 + 0.42 * len(arms), sharey=True)
     for axes, (name, limit) in zip(panels[0], limits.items(), strict=True):
         log_axis(axes)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
-        axes.xaxis.set_major_formatter("{x:g}")
         axes.axvline(limit, **PREDICTED)
         for index, (role, colour) in enumerate(roles.items()):
             part = rows[rows.role == role].set_index("arm").reindex(arms)
@@ -160,7 +168,11 @@ def bands(tables: Tables, settings: Settings) -> Figures:
         axes.set_yticks(range(len(arms)), arms)
         axes.set_ylim(len(arms) - 0.5, -0.5)
         axes.set_xlabel(titles[name])
-    figure.suptitle("GPT-2: does the std settle into narrow bands? Left of both limits it does")
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high > 300 * low else (1, 2, 5), numticks=8))
+        axes.xaxis.set_major_formatter("{x:g}")
+    figure.suptitle("GPT-2: does the std settle into narrow bands? Left of both limits it does, if the lr is "
+                    "constant")
     legend(figure, [*(line(word(role), color=colour, **DOT) for role, colour in roles.items()),
                     line("the claim's limit", **PREDICTED),
                     line(interval_label(rows.n, settings, "bar"), color=INK, linewidth=1.2)], 4)

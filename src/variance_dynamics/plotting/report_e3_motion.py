@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from variance_dynamics.plotting.e3_motion import STATES, WAYS, last_steps, shallow
+from variance_dynamics.plotting.e3_motion import STATES, WAYS, first_steps, last_steps, shallow
 from variance_dynamics.plotting.params import Settings
 from variance_dynamics.plotting.plot_rows import thinned
 from variance_dynamics.plotting.report_e3 import role_colour
-from variance_dynamics.plotting.style import INK, ROLES, categorical, interval_label, word
+from variance_dynamics.plotting.style import INK, ROLES, categorical, interval_label, seeds, word
 from variance_dynamics.plotting.vega import (
     INTERVAL,
     SOURCE,
@@ -58,15 +58,17 @@ def states(rows: pd.DataFrame, settings: Settings) -> Chart:
     lists = {**SOURCE, "arm": "arm"}
     hover = tooltip(rows, {"role": "matrix", "layer": "layer", "state": "state",
                            "slope": "d ln std / d ln step", "decay": "of decay alone",
-                           "noise": "of the law's noise alone", "n": "seeds"})
+                           "noise": "of the law's noise alone", "n": "seeds",
+                           "agree": "share of seeds that do so"})
     tiles = {"mark": {"type": "rect", "stroke": "white", "strokeWidth": 2},
              "encoding": {"x": count("layer", "layer"),
                           "y": category("role", sort=[word(role) for role in BLOCK]),
                           "color": named_colour("state", "state", STATES), "tooltip": hover}}
     spec = asking(rows, lists, legend=False) | {"height": 180, "layer": [tiles]}
     caption = (f"In {last_steps(settings)}. Drifting: it moves. Frozen: neither decay nor noise would "
-               "move it at this lr. Equilibrium: updates balance decay. Quiet: they put in less than noise.")
-    keep = [*lists, "role", "layer", "state", "slope", "decay", "noise", "n"]
+               "move it at this lr. Equilibrium: updates balance decay. Quiet: they put in less than noise. "
+               f"Of the mean over {seeds(rows.n)}.")
+    keep = [*lists, "role", "layer", "state", "slope", "decay", "noise", "n", "agree"]
     return Chart("states", "Frozen, in equilibrium, or drifting", caption, told(rows[keep]), spec)
 
 
@@ -80,7 +82,8 @@ def forecast_errors(rows: pd.DataFrame, settings: Settings) -> Chart:
     x, ways = quantity("value", "mean |ln(told std / final std)|", zero=True), list(WAYS.values())
     layers = dots(x, arms_of(rows), colour, hover, along="x", yOffset=category("way", sort=ways))
     spec = asking(long, lists) | {"height": {"step": 14}, "layer": layers}
-    caption = ("Mean over matrices of the error in ln std at the last step. "
+    caption = (f"Mean over matrices of the error in ln std at the last step. {WAYS['forecast']}: those in "
+               f"{first_steps(settings)}. "
                f"{interval_label(rows.n, settings, 'Bar')}.")
     keep = [*lists, "arm", "way", "value", "lo", "hi", "n"]
     return Chart("forecast", "The final std, told in advance", caption, told(long[keep]), spec)
@@ -123,7 +126,8 @@ def bands(rows: pd.DataFrame, settings: Settings) -> Chart:
     spec["spec"]["height"] = {"step": 9}
     caption = (f"Motion: |d ln std / d ln step| in {last_steps(settings)}. Spread: SD over layers of "
                "ln(std / initial std) by the size of its mean. Both in units of the claim's limit: narrow is "
-               f"left of 1. {interval_label(rows.n, settings, 'Bar')}.")
+               "left of 1; where the lr decays, a std may lie there because it is frozen. "
+               f"{interval_label(rows.n, settings, 'Bar')}.")
     keep = ["source", "show", "arm", "role", "value", "lo", "hi", "n", "raw", "width", "growth"]
     title = "Does the std settle into narrow bands?"
     return Chart("bands", title, caption, told(long[keep]), spec, columns=2)
