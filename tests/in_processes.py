@@ -2,7 +2,8 @@
 
 A job has "out" and "corpus"; it may have "changes" of the run, "seconds" (a time limit), "elsewhere" (all but
 the first process look for checkpoints in another folder) and "dies" (the last process ends without a word at
-this step, once).
+this step, once). Beside "out" each process leaves which rows of which batch it read, and any tables that it
+should not write.
 """
 
 import json
@@ -15,11 +16,16 @@ import torch
 
 from tiny_gpt2 import VOCAB, tiny_run
 from variance_dynamics.training import checkpoint, pretrain_tables, processes
-from variance_dynamics.training.batches import open_corpus
+from variance_dynamics.training.batches import Batches, Contexts, open_corpus
 from variance_dynamics.training.pretrain import Pretraining, pretrain
+
+READ: list[list[int]] = []
+"""Step and rows of each read."""
+RANK = os.environ.get("RANK", "0")
 
 
 def main() -> None:
+    note_reads()
     torch.set_num_threads(1)
     with processes.joined("cpu") if processes.started_by_torchrun() else nullcontext():
         for job in json.loads(Path(sys.argv[1]).read_text()):
@@ -29,21 +35,34 @@ def main() -> None:
 def work(job: dict) -> None:
     if "dies" in job:
         arm_death(job["dies"], Path(job["out"] + ".died"))
-    if job.get("elsewhere") and int(os.environ["RANK"]):
+    if job.get("elsewhere") and int(RANK):
         os.environ["DVC_ROOT"] += "/elsewhere"
+    READ.clear()
     run = tiny_run(micro_batch_size=2, **job.get("changes", {}))
     training = pretrain(run, "gpt2", 0, open_corpus(Path(job["corpus"]), VOCAB, 16), job.get("seconds"))
+    Path(f"{job['out']}.read-{RANK}.json").write_text(json.dumps(READ))
     if training is not None:
-        pretrain_tables.write(Path(job["out"]), "gpt2", training)
+        out = job["out"] if training.engine.writes else f"{job['out']}.tables-{RANK}"
+        pretrain_tables.write(Path(out), "gpt2", training)
         if training.engine.writes:
             checkpoint.remove(training.checkpoints)
+
+
+def note_reads() -> None:
+    read = Batches.__call__
+
+    def noted(batches: Batches, step: int, rows: range) -> Contexts:
+        READ.append([step, *rows])
+        return read(batches, step, rows)
+
+    Batches.__call__ = noted
 
 
 def arm_death(step: int, mark: Path) -> None:
     advance = Pretraining.advance
 
     def fatal(training: Pretraining) -> None:
-        last = int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1
+        last = int(RANK) == int(os.environ["WORLD_SIZE"]) - 1
         if training.step == step and last and not mark.exists():
             mark.touch()
             os._exit(9)

@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,7 @@ from variance_dynamics import params
 from variance_dynamics.errors import BadInput
 from variance_dynamics.training import processes
 
+PAGE = ROOT / "docs" / "scale.md"
 SCRIPT = ROOT / "tests" / "in_processes.py"
 TABLES = ("weights", "losses", "activations")
 ROUNDING = {"weights": 5e-3, "losses": 1e-5, "activations": 1e-5}
@@ -61,6 +65,12 @@ def close(one, other):
         np.testing.assert_allclose(b.value[std], a.value[std], rtol=1e-6)
 
 
+def read(place, out, rank):
+    """Step and rows of each read of tokens by a process."""
+    told = json.loads((place / f"{out}.read-{rank}.json").read_text())
+    return [(step, tuple(rows)) for step, *rows in told]
+
+
 def same_bytes(one, other):
     assert {path.name: path.read_bytes() for path in one.iterdir()} == {
         path.name: path.read_bytes() for path in other.iterdir()}
@@ -77,6 +87,10 @@ def test_several_processes_give_what_one_gives(place, alone, count, mode):
     ended = trained(place, count, [{"out": out, "changes": {"sharding": mode}}])
     assert ended.returncode == 0, ended.stderr
     close(alone, place / out)
+    for rank in range(count):
+        micro = {min(rank + turn * count, 3) for turn in range(2)}  # what is repeated has weight 0
+        assert {rows for _, rows in read(place, out, rank)} == {(2 * each, 2 * each + 1) for each in micro}
+    assert not list(place.glob(f"{out}.tables-*")), "the first process alone writes"
 
 
 @pytest.mark.slow
@@ -125,20 +139,46 @@ def test_torchrun_restarts_after_a_death_and_loses_at_most_one_interval(place, a
     close(alone, place / "restarted")
 
 
+LAUNCH = """
+import sys
+from variance_dynamics.training.processes import launch
+launch(2, "cpu", "in_processes", sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.reliability
+def test_a_process_that_dies_ends_all_with_a_line_and_the_next_run_goes_on(place, alone):
+    told = place / "dying.json"
+    told.write_text(json.dumps([{"out": str(place / "died"), "corpus": str(place / "corpus"), "dies": 7}]))
+    command = [sys.executable, "-c", LAUNCH, str(told)]
+    first, second = (subprocess.run(command, env=environment(place), capture_output=True, text=True,
+                                    timeout=900) for _ in range(2))
+    assert first.returncode == 1 and first.stderr.splitlines()[-1] == (
+        "error: process 1 of 2 ended with 9: all are stopped; the next run goes on from the last checkpoint")
+    assert second.returncode == 0, second.stderr
+    assert min(step for step, _ in read(place, "died", 0)) == 4, "the second goes on from the checkpoint"
+    close(alone, place / "died")
+
+
 def stage(place, corpus, **changes):
     """Stage gpt2_pretrain in a folder with tiny params and that corpus; gives the finished command."""
+    command = [sys.executable, "-m", "variance_dynamics.stages.gpt2_pretrain", "gpt2", "0"]
+    return subprocess.run(command, cwd=prepared(place / "stage", corpus, **changes), env=environment(place),
+                          capture_output=True, text=True, timeout=900)
+
+
+def prepared(folder, corpus, **changes):
+    """A folder with tiny params and that corpus."""
     tree = params.load(ROOT / "params.yaml")
     tree["gpt2"] |= {"preset": "tiny", "precision": "fp32", "dumps": DUMPS, "val_every": 5, "val_batches": 2,
                      "checkpoint_every": 4} | changes
     tree["gpt2_presets"]["tiny"] = TINY | {"micro_batch_size": 2}
-    folder = place / "stage"
     (folder / "data").mkdir(parents=True, exist_ok=True)
     (folder / "data" / "corpus").unlink(missing_ok=True)
     (folder / "data" / "corpus").symlink_to(corpus)
     YAML().dump(tree, folder / "params.yaml")
-    command = [sys.executable, "-m", "variance_dynamics.stages.gpt2_pretrain", "gpt2", "0"]
-    return subprocess.run(command, cwd=folder, env=environment(place), capture_output=True, text=True,
-                          timeout=900)
+    return folder
 
 
 def test_the_stage_starts_its_processes(place, alone):
@@ -156,6 +196,28 @@ def test_a_process_that_fails_ends_the_stage_with_a_line(place):
     assert "error: data/corpus: no corpus" in ended.stderr
     last = ended.stderr.strip().splitlines()[-1]
     assert last.startswith("error: process ") and "of 2 ended with 2" in last
+
+
+@pytest.mark.slow
+def test_several_machines_as_the_page_says(place, alone):
+    """Two of torchrun's agents in folders of their own; all else is the page's command."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    (command,) = re.findall(r"^\$ PYTHONPATH=src (torchrun (?:.*\\\n)*.*)", PAGE.read_text(), re.MULTILINE)
+    for told, here in (("HOST:29500", f"localhost:{port} --local-addr localhost"), ("node 8", "node 1")):
+        assert told in command
+        command = command.replace(told, here)
+    env = environment(place)
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    folders = [prepared(place / f"machine-{number}", place / "corpus") for number in range(2)]
+    agents = [subprocess.Popen(command, shell=True, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+              for folder in folders]
+    for agent in agents:
+        _, told = agent.communicate(timeout=300)
+        assert agent.returncode == 0, told
+    (written,) = (path for folder in folders for path in folder.glob("data/gpt2/gpt2-0"))
+    close(alone, written)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
