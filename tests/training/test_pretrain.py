@@ -211,6 +211,22 @@ def test_compiled_gives_the_same_curve_on_any_number_of_cores(corpus, place, mon
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gpu_follows_the_cpu(corpus, place, compiled):
+    """All of preset gpt2's path, and its dumps, against fp32 on a CPU."""
+    for device, precision in (("cpu", "fp32"), ("cuda", "bf16")):
+        fast = compiled and device == "cuda"
+        finished(tiny_run(device=device, precision=precision, compile=fast, steps=60, lr=1e-2), corpus,
+                 place / device)
+    exact, rounded = (values(place / device, "train_loss") for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(rounded, exact, rtol=0.03)
+    exact, rounded = (table(place / device, "weights") for device in ("cpu", "cuda"))
+    first = (exact.step == 0) & exact.stat.isin(["std", "mean", "rms", "absmax", "kurtosis"])
+    assert exact.shape == rounded.shape
+    np.testing.assert_allclose(rounded.value[first], exact.value[first], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.cuda
 def test_a_step_does_not_wait_for_the_gpu(corpus):
     training = Pretraining(tiny_run(device="cuda", precision="bf16", steps=30), 0, corpus)
     training.start()
