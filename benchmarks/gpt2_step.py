@@ -193,7 +193,8 @@ def check(steps: dict[str, tuple[Callable[[], float], int]]) -> dict[str, float]
 
 
 def compare(shape: str, rounds: int) -> list[Row]:
-    """Everyone's rate at one shape, and ours in units of each; `share` is of the faster products alone."""
+    """Everyone's rate at one shape, and ours in units of each, of those that one trains with compiled too;
+    `share` is of the faster products alone."""
     steps, count = steppers(**SHAPES[shape]), STEPS[shape]
     first = check(steps)
     works = {name: (repeated(*step, count), float(count)) for name, step in steps.items()}
@@ -203,6 +204,9 @@ def compare(shape: str, rounds: int) -> list[Row]:
     for name in (OURS_COMPILED, COMPILED):
         about[name] = about.get(name, {}) | {"compile_seconds": round(first[name], 1)}
     about[OURS_COMPILED] |= pays(found, first[OURS_COMPILED])
+    for name in (EAGER, COMPILED):
+        about[name] = about.get(name, {}) | {f"compiled_{key}": value for key, value
+                                             in against(found, OURS_COMPILED, name).items()}
     return [{"bench": "gpt2 step", "shape": shape, "peer": name, "unit": "steps/s", **spread(values),
              **against(found, OURS, name), **about.get(name, {})} for name, values in found.items()]
 

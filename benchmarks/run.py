@@ -104,7 +104,10 @@ def measured(row: Row) -> str:
 
 
 def ratio(row: Row) -> str:
-    return "" if row["peer"] == "ours" or "ratio_median" not in row else f"{between(row, 'ratio_')} x"
+    if row["peer"] == "ours" or "ratio_median" not in row:
+        return ""
+    compiled = f", compiled {between(row, 'compiled_ratio_')} x" if "compiled_ratio_median" in row else ""
+    return f"{between(row, 'ratio_')} x{compiled}"
 
 
 def between(row: Row, prefix: str = "") -> str:

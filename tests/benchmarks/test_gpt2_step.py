@@ -48,6 +48,12 @@ def test_the_products_are_those_of_a_step(gpt2_step):
     assert counter.get_total_flops() == 6 * 32 * weights + 2 * 12 * 32 * 16 * 16
 
 
+def test_when_compiling_pays(gpt2_step):
+    found = {gpt2_step.OURS: [4.0, 4.0, 5.0], gpt2_step.OURS_COMPILED: [5.0, 9.0, 5.0]}
+    assert gpt2_step.pays(found, 40.0) == {"pays_from_steps": 800}, "0.05 s a step"
+    assert gpt2_step.pays(found | {gpt2_step.OURS: [6.0]}, 40.0) == {}
+
+
 def test_no_step_is_measured_with_a_dump(gpt2_step):
     training = gpt2_step.Ours(gpt2_step.as_run(**TINY)).training
     assert not any(training.dumped(step) for step in range(1, 1000))
