@@ -37,11 +37,13 @@ MARKS = "<!-- scale -->", "<!-- /scale -->"
 Row = dict[str, Any]
 
 
-def parameters(shape: Shape) -> tuple[int, int]:
-    """Parameters, and the weight matrices among them that are tracked."""
+def parameters(shape: Shape) -> tuple[int, int, int]:
+    """Parameters, the weight matrices among them that are tracked, and how many shapes those have."""
     with torch.device("meta"):
         model = GPT2(shape)
-    return sum(weight.numel() for weight in model.parameters()), len(model.matrices())
+    matrices = [model.get_parameter(matrix.name) for matrix in model.matrices()]
+    return (sum(weight.numel() for weight in model.parameters()), len(matrices),
+            len({weight.shape for weight in matrices}))
 
 
 class Traffic(TorchDispatchMode):
@@ -101,7 +103,7 @@ def sizes(reductions: int) -> Iterator[Row]:
     """What does not depend on the number of GPUs."""
     stats = len(tracker_stats())
     for name, shape in SHAPES.items():
-        count, matrices = parameters(shape)
+        count, matrices, _ = parameters(shape)
         yield {"model": name, "parameters": f"{count / 1e9:.3g} B", "matrices": matrices,
                "values a dump": matrices * stats, "kB a dump": f"{matrices * stats * 8 / 1e3:.1f}",
                "kB sent a dump and GPU": f"{matrices * reductions * 4 / 1e3:.1f}",
@@ -118,10 +120,9 @@ def tracker_stats() -> list[str]:
 def costs(traffic: float, reductions: int) -> Iterator[Row]:
     """Tokens per second, and what a dump takes, for each model and number of GPUs that holds it."""
     for name, shape in SHAPES.items():
-        count, _ = parameters(shape)
+        count, _, groups = parameters(shape)  # of one shape: stacked, measured and reduced together
         flops = 6 * count + 12 * shape.n_layer * shape.n_embd * shape.n_ctx
         kept = STATE + 4 * (2 + len(WINDOWS))
-        groups = 6  # shapes of GPT-2's matrices: what is stacked, measured and reduced together
         for gpus in GPUS:
             if count * kept / gpus > 70e9:
                 continue
