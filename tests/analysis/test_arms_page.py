@@ -1,0 +1,105 @@
+"""docs/e3-arms.md says what the recorded run's tables say, number by number."""
+
+import re
+
+import pytest
+
+from imports import ROOT
+from variance_dynamics import params
+from variance_dynamics.analysis import arms, causes, e3, expansion, source
+from variance_dynamics.analysis.over_seeds import over_seeds
+from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.roles import QKV
+
+RULES = params.section(params.read(ROOT / "params.yaml"), "analyze", AnalyzeParams)
+RUNS = ROOT / "data" / "recorded" / "full-cpu" / "gpt2"
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return e3.measure(*source.gpt2_tables(sorted(RUNS.glob("*/"))))
+
+
+@pytest.fixture(scope="module")
+def final(measured):
+    return e3._final(measured.matrices, RULES).set_index(["arm", "role"])
+
+
+@pytest.fixture(scope="module")
+def page():
+    return re.sub(r"\s+", " ", (ROOT / "docs" / "e3-arms.md").read_text()).replace("−", "-")
+
+
+def ranged(row, name, digits=2):
+    """`0.29 [0.20, 0.38]`"""
+    mean, lo, hi = (f"{row[name + end]:.{digits}f}" for end in ("", "_lo", "_hi"))
+    return f"{mean} [{lo}, {hi}]"
+
+
+def test_the_table_of_arms(final):
+    lines = []
+    for arm in ["gpt2", *sorted({arm for arm, _ in final.index} - {"gpt2"})]:
+        rows = [final.loc[(arm, role)] for role in QKV]
+        stds = [f"{row['std']:.4f} ({row['predicted']:.4f})" for row in rows]
+        lines.append(" | ".join([f"| `{arm}`", *stds, *(ranged(row, "R") for row in rows)]) + " |")
+    expected = "\n".join(lines)
+    assert expected in (ROOT / "docs" / "e3-arms.md").read_text(), f"the table is now\n{expected}"
+
+
+def test_the_law_and_what_sets_the_size_of_updates(measured, final, page):
+    ratios = [f"{final.loc[('gpt2', role), 'R_over_D']:.1f}" for role in QKV]
+    assert "R / D is {} for Q, {} for K and {} for V".format(*ratios) in page
+    found = over_seeds(causes.causes(measured.matrices.query("arm == 'gpt2'")), ["cause"], ["value"], RULES)
+    found = found.set_index("cause")
+    assert f"{found.loc['memory_share', 'value']:.0%} of its variance over matrices" in page
+    assert f"rank correlation {ranged(found.loc['c2_with_grad_kurtosis'], 'value')}" in page
+
+
+def test_stds_from_both_sides(measured, final, page):
+    rows = e3._convergence(measured, RULES)
+    last = rows[(rows["step"] == rows["step"].max()) & rows["role"].isin(QKV)].set_index("other")
+    elapsed = final.loc[("gpt2", "q"), "time_constants"]
+    law = last["predicted"].mean()
+    assert f"leaves {law:.2f} of a gap in variance after these {elapsed:.2f} time constants" in page
+    for other in ("std_1", "gpt2"):
+        left = last.loc[other, "left"]
+        assert f"{left.min():.2f} to {left.max():.2f} are left" in page or (
+            f"there are {left.min():.2f} to {left.max():.2f}" in page), other
+
+
+def test_weight_decay_and_a_constant_lr(measured, final, page):
+    strong = final.loc["wd_1"]
+    assert f"({strong.loc['q', 'time_constants']:.1f} of the variance)" in page
+    assert {f"{strong.loc[role, 'R']:.1f}" for role in "qk"} == {"1.2"} and "R is 1.2 for both" in page
+    rows = measured.matrices[measured.matrices["role"].isin(QKV)]
+    slopes = expansion.bands(rows, RULES.e3.last_share).groupby(["arm", "role"])["slope"].mean()
+    for arm, told in {"constant_lr": "is {:.2f} to {:.2f} over Q, K and V",
+                      "gpt2": "under the cosine it is {:.2f} to {:.2f}"}.items():
+        assert told.format(slopes[arm].min(), slopes[arm].max()) in page
+
+
+def test_layers_one_and_two(measured, page):
+    main = measured.matrices.query("arm == 'gpt2'")
+    table = arms.earlier(main, RULES).set_index(["role", "layers"])
+    shrinking = table.loc[("v", "1")]
+    assert f"std) is {ranged(shrinking, 'growth', 3)}" in page
+    assert f"(along: {shrinking['along']:.2f})" in page
+    q, k = (table.loc[(role, "2")] for role in "qk")
+    assert {q["found"], k["found"]} == {"refuted"}
+    assert f"{ranged(q, 'R')} for Q and {ranged(k, 'R')} for K" in page
+    assert f"(c² {q['c2']:.2f} and {k['c2']:.2f})" in page
+    assert f"(memory {q['memory']:.2f} and {k['memory']:.2f})" in page
+    last = expansion.at_horizon(main, 1.0)
+    assert last.query("layer == 1 and role == 'v'")["growth"].max() < 0, "every seed's V shrinks"
+    for role in "qk":
+        growth = last[last["role"] == role].groupby("layer")["growth"].mean()
+        assert growth.idxmin() == 2
+
+
+def test_the_forecast(measured, page):
+    errors = e3._errors(measured.matrices, RULES).set_index(["roles", "arm"])
+    main = errors.loc[("qkv", "gpt2")]
+    told = "errs by {:.3f} in ln std for Q, K and V, the unfitted law by {:.3f}, no change by {:.3f}"
+    assert told.format(*(main[f"error_{way}"] for way in ("forecast", "law", "no_change"))) in page
+    closer = errors.index[errors["forecast_minus_law_hi"] < 0]
+    assert list(closer) == [("block", "std_005")] and "in one (`std_005`)" in page
