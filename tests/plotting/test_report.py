@@ -141,6 +141,9 @@ def test_where_a_recorded_run_comes_from():
     assert "7 parts in 1.5 hours on some, 2 cores, 23.5 GiB, Linux; missing: e2-wine-3, some." in told
     assert "Code: c0ffee, some. torch 2.1." in told
     assert "missing" not in report_origins.reproduction({}, {"full-cpu": plain | {"missing": []}})
+    machine = plain["machines"][0] | {"gpu": "NVIDIA H100"}
+    assert "hours on NVIDIA H100, some, 2 cores" in report_origins.reproduction(
+        {}, {"full-cpu": plain | {"machines": [machine]}})
 
 
 def test_packed_columns_lose_nothing_that_is_shown():

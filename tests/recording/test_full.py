@@ -170,6 +170,6 @@ def test_one_at_a_time(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(repository(tmp_path / "bare"))
     home = Path(".full/tiny").resolve()
     home.mkdir(parents=True)
-    with full._locked(home), pytest.raises(SystemExit):
+    with full.locked(home), pytest.raises(SystemExit):
         full.main(["--study", "tiny", "--name", "tiny", "e1"])
     assert "expected one `make full` at a time" in capsys.readouterr().err

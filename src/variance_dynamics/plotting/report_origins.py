@@ -21,13 +21,17 @@ def reproduction(params: Mapping[str, Any], recorded: Mapping[str, Mapping[str, 
 
 
 def _recorded(name: str, origin: Mapping[str, Any]) -> str:
-    machines = "; ".join(f"{each['cpu']}, {each['cores']} cores, {each['memory_gib']} GiB, {each['system']}"
-                         for each in origin["machines"])
+    machines = "; ".join(map(_machine, origin["machines"]))
     missing = f"; missing: {', '.join(origin['missing'])}" if origin["missing"] else ""
     told = (f"Recorded on {origin['recorded']['date']}: {origin['parts']} parts in "
             f"{origin['wall_seconds'] / 3600:.1f} hours on {machines}{missing}. "
             f"Code: {', '.join(origin['commits'])}. {_listed(origin['versions'])}.")
     return f"<h3>{escape(name)}</h3><p>{escape(told)}</p>{_params(name, origin['params'])}"
+
+
+def _machine(each: Mapping[str, Any]) -> str:
+    gpu = f"{each['gpu']}, " if "gpu" in each else ""
+    return f"{gpu}{each['cpu']}, {each['cores']} cores, {each['memory_gib']} GiB, {each['system']}"
 
 
 def _listed(versions: Mapping[str, str]) -> str:

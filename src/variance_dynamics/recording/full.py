@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(wanted: list[Working], tree: Tree, home: Path) -> None:
     """Run what is not finished of the parts asked for; SIGTERM ends the stage at work too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with _locked(home) as lock:
+    with locked(home) as lock:
         left = [work for work in wanted if work.done() is None]
         if left:
             _check(tree, home, left, lock.fileno())
@@ -56,13 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _locked:
+class locked:
     """An open file that one run at a time can lock; processes that inherit it hold it too."""
 
     def __init__(self, home: Path) -> None:
         self.path = home / "lock"
 
-    def __enter__(self) -> "_locked":
+    def __enter__(self) -> "locked":
         self.file = self.path.open("w")
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)

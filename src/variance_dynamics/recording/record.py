@@ -19,6 +19,8 @@ from variance_dynamics.recording.parts import CORPUS, E1, E2, E3, Tree
 from variance_dynamics.recording.working import Working
 
 PROVENANCE = "provenance.json"
+APART = ("fingerprint", "machine")
+"""What a finished part notes that provenance does not tell of each."""
 
 
 def write(out: Path, study: str, tree: Tree, works: list[Working]) -> None:
@@ -31,6 +33,7 @@ def write(out: Path, study: str, tree: Tree, works: list[Working]) -> None:
         return
     fresh = works[0].home / f"recorded-{os.getpid()}"
     shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
     rules = params.section(tree, "analyze", AnalyzeParams)
     _grids(fresh, rules, done)
     first = tree["gpt2"]["seeds"][0]
@@ -94,14 +97,14 @@ def provenance(study: str, tree: Tree, works: list[Working]) -> dict[str, Any]:
     found = {work.part.name: work.done() for work in works}
     done = {name: noted for name, noted in found.items() if noted}
     machines = list({json.dumps(noted["machine"]): noted["machine"] for noted in done.values()}.values())
-    told = ("commit", "clean", "seconds", "tries")
     return {
         "study": study,
         "recorded": {"date": f"{datetime.now(UTC):%Y-%m-%d}", **machine.commit(works[0].root)},
         "machines": machines,
         "versions": machine.versions(),
         "wall_seconds": round(sum(noted["seconds"] for noted in done.values()), 1),
-        "parts": {name: {key: noted[key] for key in told} for name, noted in done.items()},
+        "parts": {name: {key: value for key, value in noted.items() if key not in APART}
+                  for name, noted in done.items()},
         "missing": [name for name, noted in found.items() if not noted],
         "data": data_hashes([work for work in works if work.part.name in done]),
         "params": tree,

@@ -52,24 +52,26 @@ class Working:
 
         The child processes hold `lock` (a file descriptor), so that it lasts as long as they do.
         """
-        self._prepare()
-        tries = [*(_read(self.folder / "spent.json") or {"seconds": []})["seconds"], 0.0]
-        facts = {"fingerprint": self.fingerprint, **machine.commit(self.root),
-                 "machine": machine.described()}
-        _write(self.folder / "spent.json", {"seconds": tries})
-        started = time.monotonic()
+        attempt = self.begin()
         for stage, *arguments in self.part.stages:
             command = [sys.executable, "-m", f"variance_dynamics.stages.{stage}", *arguments]
             with _child(command, self.folder, self.root, lock) as child:
                 while child.poll() is None:
                     _wait(child)
-                    tries[-1] = round(time.monotonic() - started, 1)
-                    _write(self.folder / "spent.json", {"seconds": tries})
+                    attempt.note()
             if child.returncode:
                 ended = f"{self.part.name}: {stage} ended with {child.returncode}"
                 print(f"{ended}; `make full` goes on from here", file=sys.stderr)
                 raise SystemExit(1)
-        _write(self.folder / "done.json", {**facts, "seconds": round(sum(tries), 1), "tries": len(tries)})
+        attempt.end()
+
+    def begin(self) -> "Attempt":
+        """The folder made ready, and a clock that goes on where those of earlier attempts were stopped."""
+        self._prepare()
+        earlier = (_read(self.folder / "spent.json") or {"seconds": []})["seconds"]
+        facts = {"fingerprint": self.fingerprint, **machine.commit(self.root),
+                 "machine": machine.described()}
+        return Attempt(self.folder, facts, [*earlier, 0.0])
 
     def _prepare(self) -> None:
         """The folder with params and links to shared data; emptied if it is of other params or code."""
@@ -87,6 +89,26 @@ class Working:
             link = self.folder / "data" / name
             link.unlink(missing_ok=True)
             link.symlink_to(os.path.relpath(target, link.parent))
+
+
+class Attempt:
+    """One of the times that a part is worked at: notes the seconds of all, and at the end that it is done."""
+
+    def __init__(self, folder: Path, facts: dict[str, Any], seconds: list[float]) -> None:
+        self.folder, self.facts, self.seconds = folder, facts, seconds
+        self.started = time.monotonic()
+        self.note()
+
+    def note(self) -> None:
+        """Write down the time spent up to now."""
+        self.seconds[-1] = round(time.monotonic() - self.started, 1)
+        _write(self.folder / "spent.json", {"seconds": self.seconds})
+
+    def end(self, **measured: Any) -> None:
+        """The part is finished; `measured` is kept with it."""
+        self.note()
+        spent = {"seconds": round(sum(self.seconds), 1), "tries": len(self.seconds)}
+        _write(self.folder / "done.json", {**self.facts, **spent, **measured})
 
 
 class _child(subprocess.Popen[bytes]):
