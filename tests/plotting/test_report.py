@@ -87,9 +87,10 @@ def test_tables_tell_numbers_with_their_intervals(tables):
     assert law.count("<tr>") == 1 + len(tables["e1_depth_law"])
     assert "<td class=number>−1.2 [−1.3, −1.1]</td><td class=number>−1</td>" in law
     final = report_tables.tables_of(tables, "e3", SETTINGS)
-    assert "<td>attention out</td><td class=number>0.02 [0.018, 0.022]</td>" in final
+    assert "<td><span class=role>attention out</span></td><td class=number>0.02 [0.018, 0.022]</td>" in final
     assert "<td class=number>−0.03 [−0.04, −0.02]</td>" in final, "the forecast's error minus the law's"
-    assert "<td>refuted</td><td>small updates (c2 0.7)</td>" in final and "Exploratory. Confirmed:" in final
+    assert "<span class=why>small updates (c2 0.7)</span></td><td class=number>0.05</td>" in final
+    assert "Exploratory. Confirmed:" in final
     assert report_tables.tables_of(tables, "e2", SETTINGS) == ""
     assert EVIL not in law + final
 

@@ -17,6 +17,7 @@ table { border-collapse: collapse; font-size: .9rem; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; }
 tr { border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; white-space: nowrap; }
+.source, .arm { white-space: nowrap; } .why { display: block; min-width: 15rem; }
 .verdict { font-weight: 600; }
 .verdict, td[data-label=run] { white-space: nowrap; }
 .supported { color: var(--blue); } .contradicted { color: var(--red); }

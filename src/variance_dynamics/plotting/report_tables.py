@@ -18,20 +18,19 @@ TABLES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
         {"source": "run", "dataset": "data", "optimizer": "optimizer", "width": "width"},
         {"exponent": "exponent", "predicted": "predicted", "n": "seeds"}),
     "e3_earlier": (
-        "What short runs of one seed had shown of R at the end (between the two ends), tested with seeds",
-        "Exploratory. Confirmed: R's interval lies between the two ends; refuted: it misses them. R = c² × "
+        "What short runs of one seed had shown of R at the end (from, to), tested with seeds",
+        "Exploratory. Confirmed: R's interval lies in that range; refuted: it misses it. R = c² × "
         "memory × persistence + along: what sets it names the parts that differ from white gradients' (1; "
         "along: 0). Growth is ln(std / initial std).",
         {"source": "run", "arm": "arm", "role": "matrix", "layers": "layers", "found": "found",
          "why": "what sets it"},
-        {"earlier_lo": "lower end", "earlier_hi": "upper end", "R": "R", "growth": "growth", "D": "D",
-         "c2": "c²", "memory": "memory", "persistence": "persistence", "along": "along", "n": "seeds"}),
+        {"earlier_lo": "from", "earlier_hi": "to", "R": "R", "growth": "growth", "n": "seeds"}),
     "e3_errors": (
-        "The final std, told in advance: mean |ln error| of each way, and the differences",
-        "Below 0: the null law is closer than no change, or the forecast is closer than the law.",
+        "The final std, told in advance: mean |ln error| of each way, and of the forecast minus the law",
+        "Below 0: what the first steps show tells the end better than the law, which has seen none.",
         {"source": "run", "arm": "arm", "roles": "matrices"},
         {"error_no_change": "no change", "error_law": "null law", "error_forecast": "forecast",
-         "law_minus_no_change": "law − no change", "forecast_minus_law": "forecast − law", "n": "seeds"}),
+         "forecast_minus_law": "forecast − law", "n": "seeds"}),
     "e3_final": (
         "The arms against the null law: at the last step, mean over layers, std as measured and by the law, "
         "R, D and R / D", "R = 1: the law holds; R / D = 1: it does once the real update size is put in.",
@@ -52,7 +51,7 @@ def _folded(rows: pd.DataFrame, title: str, about: str, names: dict[str, str], n
             settings: Settings) -> str:
     first = next(iter(numbers))
     rows = rows.rename(columns={"lo": f"{first}_lo", "hi": f"{first}_hi"})
-    cells = [[*(escape(str(spoken(name, row[name]))) for name in names),
+    cells = [[*(f"<span class={name}>{escape(str(spoken(name, row[name])))}</span>" for name in names),
               *(_number(row, name) for name in numbers)] for row in rows.to_dict("records")]
     head = [*names.values(), *numbers.values()]
     return (f"<details><summary>{escape(title)}</summary>"
