@@ -111,6 +111,7 @@ def test_the_collapse_is_drawn_in_units_of_the_centre(tables):
     shown = e1.natural(rows)
     np.testing.assert_allclose(shown["std"] * rows.centre, rows["std"])
     assert set(shown.centre) == {1.0}
+    np.testing.assert_allclose(e1.critical(rows)["std"], rows["std"] * np.sqrt(rows.width / 2))
     without = rows.drop(columns="predicted")  # theory may have no word on the edges
     assert "predicted" not in e1.natural(without)
     assert drawn_by(e1.collapse, {"e1_edges": without})

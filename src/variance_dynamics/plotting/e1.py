@@ -143,24 +143,28 @@ def _per_layer(axes: Axes, cell: pd.DataFrame, colours: dict[float, str]) -> Non
 
 
 def collapse(tables: Tables, settings: Settings) -> Figures:
-    """The band of stds that train, as std and on the natural axis, where it should not depend on width."""
+    """The band of stds that train: as std, and where it should not depend on width: in units of the critical
+    std, and on the natural axis, which knows the input layer."""
     for dataset, edges in tables["e1_edges"].groupby("dataset", sort=False):
         optimizers, depths = list(edges.optimizer.unique()), sorted(edges.depth.unique())
         colours = ordered(sorted(edges.width.unique()))
         height = 0.9 + 2.1 * len(optimizers)
-        figure, panels = new_figure(len(optimizers), 2, height, sharex=True, sharey="col")
+        figure, panels = new_figure(len(optimizers), 3, height, sharex=True, sharey="col")
         for row, optimizer in enumerate(optimizers):
             for index, (width, colour) in enumerate(colours.items()):
                 bars = edges[(edges.optimizer == optimizer) & (edges.width == width)]
                 shift = (index - (len(colours) - 1) / 2) * 0.18
                 _bars(panels[row, 0], bars, depths, shift, colour)
-                _bars(panels[row, 1], natural(bars), depths, shift, colour)
+                _bars(panels[row, 1], critical(bars), depths, shift, colour)
+                _bars(panels[row, 2], natural(bars), depths, shift, colour)
             low, high = settings.analyze.e1.paper_band
             panels[row, 0].axhspan(low, high, color="#8C8C8C", alpha=0.18, linewidth=0)
             panels[row, 0].set_ylabel(f"{word(optimizer)}\ninitial std")
-            panels[row, 1].set_ylabel("a = std × √(fan factor)")
+            panels[row, 1].set_ylabel("std × √(width / 2)")
+            panels[row, 2].set_ylabel("a = std × √(fan factor)")
         panels[0, 0].set_title("stds that train")
-        panels[0, 1].set_title("the same on the natural axis a")
+        panels[0, 1].set_title("in units of the critical std")
+        panels[0, 2].set_title("on the natural axis a")
         for axes in panels[-1]:
             axes.set_xlabel("depth (weight layers)")
         figure.suptitle(f"{word(dataset)}: do the edges of the band collapse over widths?")
@@ -176,8 +180,17 @@ def collapse(tables: Tables, settings: Settings) -> Figures:
 
 def natural(edges: pd.DataFrame) -> pd.DataFrame:
     """e1_edges in units of the centre, the std at which a = 1."""
-    ends = {name: edges[name] / edges.centre for name in ("std", "lo", "hi", "predicted") if name in edges}
-    return edges.assign(**ends, centre=1.0)
+    return _in_units(edges, edges.centre).assign(centre=1.0)
+
+
+def critical(edges: pd.DataFrame) -> pd.DataFrame:
+    """e1_edges in units of the critical std sqrt(2 / width)."""
+    return _in_units(edges, np.sqrt(2 / edges.width))
+
+
+def _in_units(edges: pd.DataFrame, unit: "pd.Series[float]") -> pd.DataFrame:
+    names = [name for name in ("std", "lo", "hi", "predicted", "centre") if name in edges]
+    return edges.assign(**{name: edges[name] / unit for name in names})
 
 
 def _bars(axes: Axes, edges: pd.DataFrame, depths: list[Any], shift: float, colour: Any) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from variance_dynamics.plotting.e1 import around, natural, representative
+from variance_dynamics.plotting.e1 import around, critical, natural, representative
 from variance_dynamics.plotting.e1_laws import EDGES, guide
 from variance_dynamics.plotting.params import Settings
 from variance_dynamics.plotting.style import INK, interval_label
@@ -97,7 +97,8 @@ def edges(rows: pd.DataFrame, settings: Settings) -> Chart:
     outside = rows.edge.map({"lower": "below the grid", "upper": "above the grid"})
     rows = rows.assign(predicted=rows.get("predicted", np.nan),
                        mark=rows.edge.where(rows.censored == 0, outside))
-    long = pd.concat([rows.assign(show="initial std"), natural(rows).assign(show="natural axis a")])
+    long = pd.concat([rows.assign(show="initial std"), critical(rows).assign(show="std × √(width / 2)"),
+                      natural(rows).assign(show="natural axis a")])
     lists = {**DATA, "show": "axis"}
     colour = depth_colour("width", "width", long.width)
     x, y = count("depth", "depth (weight layers)"), quantity("std", log=True)
