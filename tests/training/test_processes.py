@@ -45,7 +45,8 @@ def trained(place, processes, jobs, restarts=0):
 
 def environment(place):
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
-    return os.environ | {"PYTHONPATH": paths, "DVC_ROOT": str(place), "OMP_NUM_THREADS": "1"}
+    own_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # as the page says: else a restart may hang
+    return os.environ | own_store | {"PYTHONPATH": paths, "DVC_ROOT": str(place), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +205,8 @@ def test_several_machines_as_the_page_says(place, alone):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    (command,) = re.findall(r"^\$ PYTHONPATH=src (torchrun (?:.*\\\n)*.*)", PAGE.read_text(), re.MULTILINE)
+    start = r"^\$ PYTHONPATH=src TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 (torchrun (?:.*\\\n)*.*)"
+    (command,) = re.findall(start, PAGE.read_text(), re.MULTILINE)
     for told, here in (("HOST:29500", f"localhost:{port} --local-addr localhost"), ("node 8", "node 1")):
         assert told in command
         command = command.replace(told, here)
