@@ -13,7 +13,8 @@ from tiny_gpt2 import DUMPS, VOCAB, tiny_run, write_corpus
 from variance_dynamics.errors import BadInput
 from variance_dynamics.training import checkpoint, pretrain_tables, side_by_side
 from variance_dynamics.training.batches import open_corpus
-from variance_dynamics.training.pretrain import Pretraining, dump_steps, histogram_steps, pretrain
+from variance_dynamics.training.engines import in_precision
+from variance_dynamics.training.pretrain import Pretraining, build, dump_steps, histogram_steps, pretrain
 
 FILES = ["activations.parquet", "histograms.parquet", "losses.parquet", "model.safetensors", "run.json",
          "weights.parquet"]
@@ -224,6 +225,20 @@ def test_a_gpu_follows_the_cpu(corpus, place, compiled):
     first = (exact.step == 0) & exact.stat.isin(["std", "mean", "rms", "absmax", "kurtosis"])
     assert exact.shape == rounded.shape
     np.testing.assert_allclose(rounded.value[first], exact.value[first], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_the_loss_is_one_graph_as_it_is_compiled_for_a_gpu(corpus):
+    """On a CPU it is compiled by parts, which would not show a break between them."""
+    run = tiny_run()
+    model = build(run, 0, torch.device("cpu"))
+    rows = torch.from_numpy(corpus.train[: 8 * 17].astype(np.int64)).view(8, 17)
+    loss = in_precision(model.loss, run)
+    whole = torch.compile(loss, dynamic=False, fullgraph=True)
+    found = [torch.autograd.grad(each(rows[:, :-1], rows[:, 1:]), list(model.parameters()))
+             for each in (whole, loss)]
+    for compiled, eager in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.cuda
