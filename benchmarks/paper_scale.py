@@ -31,7 +31,7 @@ RUNS = "gpt2-0 std_005-0 std_1-0 wd_0-0 gpt2-1 gpt2-2"
 """Each arm that is wanted once, then the seeds without which no claim has a verdict."""
 RESERVE = 60
 """Seconds kept back of a piece for a checkpoint (about 3 GB), the tables and the record."""
-WORTH_IT = 60
+WORTH_IT = 120
 """A run is not begun or resumed with fewer seconds than this, which is what compiling may take."""
 PACKED = ("*.parquet", "run.json", "begun.json", "spent.json", "done.json", "manifest.json", "params.yaml")
 """What another machine needs to go on after the finished runs: no tokens, weights or checkpoints."""

@@ -116,7 +116,9 @@ class _child(subprocess.Popen[bytes]):
 
     def __init__(self, command: list[str], folder: Path, root: Path, lock: int) -> None:
         env = {name: value for name, value in os.environ.items() if name != "DVC_ROOT"}
-        super().__init__(command, cwd=folder, env=env | {"PYTHONPATH": str(root / "src")}, pass_fds=[lock])
+        paths = filter(None, [str(root / "src"), env.get("PYTHONPATH")])  # packages may lie on the caller's
+        super().__init__(command, cwd=folder, env=env | {"PYTHONPATH": os.pathsep.join(paths)},
+                         pass_fds=[lock])
 
     def __exit__(self, *caught: Any) -> None:
         if self.poll() is None:
