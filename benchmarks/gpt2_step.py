@@ -1,4 +1,4 @@
-"""GPT-2 training steps per second: ours, transformers' GPT-2, and the step's matrix products alone.
+"""GPT-2 training steps per second: ours, transformers' GPT-2, nanoGPT's, and the step's matrix products.
 
 All start from the same weights and see the same batches; their first losses are compared before anything is
 timed. Ours is `Pretraining.advance` as the stage calls it, between two dumps (tracking.py measures those).
@@ -14,14 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from measure import Row, against, rates, spread
+from peers import Logits, Peer, nanogpt
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from variance_dynamics import params
@@ -40,40 +39,10 @@ COMPARED = 3
 CLOSE = {"fp32": 1e-5, "bf16": 2e-3}
 
 
-@dataclass
-class Peer:
-    """transformers' GPT-2 in the loop that one writes by hand, with our weights and our batches."""
-
-    ours: Pretraining
-    bf16: bool
-    compiled: bool
-    step: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        run = self.ours.run
-        self.model = theirs(self.ours.model)
-        named = list(self.model.parameters())
-        groups = [{"params": [p for p in named if p.ndim >= 2], "weight_decay": run.weight_decay},
-                  {"params": [p for p in named if p.ndim < 2], "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=run.lr, betas=(run.beta1, run.beta2), eps=run.eps,
-                                           fused=True if self.compiled else None)
-        torch.compiler.reset()  # else a second shape would be compiled for any shape, and slower
-        self.loss = torch.compile(self._loss, dynamic=False) if self.compiled else self._loss
-
-    def _loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            logits = self.model(input_ids=tokens, use_cache=False).logits
-            return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-
-    def advance(self) -> float:
-        contexts = torch.from_numpy(self.ours.batches(self.step))
-        loss = self.loss(contexts[:, :-1], contexts[:, 1:])
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.ours.run.grad_clip)
-        self.optimizer.step()
-        self.step += 1
-        return loss.item()
+def transformers_gpt2(model: GPT2) -> tuple[GPT2LMHeadModel, Logits]:
+    """transformers' model with our weights, and its logits."""
+    found = theirs(model)
+    return found, lambda tokens: found(input_ids=tokens, use_cache=False).logits
 
 
 def theirs(model: GPT2) -> GPT2LMHeadModel:
@@ -146,6 +115,10 @@ def filled(*size: int) -> Tensor:
 OURS, FP32, PARTS, WHOLE = "ours", "ours in fp32", "products alone, in micro batches", "products alone"
 OURS_COMPILED = "ours, compiled"
 EAGER, COMPILED = "transformers, eager fp32", "transformers, compiled bf16, fused AdamW"
+NANO, NANO_COMPILED = "nanoGPT's form, eager fp32", "nanoGPT's form, compiled bf16, fused AdamW"
+PEERS = {EAGER: (transformers_gpt2, False), NANO: (nanogpt, False),
+         COMPILED: (transformers_gpt2, True), NANO_COMPILED: (nanogpt, True)}
+"""Each peer's model, and whether it is compiled, in bf16 and updated by the fused AdamW."""
 
 
 def cores() -> int:
@@ -156,13 +129,17 @@ def steppers(compiled: bool = True, **changes: object) -> dict[str, tuple[Callab
     """Ours and the peers, each one step and torch's threads for it, all from the same state."""
     exact = Ours(as_run(**{"precision": "fp32", **changes}))
     ours, threads = Ours(as_run(**changes)), torch.get_num_threads()
-    found = {OURS: (ours.advance, threads), FP32: (exact.advance, threads),
-             EAGER: (Peer(exact.training, False, False).advance, cores())}
+    found = {OURS: (ours.advance, threads), FP32: (exact.advance, threads)}
     if compiled:
-        peer = Peer(exact.training, True, True)
         found[OURS_COMPILED] = (later(lambda: Ours(as_run(compile=True, **changes))), threads)
-        found[COMPILED] = (peer.advance, cores())
+    for name, (make, fast) in PEERS.items():
+        if compiled or not fast:
+            found[name] = (waited(Peer(exact.training, make, fast, fast)), cores())
     return found
+
+
+def waited(peer: Peer) -> Callable[[], float]:
+    return lambda: peer.advance().item()
 
 
 def later(make: Callable[[], Ours]) -> Callable[[], float]:
@@ -188,7 +165,8 @@ def check(steps: dict[str, tuple[Callable[[], float], int]]) -> dict[str, float]
         losses[name] += [step() for _ in range(COMPARED - 1)]
         print(f"{name}: first step {first[name]:.1f} s, losses {losses[name]}", file=sys.stderr, flush=True)
     worst = {name: float(np.abs(np.array(found) / losses[FP32] - 1).max()) for name, found in losses.items()}
-    assert all(worst[name] < CLOSE["fp32" if name in (FP32, EAGER) else "bf16"] for name in worst), worst
+    exact = (FP32, EAGER, NANO)
+    assert all(worst[name] < CLOSE["fp32" if name in exact else "bf16"] for name in worst), worst
     return first
 
 
@@ -201,10 +179,10 @@ def compare(shape: str, rounds: int) -> list[Row]:
     found = rates(works | products(as_run(**SHAPES[shape]), steps[OURS][1], count), rounds)
     best = max((PARTS, WHOLE), key=lambda name: spread(found[name])["median"])
     about = {name: {"share": against(found, name, best)["ratio_median"]} for name in (OURS, OURS_COMPILED)}
-    for name in (OURS_COMPILED, COMPILED):
+    for name in (OURS_COMPILED, COMPILED, NANO_COMPILED):
         about[name] = about.get(name, {}) | {"compile_seconds": round(first[name], 1)}
     about[OURS_COMPILED] |= pays(found, first[OURS_COMPILED])
-    for name in (EAGER, COMPILED):
+    for name in PEERS:
         about[name] = about.get(name, {}) | {f"compiled_{key}": value for key, value
                                              in against(found, OURS_COMPILED, name).items()}
     return [{"bench": "gpt2 step", "shape": shape, "peer": name, "unit": "steps/s", **spread(values),

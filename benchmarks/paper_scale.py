@@ -50,13 +50,20 @@ def main() -> None:
             corpus.run(lock.fileno())
         left = [work for work in runs if work.done() is None]
         least = -math.inf if asked.tiny else WORTH_IT
+        keep = functools.partial(kept, asked, tree, [corpus, *runs])
+        keep()
         while left and deadline - time.monotonic() > least and train(left[0], deadline):
             del left[0]
+            keep()
         told = f"{left[0].part.name} is next; run this again to go on" if left else "all runs are finished"
         print(told, file=sys.stderr)
-        record.write(Path("data/recorded") / asked.name, "paper scale", tree, [corpus, *runs])
+
+
+def kept(asked: argparse.Namespace, tree: dict[str, Any], works: list[Working]) -> None:
+    """Record the finished runs, after each one: the machine may be gone before the next one ends."""
+    record.write(Path("data/recorded") / asked.name, "paper scale", tree, works)
     if asked.pack:
-        pack(home, asked.pack)
+        pack(works[0].home, asked.pack)
 
 
 def arguments() -> argparse.Namespace:
@@ -115,19 +122,22 @@ def train(work: Working, deadline: float) -> bool:
         if training is None:
             return False
         pretrain_tables.write(OUT / f"{arm}-{seed}", arm, training)
-        attempt.end(**measured(run, run.steps - training.resumed_at, attempt.seconds[-1]))
+        attempt.end(**measured(run, training.resumed_at, attempt.seconds[-1]))
         checkpoint.remove(training.checkpoints)
     return True
 
 
-def gpu() -> dict[str, str]:
-    return {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+def gpu() -> dict[str, str | None]:
+    """What is recorded elsewhere, with another torch, would not be told otherwise."""
+    if not torch.cuda.is_available():
+        return {}
+    return {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda}
 
 
-def measured(run: Gpt2Run, steps: int, seconds: float) -> dict[str, Any]:
-    """Of the piece that ended the run, from its start: compilation, dumps and validation are in the rate."""
-    rate = steps * run.batch_size * run.n_ctx / seconds
-    found = {"tokens_per_second": round(rate)}
+def measured(run: Gpt2Run, resumed_at: int, seconds: float) -> dict[str, Any]:
+    """Of the piece that ended the run, from that step: compilation, dumps and validation are in the rate."""
+    rate = (run.steps - resumed_at) * run.batch_size * run.n_ctx / seconds
+    found = {"tokens_per_second": round(rate), "resumed_at": resumed_at}
     if run.device == "cpu":
         return found
     share = rate * flops(run) / matrix_rate(run.device)

@@ -10,10 +10,12 @@
 #
 # Three pieces of 500 seconds (25 minutes of the GPU) with 1500 steps, 49M tokens a run, finish all six runs if the
 # GPU makes 230,000 tokens a second over all, starts, compilation and checkpoints included. That was not measured, for
-# want of a GPU; what is not reached is told as missing, and a claim without a second seed has no verdict.
+# want of a GPU; what is not reached is told as missing, and a claim without a second seed has no verdict. 800 steps
+# would fit 15 minutes at that rate.
 #
-# Where the machine is given back between pieces, --pack FILE.tar (under 16 MiB) holds the finished runs: unpack it at
-# the root on the next one, where the run that was not finished begins anew.
+# Where the machine is given back between pieces, --pack FILE.tar (under 16 MiB) holds the finished runs, written after
+# each: unpack it at the root on the next one, where the run that was not finished begins anew, or where a call with 0
+# seconds records them. How fast a step is, beside nanoGPT's: benchmarks/gpu_step.py.
 # A dry run on a CPU with a tiny model: benchmarks/paper_scale.sh 60 40 --tiny --name dry-run
 set -eu
 cd "$(dirname "$0")/.."

@@ -62,7 +62,9 @@ def places(tmp_path_factory, shared_data):
     packed = tmp_path_factory.mktemp("packed") / "runs.tar"
     assert "e3-gpt2-0 is next; run this again to go on" in piece(here, 1e-3, RUNS)
     assert provenance(here)["missing"] == [f"e3-{run}" for run in RUNS]
-    assert "all runs are finished" in piece(here, 600, RUNS[:4], "--pack", str(packed))
+    told = piece(here, 600, RUNS[:4], "--pack", str(packed))
+    assert "all runs are finished" in told
+    assert all(f"{done} of 5 parts" in told for done in range(1, 6)), "recorded after each run"
     assert packed.stat().st_size < LIMIT
     with tarfile.open(packed) as tar:
         tar.extractall(there, filter="data")
@@ -77,6 +79,7 @@ def test_the_pieces_make_a_recorded_run(places):
     assert list(found["parts"]) == ["corpus", *(f"e3-{run}" for run in RUNS)] and found["missing"] == []
     assert found["parts"]["e3-gpt2-0"]["tries"] == 2 and found["parts"]["e3-gpt2-1"]["tries"] == 1
     assert all(found["parts"][f"e3-{run}"]["tokens_per_second"] > 0 for run in RUNS)
+    assert [found["parts"][f"e3-{run}"]["resumed_at"] for run in RUNS] == [1, 0, 0, 0, 0]
     assert found["params"]["gpt2"]["arms"] == ["gpt2", "std_005", "std_1", "wd_0"]
     assert {"corpus text", "corpus train tokens"} <= found["data"].keys()
     folder = there / "data/recorded" / NAME / "gpt2"

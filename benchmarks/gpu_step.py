@@ -1,0 +1,180 @@
+"""On one GPU, at the paper's size: tokens per second and memory of our step, nanoGPT's, and with tracking.
+
+    PYTHONPATH=src python benchmarks/gpu_step.py [--rounds 5] [--out FILE.json]
+
+Preset gpt2 (124M parameters) as paper_scale.sh trains it, through `Pretraining.advance`; the peer is a model
+of nanoGPT's form, compiled as a whole, in bf16 with the fused AdamW. Both start from the same weights and see
+the same random tokens; their logits and first losses are compared. `share` is of the rate of large bf16
+products on that GPU. Tracking is the same run with a tracker in its place, at every step or at one in ten.
+--tiny is a dry run on a CPU with a tiny model, nothing compiled.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measure import Row, against, rates, spread
+from paper_scale import changed, flops, matrix_rate
+from peers import Peer, nanogpt
+
+from variance_dynamics.recording import machine, parts
+from variance_dynamics.tracking.tracker import KINDS, Tracker
+from variance_dynamics.training.batches import Corpus
+from variance_dynamics.training.gpt2_params import Gpt2Run, resolve
+from variance_dynamics.training.pretrain import Pretraining
+
+OURS, NANO = "ours, compiled", "nanoGPT's form, compiled"
+TRACKED = {"ours, weights tracked, one step in ten": (("weights",), 10),
+           "ours, weights tracked, every step": (("weights",), 1),
+           "ours, everything tracked, one step in ten": (KINDS, 10),
+           "ours, everything tracked, every step": (KINDS, 1)}
+FAR = 100_000
+STEPS = 10
+"""Steps in one timed call: as many as hold one dump at one in ten."""
+COMPARED = 3
+CLOSE = 2e-3
+"""Of the first losses; the peer's vocabulary is padded, which alone is ln(50304 / 50257), 1e-4 of a loss."""
+SAME = 0.02
+"""Of logits, in units of their std, in fp32 (TF32 on a GPU): a loss of random tokens hardly tells weights."""
+
+
+class Nobody:
+    """Stands where a run's tracker stands, and does nothing."""
+
+    def before_step(self, step: int) -> None: ...
+
+    def after_step(self, step: int) -> None: ...
+
+
+def as_run(tiny: bool) -> Gpt2Run:
+    """What paper_scale.sh trains, at a constant lr, without a dump, a validation or a checkpoint."""
+    asked = argparse.Namespace(steps=FAR, runs="gpt2-0", tiny=tiny)
+    run = resolve(changed(parts.whole("default"), asked), "gpt2")
+    dumps = run.dumps.model_copy(update={"every_step_until": 0, "per_decade": 0, "every": FAR,
+                                         "histogram_dumps": 1})
+    fixed = {"schedule": "constant", "warmup_steps": 0, "val_every": FAR, "dumps": dumps}
+    return run.model_copy(update=fixed)
+
+
+def start(run: Gpt2Run) -> Pretraining:
+    """Our run on random tokens, untracked."""
+    drawn = np.random.default_rng(0).integers(0, run.vocab_size, 4_000_000).astype(np.uint16)
+    val = drawn[: 2 * run.val_batches * run.batch_size * run.n_ctx]
+    training = Pretraining(run, 0, Corpus(drawn, val, run.vocab_size, ""))
+    training.tracker = Nobody()  # type: ignore[assignment]
+    return training
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def measured(device: torch.device, work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    """What `work` gives, and the GiB of the GPU that it takes at most on top of what lies there."""
+    if device.type != "cuda":
+        return work(), {}
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    found = work()
+    wait(device)
+    return found, {"peak_gpu_memory_gib": round((torch.cuda.max_memory_allocated() - before) / 2**30, 2)}
+
+
+def begun(training: Pretraining) -> list[float]:
+    """The losses of our first steps, compilation among them."""
+    for _ in range(COMPARED):
+        training.advance()
+    return training.curves["train_loss"][:COMPARED].tolist()
+
+
+def peer_begun(ours: Pretraining, compiled: bool) -> tuple[Peer, list[float]]:
+    """The peer from the weights that `ours` starts with, and its first losses."""
+    peer = Peer(ours, nanogpt, bf16=True, compiled=compiled)
+    check_logits(ours, peer)
+    return peer, [peer.advance().item() for _ in range(COMPARED)]
+
+
+@torch.no_grad()
+def check_logits(ours: Pretraining, peer: Peer) -> None:
+    """AssertionError where the peer's logits of one context are not ours."""
+    tokens = torch.from_numpy(ours.val[:1, :-1]).to(ours.device)
+    expected = ours.model(tokens)
+    apart = (peer.logits(tokens)[..., : expected.shape[-1]] - expected).abs().max() / expected.std()
+    assert apart < SAME, f"logits are {apart:.3g} of their std apart"
+
+
+def steps(advance: Callable[[], object], device: torch.device) -> Callable[[], None]:
+    def work() -> None:
+        for _ in range(STEPS):
+            advance()
+        wait(device)
+
+    return work
+
+
+def watched(training: Pretraining, watcher: Any) -> Callable[[], None]:
+    """Steps of ours with `watcher` in the tracker's place."""
+    advance = steps(training.advance, training.device)
+
+    def work() -> None:
+        training.tracker = watcher
+        advance()
+
+    return work
+
+
+def tracker(training: Pretraining, kinds: Iterable[str], every: int) -> Tracker:
+    return Tracker(training.model, training.model.matrices(), lambda step: step % every == 0,
+                   training.optimizer, training.run.dumps.windows, tuple(kinds))
+
+
+def rows(run: Gpt2Run, rounds: int) -> list[Row]:
+    """Ours, the peer, and ours with each kind of tracking; ratios are ours untracked over theirs."""
+    training, fresh = start(run), start(run.model_copy(update={"compile": False}))
+    losses, ours = measured(training.device, lambda: begun(training))
+    (peer, theirs), nano = measured(training.device, lambda: peer_begun(fresh, run.compile))
+    assert np.allclose(theirs, losses, rtol=CLOSE), f"losses {losses} and {theirs}"
+    works = {OURS: watched(training, Nobody()), NANO: steps(peer.advance, training.device)}
+    works |= {name: watched(training, tracker(training, *how)) for name, how in TRACKED.items()}
+    for work in works.values():
+        work()
+    tokens = float(STEPS * run.batch_size * run.n_ctx)
+    found = rates({name: (work, tokens) for name, work in works.items()}, rounds)
+    shape = f"{run.n_layer} layers, width {run.n_embd}, context {run.n_ctx}, batch {run.batch_size}"
+    memory = {OURS: ours, NANO: nano}
+    return [{"bench": "gpu step", "shape": shape, "peer": name, "unit": "tokens/s", **spread(values),
+             **against(found, OURS, name), **share(run, values), **memory.get(name, {})}
+            for name, values in found.items()]
+
+
+def share(run: Gpt2Run, values: list[float]) -> dict[str, float]:
+    """Of the rate of bf16 products on a GPU."""
+    if run.device == "cpu":
+        return {}
+    return {"share": round(spread(values)["median"] * flops(run) / matrix_rate(run.device), 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="gpu_step.py", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="where to write the rows; they are printed too")
+    parser.add_argument("--tiny", action="store_true", help="a dry run: a tiny model on the CPU")
+    asked = parser.parse_args()
+    run = as_run(asked.tiny)
+    about = {"machine": machine.described(), "versions": machine.versions()}
+    if run.device == "cuda":
+        about["machine"] |= {"gpu": torch.cuda.get_device_name()}
+    told = json.dumps(about | {"rows": rows(run, asked.rounds)}, indent=1)
+    if asked.out:
+        asked.out.write_text(told + "\n", encoding="utf-8")
+    print(told)
+
+
+if __name__ == "__main__":
+    main()
