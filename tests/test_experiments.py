@@ -11,7 +11,8 @@ from dvc.repo import Repo
 
 from copies import commit, edit, fresh_copy, run, set_param
 
-GPT2 = {f"gpt2_pretrain@gpt2-{seed}" for seed in range(3)}
+ARMS = ("gpt2", "constant_lr")
+GPT2 = {f"gpt2_pretrain@{arm}-{seed}" for arm in ARMS for seed in range(3)}
 STD_005 = {f"gpt2_pretrain@std_005-{seed}" for seed in range(3)}
 TRAINING = ("mlp_sweep", "init_comparison", "gpt2_pretrain")
 
@@ -56,7 +57,7 @@ def stages_to_run(folder):
         ("init_comparison.width", 32, {"init_comparison"}),
         ("gpt2.lr", 3e-3, GPT2),
         ("gpt2.arms", ["gpt2", "std_005"], STD_005 | {"analyze"}),
-        ("gpt2.seeds", [0, 1, 2, 3], {"gpt2_pretrain@gpt2-3", "analyze"}),
+        ("gpt2.seeds", [0, 1, 2, 3], {f"gpt2_pretrain@{arm}-3" for arm in ARMS} | {"analyze"}),
         ("gpt2.preset", "gpt2", {"corpus"} | GPT2),
     ],
 )
@@ -164,7 +165,7 @@ def wait_for_queue(folder, most_seconds=600):
 
 @pytest.mark.slow
 def test_queued_lists_and_ranges_two_at_a_time(clone):
-    one = ("-S", "gpt2.seeds=[0]")
+    one = ("-S", "gpt2.seeds=[0]", "-S", "gpt2.arms=[gpt2]")
     log_of(clone, "--queue", "analyze", "-S", "gpt2.lr=5e-3,6e-3", *one)
     log_of(clone, "--queue", "analyze", "-S", "gpt2.lr=range(0.007,0.0085,0.001)", *one)
     run(clone, "dvc", "queue", "start", "-j", "2", OMP_NUM_THREADS="1")
