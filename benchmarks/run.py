@@ -1,6 +1,7 @@
 """Run every benchmark, write benchmarks/results.json, and put its table into the README: `make bench`.
 
-`python benchmarks/run.py sweep growth` runs some and keeps the other rows as they are.
+`python benchmarks/run.py sweep growth` runs some and keeps the other rows as they are, if they are of the
+same machine and versions.
 """
 
 import json
@@ -16,13 +17,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
 BENCHES = ("sweep", "gpt2_step", "tracking", "growth", "stages")
+LONG = ("study",)
+"""Run only if they are named."""
 PACKAGES = ("torch", "numpy", "jax", "jaxlib", "transformers", "tokenizers", "pandas")
 START, END = "<!-- bench -->", "<!-- /bench -->"
 Row = dict[str, Any]
 
 
 def main(chosen: list[str]) -> None:
-    rows = earlier()["rows"]
+    rows = comparable(earlier())
     for name in chosen or BENCHES:
         started = time.perf_counter()
         found = [{"script": name, **row} for row in run(name)]
@@ -32,8 +35,18 @@ def main(chosen: list[str]) -> None:
     print(markdown(earlier()))
 
 
+def comparable(results: dict[str, Any]) -> list[Row]:
+    """The rows, unless another machine or other versions made them: the table names one."""
+    known: list[Row] = results["rows"]
+    here = {"machine": machine(), "versions": versions()}
+    if known and any(results.get(key) != value for key, value in here.items()):
+        print(f"another machine or versions than in {RESULTS.name}: its rows are left out", file=sys.stderr)
+        return []
+    return known
+
+
 def place(row: Row) -> int:
-    return BENCHES.index(row["script"])
+    return (*BENCHES, *LONG).index(row["script"])
 
 
 def write(results: dict[str, Any]) -> None:
@@ -95,8 +108,10 @@ def markdown(results: dict[str, Any]) -> str:
 def measured(row: Row) -> str:
     """What a row found, in words."""
     if "median" not in row:
-        rate = f"{row['mb_per_s']} MB/s, " if "mb_per_s" in row else ""
-        return f"{rate}{row['seconds']} s, at most {row['peak_mb']} MB of memory"
+        found = f"{row['mb_per_s']} MB/s, " if "mb_per_s" in row else ""
+        found += f"{row['seconds']} s"
+        found += f" in {row['runs']} runs" if row.get("runs", 1) > 1 else ""
+        return found + (f", at most {row['peak_mb']} MB of memory" if "peak_mb" in row else "")
     found = f"{between(row)} {row['unit']}"
     found += f", {row['share']:.0%} of the products' rate" if "share" in row else ""
     found += f", compiles in {row['compile_seconds']:.0f} s" if "compile_seconds" in row else ""

@@ -22,6 +22,8 @@ ROWS = [
     {"bench": "stages", "shape": "corpus, smoke study", "peer": "ours", "seconds": 4.1, "peak_mb": 200},
     {"bench": "corpus", "shape": "72 MB of text", "peer": "ours", "seconds": 9.0, "peak_mb": 210,
      "mb_per_s": 8.0},
+    {"bench": "whole study", "shape": "default study", "peer": "gpt2_pretrain", "seconds": 400.1, "runs": 6},
+    {"bench": "whole study", "shape": "default study", "peer": "plot", "seconds": 30.0, "runs": 1},
 ]
 RESULTS = {"machine": {"processor": "a CPU", "cores": 2, "memory_gb": 24},
            "versions": dict.fromkeys(("python", "torch", "jax", "transformers"), "1.2"), "rows": ROWS}
@@ -44,6 +46,8 @@ def test_the_table(bench):
         "| gpt2 step | small | theirs | 2 [1, 3] steps/s | 2 [1.5, 2.5] x, compiled 2.5 [2, 3] x |",
         "| stages | corpus, smoke study | ours | 4.1 s, at most 200 MB of memory |  |",
         "| corpus | 72 MB of text | ours | 8.0 MB/s, 9.0 s, at most 210 MB of memory |  |",
+        "| whole study | default study | gpt2_pretrain | 400.1 s in 6 runs |  |",
+        "| whole study | default study | plot | 30.0 s |  |",
     ]
 
 
@@ -66,6 +70,12 @@ def test_some_are_run_again_and_the_rest_is_kept(bench, monkeypatch, tmp_path):
     bench.main(["growth"])
     found = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert [row["shape"] for row in found] == ["sweep 0", "gpt2_step 0", "tracking 0", "growth 1", "stages 0"]
+    bench.main(["study"])
+    assert json.loads((tmp_path / "results.json").read_text())["rows"][-1]["shape"] == "study 1"
+    monkeypatch.setattr(bench, "machine", lambda: RESULTS["machine"])
+    bench.main(["sweep"])
+    kept = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [row["shape"] for row in kept] == ["sweep 1"], "rows of another machine are not its own"
 
 
 def test_results_name_no_date_and_no_path(bench):
@@ -82,5 +92,6 @@ def test_the_readme_holds_today_s_results(bench):
 
 
 def test_every_bench_is_there(bench):
-    assert [name for name in bench.BENCHES if not (ROOT / "benchmarks" / f"{name}.py").exists()] == []
+    names = (*bench.BENCHES, *bench.LONG)
+    assert [name for name in names if not (ROOT / "benchmarks" / f"{name}.py").exists()] == []
     assert "benchmarks/run.py" in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -1,0 +1,48 @@
+"""The whole study, stage by stage: what DVC prints is taken apart, and a stage that fails is not a time."""
+
+import importlib
+import sys
+
+import pytest
+
+from imports import ROOT
+
+DVC = """#!{python}
+import time
+print("Running stage 'validate':", flush=True)
+print("> env python", flush=True)
+time.sleep(0.3)
+for seed in (0, 1):
+    print(f"Running stage 'gpt2_pretrain@gpt2-{{seed}}':", flush=True)
+    time.sleep(0.1)
+raise SystemExit({code})
+"""
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("study")
+
+
+def pretended(folder, monkeypatch, code):
+    """A python whose folder holds a `dvc` of ours."""
+    (folder / "dvc").write_text(DVC.format(python=sys.executable, code=code))
+    (folder / "dvc").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+
+
+def test_seconds_are_from_one_stage_to_the_next(study, tmp_path, monkeypatch):
+    pretended(tmp_path, monkeypatch, 0)
+    begun, whole = study.timed(tmp_path)
+    found = study.by_stage(begun)
+    assert list(found) == ["validate", "gpt2_pretrain"]
+    assert [len(each) for each in found.values()] == [1, 2]
+    assert found["validate"][0] >= 0.3 and all(each >= 0.1 for each in found["gpt2_pretrain"])
+    assert whole >= sum(map(sum, found.values()))
+
+
+def test_a_study_that_fails_has_no_time(study, tmp_path, monkeypatch):
+    pretended(tmp_path, monkeypatch, 3)
+    with pytest.raises(AssertionError, match="ended with 3"):
+        study.timed(tmp_path)
