@@ -60,12 +60,13 @@ def run(arm="gpt2", seed=0, steps=300, lr=1e-3, gradients=None, roles=("q", "k",
     updates = np.arange(steps)
     losses = pd.DataFrame({"step": updates, "stat": "lr", "value": rates})
     falling = pd.DataFrame({"step": updates, "stat": "train_loss", "value": 8 - updates / steps + seed})
+    val = pd.DataFrame([(steps, "val_loss", 7.0 + seed + 10 * std)], columns=["step", "stat", "value"])
     activations = pd.DataFrame([(s, layer, "second_moment", 1.0 + layer + 0.1 * seed) for s in (0, steps)
                                 for layer in range(layers + 1)], columns=["step", "layer", "stat", "value"])
     histograms = pd.DataFrame([(s, 1, "q", left, left + 0.5, 10 * (left + 2)) for s in (0, steps)
                                for left in (-1.0, -0.5, 0.0, 0.5)],
                               columns=["step", "layer", "role", "left", "right", "count"])
-    frames = {"weights": weights, "losses": pd.concat([losses, falling]), "activations": activations,
+    frames = {"weights": weights, "losses": pd.concat([losses, falling, val]), "activations": activations,
               "histograms": histograms}
     return ({name: frame.assign(**ids) for name, frame in frames.items()},
             {**ids, **knobs, "n_layer": layers, "n_embd": 64, "steps": steps, "lr": float(rates.max())})

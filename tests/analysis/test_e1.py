@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.synthetic import STDS, STEPS, TASKS, fan_factor, params, sweep
-from variance_dynamics.analysis import band_theory, bands, e1, outcomes
+from variance_dynamics.analysis import band_theory, bands, claims, e1, outcomes
 from variance_dynamics.analysis.layers import per_layer
 from variance_dynamics.inputs.labelled import Labelled
 from variance_dynamics.theory.bands import signal
@@ -115,6 +115,28 @@ def test_overlap_with_the_paper_s_band():
     assert shifted["paper_share"].to_numpy() == pytest.approx(1 / 2, abs=0.04)
     apart = bands.overlap(bands.of(outcome(lambda *_: (0.2, 1.0), widths=(64,), seeds=2)), [1e-2, 1e-1])
     assert (apart[["jaccard", "paper_share", "band_share"]] == 0).all(axis=None)
+    assert not found["note"].any() and not apart["note"].any()
+
+
+def test_a_band_that_reaches_the_grid_s_end_is_named_beside_the_verdict():
+    effects = e1.claim_effects(outcome(lambda *cell: (1e-2, 1e9 if cell[2] == 4 else 1e-1)), PARAMS)
+    primary = pick(effects, claim="e1_stability_band", primary=True)
+    named = "digits/sgd/L4: band counted to the grid's end"
+    assert set(primary["note"]) == {named}
+    some = effects.assign(note=effects["note"].where(effects["seed"] > 0, f"another; {named}"))
+    assert claims.judge(some, PARAMS)["e1_stability_band"].note.count(named) == 1
+
+
+def test_the_slope_without_depth_2_is_told_and_not_judged():
+    def edge(*cell):
+        return fixed(*cell) if cell[2] == 2 else natural(*cell)
+    effects = e1.claim_effects(outcome(edge, depths=(2, 4, 8)), PARAMS)
+    aside = effects[effects["cell"] == "digits/sgd/without depth 2"]
+    assert len(aside) == 5 and not aside["primary"].any()
+    assert aside["effect"].to_numpy() == pytest.approx(1, abs=0.1), "depth 2 alone does not follow"
+    primary = pick(effects, claim="e1_band_follows_fan_in", primary=True)
+    assert (primary["effect"] / primary["predicted"]).max() < 0.9
+    assert not e1.claim_effects(outcome(fixed, depths=(2,)), PARAMS)["cell"].str.endswith("depth 2").any()
 
 
 def test_slopes_over_width():

@@ -141,6 +141,13 @@ def test_stds_from_both_sides_converge_as_the_law_says(tables):
     assert pairs == [["gpt2", "std_1"], ["std_005", "gpt2"], ["std_005", "std_1"]]
 
 
+def test_losses_of_stds_are_compared_seed_by_seed(tables):
+    found = tables["e3_loss_gaps"].set_index(["arm", "other"])
+    assert found.loc[("std_005", "std_1"), "gap"] == pytest.approx(0.95)
+    assert found["hi"].to_numpy() == pytest.approx(found["gap"].to_numpy()), "seeds differ by 1 themselves"
+    assert (found["n"] == SEEDS).all()
+
+
 def test_the_forecast_beats_the_law_where_updates_repeat():
     """Each gradient comes twice, nearly: D is 2 from the first steps on."""
     runs = [adam_noise.run("gpt2", seed, steps=200, elements=1500, layers=2, std=0.005,
@@ -234,9 +241,12 @@ def test_metrics_are_numbers_of_the_main_arm(tables):
     assert 10 ** numbers["e3_log10_variance_end_q"] == pytest.approx(final.loc["q", "std"] ** 2)
     assert {type(value) for value in numbers.values()} <= {float, type(None)}
     assert all(name.startswith("e3_") for name in numbers)
-    states = tables["e3_state"].query("arm == 'gpt2' and role in ['q', 'k', 'v']")["state"]
-    assert numbers["e3_share_drifting"] == pytest.approx((states == "drifting").mean())
+    rows = tables["e3_state"].query("arm == 'gpt2' and role in ['q', 'k', 'v']")
+    drift = (rows["state"] == "drifting").mean()
+    assert numbers["e3_share_drifting"] == pytest.approx(drift) and drift > 0
     assert json.dumps(numbers, allow_nan=False)
+    differ = {**tables, "e3_state": tables["e3_state"].assign(agree=2 / 3)}
+    assert e3_metrics.metrics(differ, PARAMS)["e3_share_drifting"] == 0, "one seed does something else"
 
 
 @pytest.mark.parametrize("steps, seeds", [(20, 1), (20, 2), (3, 1)])

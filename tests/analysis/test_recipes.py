@@ -20,9 +20,11 @@ def tables():
     for arm, std, loss in (("gpt2", 0.02, 5.0), ("std_005", 0.005, 4.5)):
         for seed in range(2):
             frames, knobs = adam_noise.run(arm, seed, steps=30, layers=2, elements=400, std=std)
-            val = pd.DataFrame([(arm, seed, 30, "val_loss", loss + seed)],
+            apart = 0.02 * (2 * seed - 1) * (arm == "gpt2")
+            val = pd.DataFrame([(arm, seed, 30, "val_loss", loss + seed + apart)],
                                columns=["arm", "seed", "step", "stat", "value"])
-            runs.append(({**frames, "losses": pd.concat([frames["losses"], val])}, knobs))
+            others = frames["losses"].query("stat != 'val_loss'")
+            runs.append(({**frames, "losses": pd.concat([others, val])}, knobs))
     found = e3.tables(e3.measure(*adam_noise.together(*runs)), PARAMS)
     ratios = {"R": 0.64, "R_lo": 0.25, "R_hi": 1.0, "time_constants": 0.1, "step": 30}
     return {**found, "e3_final": found["e3_final"].assign(**ratios)}
@@ -78,10 +80,10 @@ def test_gpt2_s_std_is_the_one_that_trained_best(tables):
     found = lines(tables)
     blocks = found.xs("initial std", level="quantity")
     assert blocks["value"].tolist() == pytest.approx([0.005, 0.005 / np.sqrt(2 * PARAMS.recipes.n_layer)])
-    half = 0.5 * stats.t.ppf(0.975, 1)  # of two seeds, one apart
-    told = (f"0.005: 5.000 [{5 - half:.3f}, {5 + half:.3f}], "
-            f"0.02: 5.500 [{5.5 - half:.3f}, {5.5 + half:.3f}]; lowest of the stds that were run, n = 2")
-    assert blocks["basis"].str.contains(told, regex=False).all()
+    half = 0.02 * stats.t.ppf(0.975, 1)  # of two seeds, whose differences are .04 apart, if they are paired
+    told = ("0.005: 5.000, 0.02: 5.500; lower than 0.02's by "
+            f"0.500 [{0.5 - half:.3f}, {0.5 + half:.3f}], paired, n = 2, measured at 2 x 64, lr 0.001")
+    assert blocks["basis"].str.contains(told, regex=False).all(), blocks["basis"].iloc[0]
     alone = lines({name: table[table["arm"] == "gpt2"] for name, table in tables.items()})
     assert alone.xs("initial std", level="quantity")["value"].iloc[0] == 0.02
     assert "the only std that was run" in alone.xs("initial std", level="quantity")["basis"].iloc[0]
@@ -95,7 +97,8 @@ def test_what_lr_and_decay_imply(tables):
     assert ends["basis"].str.startswith("theory").all()
     measured = found.xs("R at the end of the run (1: the law holds)", level="quantity").loc["v"]
     assert measured[["value", "lo", "hi"]].tolist() == [0.64, 0.25, 1.0]
-    assert measured["basis"] == "e3_final at step 30, 0.1 time constants of the variance, n = 2"
+    assert measured["basis"] == ("e3_final at step 30, 0.1 time constants of the variance, n = 2, "
+                                 "measured at 2 x 64, lr 0.001")
     steps = found.xs("steps until init is forgotten (e-fold)", level="quantity")
     assert steps["value"].item() == pytest.approx(1 / (target.lr * target.weight_decay), rel=1e-3)
     ends = tables["e3_convergence"].query("step == 30 and role in ['q', 'k', 'v']")

@@ -143,6 +143,27 @@ def test_recorded_runs_stand_beside_the_local_one(study):
                                   "sweep": {}}
 
 
+def test_a_recorded_run_that_was_counted_by_another_threshold_is_refused(study, capsys):
+    """Its steps cannot be counted anew, so its verdict would stand under a rule that it does not follow."""
+    first = written(study)
+    rules = yaml.safe_load((study / "params.yaml").read_text())["analyze"]
+    shutil.copytree(study / "data/gpt2", study / "data/recorded/full/gpt2")
+    rules["e2"]["threshold"] = 0.3
+    noted = {"parts": {}, "params": {"analyze": rules}}
+    (study / "data/recorded/full/provenance.json").write_text(json.dumps(noted))
+    write_params(study, recorded=["full"])
+    with pytest.raises(SystemExit) as ended:
+        analyze.main()
+    assert ended.value.code == 2 and written(study) == first
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "analyze.e2.threshold is 0.5: expected 0.3, by which" in told
+    rules["e2"]["threshold"] = 0.5
+    rules["e1"]["regimes_share"] = 0.9  # a threshold that is applied anew
+    (study / "data/recorded/full/provenance.json").write_text(json.dumps(noted))
+    analyze.main()
+    assert written(study) != first
+
+
 @pytest.mark.parametrize("name", ["nowhere", "../gpt2"])
 def test_an_unknown_recorded_run_is_told_in_one_line(study, name, capsys):
     first = written(study)

@@ -1,6 +1,7 @@
 """The stage validate: the study's params pass; each mistake ends in one line, quickly."""
 
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from imports import ROOT
 from variance_dynamics import params
 from variance_dynamics.stages import validate
 
+ARMS = {"gpt2": {}, "constant_lr": {}}
 CHANGES = [
     # What one section alone tells
     ("classification.val_fraction", 0, "classification.val_fraction is 0: expected greater than 0"),
@@ -57,8 +59,8 @@ CHANGES = [
     ("studies.smoke.gpt2.arms", ["gpt2"], "studies.smoke.gpt2.arms is set: expected in gpt2 itself"),
     ("studies.default.gpt2.lr", -0.1, "gpt2.lr is -0.1: expected greater than 0"),
     ("studies.smoke", None, "studies.smoke is None: expected a mapping"),
-    ("gpt2_arms", {"gpt2": {}, "a; touch x": {}}, "gpt2_arms.'a; touch x': expected letters, digits"),
-    ("gpt2_arms", {"gpt2": {}, "../a": {}}, "gpt2_arms.'../a': expected letters"),
+    ("gpt2_arms", ARMS | {"a; touch x": {}}, "gpt2_arms.'a; touch x': expected letters, digits"),
+    ("gpt2_arms", ARMS | {"../a": {}}, "gpt2_arms.'../a': expected letters"),
     ("analyze.recorded", [".."], "analyze.recorded has '..': expected a folder in data/recorded"),
     ("studies.default.corpus", 3, "studies.default.corpus is 3: expected a mapping"),
     ("corpus.hub.revision", "main", "corpus.hub.revision is 'main': expected the 40 hex digits of a commit"),
@@ -105,6 +107,19 @@ def test_each_mistake_ends_in_one_line(whole, run, capsys, tmp_path, key, value,
     assert line.startswith("error: ") and told in line
     assert len(line) < 400
     assert not (tmp_path / "data").exists()
+
+
+def test_a_threshold_that_a_recorded_run_was_not_counted_by(whole, run, capsys, tmp_path):
+    tree = copy.deepcopy(whole)
+    (tmp_path / "data/recorded/other").mkdir(parents=True)
+    tree["analyze"]["recorded"] = ["other"]
+    run(tree)
+    noted = {"params": {"analyze": {"e1": {"tail_fraction": 0.2}}}}
+    (tmp_path / "data/recorded/other/provenance.json").write_text(json.dumps(noted))
+    with pytest.raises(SystemExit):
+        run(tree)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "analyze.e1.tail_fraction is 0.1: expected 0.2, by which the recorded run other" in line
 
 
 @pytest.mark.parametrize("section", [*params.STUDY_KEYS, *validate.checks.STUDY_SECTIONS, "gpt2_arms"])

@@ -104,6 +104,16 @@ def test_momentum_explains_the_start_to_six_percent(betas, lr):
     assert np.all((found > 0.93) & (found < 1.04))
 
 
+def test_what_the_docstring_says_of_the_start():
+    steady, warm = np.full(1000, 1e-3), cosine(1000, warmup=100)
+    found = {name: null_law.injected(lr, 0.1, 0.9)[1:] / null_law.injected(lr, 0.1)[1:] - 1
+             for name, lr in (("steady", steady), ("warm", warm))}
+    told = {("steady", 10): 0.50, ("steady", 50): 0.24, ("steady", 100): 0.12, ("steady", 1000): 0.01,
+            ("warm", 100): -0.13, ("warm", 150): -0.06, ("warm", 250): -0.03, ("warm", 1000): 0.0}
+    for (name, step), value in told.items():
+        assert found[name][step - 1] == pytest.approx(value, abs=0.006), (name, step)
+
+
 def test_memory_shorter_than_momentum_lowers_the_equilibrium():
     lr, weight_decay, b = 1e-2, 1.0, 0.9
     d = 1 - lr * weight_decay

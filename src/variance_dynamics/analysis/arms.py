@@ -10,7 +10,7 @@ from variance_dynamics.analysis.expansion import RUN, at_horizon
 from variance_dynamics.analysis.over_seeds import over_seeds
 from variance_dynamics.analysis.params import AnalyzeParams
 
-KNOBS = ("std", "lr", "schedule", "weight_decay", "scheme")
+KNOBS = ("std", "lr", "schedule", "weight_decay", "scheme", "n_layer", "n_embd")
 PARTS = ["R", "growth", "size", "along", "D", "c2", "memory", "persistence", "grad_kurtosis",
          "epsilon_share", "grad_drift"]
 EARLIER = (("q", "1", 0.8, 0.9), ("k", "1", 0.8, 0.9), ("v", "1", -np.inf, 0.0),

@@ -61,14 +61,16 @@ def overlap(bands: pd.DataFrame, paper: list[float]) -> pd.DataFrame:
     """The measured band against the paper's, in log width, a row per cell and seed; 0 without a band.
 
     jaccard: intersection over union; paper_share: share of the paper's band that trains; band_share: share
-    of the measured band that the paper names. A censored end counts as the grid's end.
+    of the measured band that the paper names. A censored end counts as the grid's end, and the note says so.
     """
     found = wide(bands)
     low, high = np.log(paper)
     common = np.minimum(found["ln_upper"], high) - np.maximum(found["ln_lower"], low)
     common = common.clip(lower=0).fillna(0)
     width = (found["ln_upper"] - found["ln_lower"]).fillna(0)
+    ends = found["dataset"] + "/" + found["optimizer"] + "/L" + found["depth"].astype(str)
     return found[[*CELL, "seed"]].assign(
+        note=(ends + ": band counted to the grid's end").where(found["censored"] > 0, ""),
         jaccard=common / (width + (high - low) - common), paper_share=common / (high - low),
         band_share=(common / width.where(width > 0)).fillna(0))
 

@@ -50,6 +50,7 @@ CLAIMS: dict[str, Claim] = {
              "e1_slopes.)",
         decide=beyond(lambda p: p.e1.fan_in, 1, relative=True),
         aside={"/bridged": "where a single std that fails does not split a band",
+               "/without depth 2": "without depth 2, whose slopes lie on both sides of the theory's",
                "/band theory": "under SGD in units of the slope of that theory's edges"}),
     "e2_kaiming_faster": Claim(
         origin="paper",
@@ -106,11 +107,12 @@ CLAIMS: dict[str, Claim] = {
              "{e3.narrow_slope:g}, and the SD over layers of ln(std / initial std) at most "
              "{e3.narrow_spread:g} of its mean's size. "
              "Supported if ln of the largest of these, in units of its limit, is below 0 by its interval, "
-             "contradicted if above; seen only under a decaying lr, or not settled in fewer than "
+             "contradicted if above; seen only under a decaying lr, or in a run of fewer than "
              "{e3.settle_time_constants:g} time constants of the variance (2 sum lr wd): inconclusive.",
         decide=settled,
         changed="the logarithm and the time constants came after one short trial run of one seed had shown "
-                "that V's mean growth can be about 0, which makes the ratio unbounded"),
+                "that V's mean growth can be about 0, which makes the ratio unbounded; since a review a run "
+                "of fewer time constants does not support it either"),
     "e3_null_law": Claim(
         origin="theory (2305.17212, 2405.13698)",
         sentence="The std of Q, K and V follows from the lr schedule and the weight decay alone, as for pure "

@@ -16,7 +16,7 @@ Tables = dict[str, pd.DataFrame]
 REGIMES = ("trains", "vanishing", "exploding", "stalled")
 LEVELS = ["share_censored", "cap", "axis", "scaled"]
 PAPER = ["jaccard", "paper_share", "band_share"]
-DIVERGES, BRIDGED, BAND_THEORY = "/diverges", "/bridged", "/band theory"
+DIVERGES, BRIDGED, BAND_THEORY, DEEPER = "/diverges", "/bridged", "/band theory", "/without depth 2"
 """Endings of exploratory cells: see claims.CLAIMS."""
 
 
@@ -138,7 +138,7 @@ def shapes_with_all_regimes(outcomes: pd.DataFrame, explodes: "pd.Series[bool]")
 def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Effects of the e1 claims, per cell and seed: claim cell primary seed effect predicted note."""
     bands, most, task = band_of.of(outcomes), params.e2.max_cells, ["dataset", "optimizer"]
-    whole = band_of.of(outcomes, bridge=True)
+    whole, deeper = band_of.of(outcomes, bridge=True), bands[bands["depth"] > 2]
     regimes = shapes_with_all_regimes(outcomes, outcomes["regime"] == "exploding")
     strict = shapes_with_all_regimes(outcomes, outcomes["diverges"])
     jaccard, whole_jaccard = (_overlap(rows, "jaccard", params) for rows in (bands, whole))
@@ -156,6 +156,7 @@ def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame
         effects.exploratory("e1_band_follows_fan_in", shift, [*task, "depth", "edge"]),
         effects.exploratory("e1_band_follows_fan_in", _relative(band_of.slopes(whole)), task, BRIDGED),
         effects.exploratory("e1_band_follows_fan_in", _by_band_theory(bands, outcomes), task, BAND_THEORY),
+        effects.exploratory("e1_band_follows_fan_in", _relative(band_of.slopes(deeper)), task, DEEPER),
     ], ignore_index=True)
 
 

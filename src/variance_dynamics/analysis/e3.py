@@ -63,6 +63,7 @@ def tables(measured: Measured, params: AnalyzeParams) -> dict[str, pd.DataFrame]
         "e3_errors": _errors(rows, params),
         "e3_hist": _histograms(frames["histograms"]),
         "e3_loss": _loss(frames["losses"], params),
+        "e3_loss_gaps": _loss_gaps(measured, params),
         "e3_acts": _activations(frames["activations"], params),
     }
 
@@ -123,9 +124,23 @@ def _convergence(measured: Measured, params: AnalyzeParams) -> pd.DataFrame:
     return found.merge(_means(rows, keys, ["predicted"]), on=keys)
 
 
+def _loss_gaps(measured: Measured, params: AnalyzeParams) -> pd.DataFrame:
+    """Arms that differ in the initial std alone: last validation loss of the one with the higher std (other)
+    minus that of the one with the lower (arm), paired by seed.
+    """
+    losses = measured.frames["losses"]
+    last = losses[losses["stat"] == "val_loss"].sort_values("step").groupby(expansion.RUN)["value"].last()
+    val = last.to_dict()
+    rows = [(low, high, seed, val[high, seed] - val[low, seed])
+            for low, high, seed in expansion.pairs(measured.runs)
+            if {(low, seed), (high, seed)} <= val.keys()]
+    table = pd.DataFrame(rows, columns=["arm", "other", "seed", "gap"])
+    return _named(over_seeds(table, ["arm", "other"], ["gap"], params), "gap")
+
+
 def _forecast(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     found = forecast.forecasts(rows, params.e3.forecast_fraction)
-    return _means(found, ["arm", "layer", "role"], ["at", "D", "std", *forecast.WAYS,
+    return _means(found, ["arm", "layer", "role"], ["at", "size", "std", *forecast.WAYS,
                                                     *(f"error_{way}" for way in forecast.WAYS)])
 
 

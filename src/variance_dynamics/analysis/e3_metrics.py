@@ -37,8 +37,9 @@ def _expansion(main: Tables, params: AnalyzeParams) -> dict[str, float]:
 
 
 def _states(main: Tables) -> dict[str, float]:
-    """Share of the Q, K and V matrices in each state; the rest is quiet."""
-    states = main["e3_state"].loc[main["e3_state"]["role"].isin(QKV), "state"]
+    """Share of the Q, K and V matrices in each state in every seed; the rest is quiet or undecided."""
+    rows = main["e3_state"][main["e3_state"]["role"].isin(QKV)]
+    states = rows["state"].where(rows["agree"] == 1, "undecided")
     return {f"e3_share_{word}": float((states == word).mean()) for word in expansion.STATES[:3]}
 
 

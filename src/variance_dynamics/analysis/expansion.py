@@ -147,12 +147,14 @@ def convergence(matrices: pd.DataFrame, runs: list[dict[str, object]],
     """
     variance = matrices.assign(value=matrices["std"] ** 2).groupby([*RUN, "role", "step"])["value"].mean()
     parts = [_gap(variance, low, high, int(str(seed)), schedules[low, int(str(seed))])
-             for low, high, seed in _pairs(runs)]
+             for low, high, seed in pairs(runs)]
     columns = ["arm", "other", "seed", "role", "step", "left", "predicted"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
-def _pairs(runs: list[dict[str, object]]) -> list[tuple[str, str, object]]:
+def pairs(runs: list[dict[str, object]]) -> list[tuple[str, str, object]]:
+    """Arms of one seed that differ in the initial std alone: that of the lower std, the other, the seed."""
+
     def rest(run: dict[str, object]) -> dict[str, object]:
         return {name: value for name, value in run.items() if name not in ("arm", "std")}
 

@@ -12,16 +12,17 @@ WAYS = ("forecast", "law", "no_change")
 def forecasts(matrices: pd.DataFrame, fraction: float) -> pd.DataFrame:
     """Final std of each matrix by three ways, a row per run, layer and role.
 
-    no_change: the initial std. law: the null law, D = 1. forecast: the null law with the D that the matrix
-    had shown in the first `fraction` of the steps (its displacement since initialisation, so R without what
-    lies along the initial weights). error_*: |ln(way / std)|. at: the step at which the forecast is made.
+    no_change: the initial std. law: the null law, R = 1. forecast: the null law with the `size` that the
+    matrix had shown in the first `fraction` of the steps, which is D as far as it goes: the displacement
+    since initialisation, so R without what lies along the initial weights. error_*: |ln(way / std)|. at: the
+    step at which the forecast is made.
     """
     end, start = (at_horizon(matrices, share).set_index(MATRIX) for share in (1.0, fraction))
     first = matrices[matrices["step"] == 0].set_index(MATRIX)["std"]
     found = pd.DataFrame({"std": end["std"], "no_change": first, "law": end["predicted"], "at": start["step"],
-                          "D": start["size_white"]})
-    # predicted^2 = kept + S, and at D = 1 the law puts S in, so another D adds (D - 1) S
-    variance = end["predicted"] ** 2 + (found["D"] - 1) * end["noise"]
+                          "size": start["size_white"]})
+    # predicted^2 = kept + S, and at size 1 the law puts S in, so another adds (size - 1) S
+    variance = end["predicted"] ** 2 + (found["size"] - 1) * end["noise"]
     found["forecast"] = np.sqrt(variance.clip(lower=0))
     with np.errstate(divide="ignore", invalid="ignore"):
         errors = {f"error_{way}": np.abs(np.log(found[way] / found["std"])) for way in WAYS}

@@ -1,13 +1,18 @@
 """The `analyze` section: every threshold of a claim's rule, fixed before looking."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from variance_dynamics.errors import BadInput
 from variance_dynamics.params import Section
 
 LOCAL = "local"
 """What tables and verdicts call this run; a recorded run is called by its folder."""
+COUNTED = (("e1", "tail_fraction"), ("e2", "threshold"), ("e2", "smoothing_steps"))
+"""What the outcomes that a recorded run keeps were counted by (outcomes.measured), and cannot be anew."""
+
 
 def _ascending(ends: list[float]) -> list[float]:
     if not ends[0] < ends[1]:
@@ -102,3 +107,17 @@ class AnalyzeParams(Section):
     e2: E2Rules
     e3: E3Rules
     recipes: Recipes
+
+
+def counted_alike(params: AnalyzeParams, name: str, provenance: Mapping[str, Any]) -> None:
+    """BadInput if the recorded run `name` was counted by other values of COUNTED; one may not say.
+
+    provenance: its provenance.json. Its verdicts would be told under a rule that they do not follow.
+    """
+    told = provenance.get("params", {}).get("analyze", {})
+    for section, key in COUNTED:
+        wanted = getattr(getattr(params, section), key)
+        had = told.get(section, {}).get(key, wanted)
+        if had != wanted:
+            raise BadInput(f"params.yaml: analyze.{section}.{key} is {wanted}: expected {had}, by which the "
+                           f"recorded run {name} was counted, or analyze.recorded without it")

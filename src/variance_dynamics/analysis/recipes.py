@@ -107,10 +107,26 @@ def _best_std(tables: Tables, main: str) -> tuple[float, str]:
         return 0.02, "GPT-2's own; nothing was measured"
     best = str(last.loc[known, "mean"].idxmin())
     known.sort(key=lambda arm: float(start[arm]))
-    told = ", ".join(f"{start[arm]:.2g}: {_interval(last.loc[arm])}" for arm in known)
-    only = "the only std that was run" if len(known) == 1 else "lowest of the stds that were run"
-    return (float(f"{start[best]:.2g}"),
-            f"e3_loss, validation loss by std {told}; {only}, {_seeds(loss[loss['arm'].isin(known)])}")
+    told = ", ".join(f"{start[arm]:.2g}: {last.loc[arm, 'mean']:.3f}" for arm in known)
+    others = [f"{start[arm]:.2g}'s by {_lead(tables['e3_loss_gaps'], best, arm)}"
+              for arm in known if arm != best]
+    only = f"lower than {', '.join(others)}, paired" if others else "the only std that was run"
+    return (float(f"{start[best]:.2g}"), f"e3_loss, validation loss by std {told}; {only}, "
+            f"{_seeds(loss[loss['arm'].isin(known)])}, {_measured_at(tables, main)}")
+
+
+def _lead(gaps: pd.DataFrame, best: str, other: str) -> str:
+    """How much lower the best arm's last validation loss is, with its interval over seeds."""
+    above = gaps[(gaps["arm"] == best) & (gaps["other"] == other)]
+    row = (gaps[(gaps["arm"] == other) & (gaps["other"] == best)] if above.empty else above).iloc[0]
+    ends = [row["gap"], row["lo"], row["hi"]] if len(above) else [-row["gap"], -row["hi"], -row["lo"]]
+    return f"{ends[0]:.3f}" + f" [{ends[1]:.3f}, {ends[2]:.3f}]" * bool(np.isfinite(ends[1]))
+
+
+def _measured_at(tables: Tables, arm: str) -> str:
+    """The GPT-2 that was measured, which need not be the one that the recipe is for."""
+    row = tables["e3_arms"].query("arm == @arm").iloc[0]
+    return f"measured at {row['knob_n_layer']} x {row['knob_n_embd']}, lr {row['knob_lr']:g}"
 
 
 def _gpt2_in_the_end(tables: Tables, params: AnalyzeParams) -> list[Line]:
@@ -120,7 +136,7 @@ def _gpt2_in_the_end(tables: Tables, params: AnalyzeParams) -> list[Line]:
     final = tables["e3_final"][tables["e3_final"]["arm"] == params.e3.arm]
     measured = [(_gpt2(params), str(row.role), "R at the end of the run (1: the law holds)", row.R, row.R_lo,
                  row.R_hi, f"e3_final at step {row.step:.0f}, {row.time_constants:.2g} time constants of the "
-                 f"variance, n = {row.n}") for row in _rows(final)]
+                 f"variance, n = {row.n}, {_measured_at(tables, params.e3.arm)}") for row in _rows(final)]
     return [(_gpt2(params), "every matrix with R = 1", "std at constant lr, in the end", settled, NAN, NAN,
              "theory: sqrt(lr / (2 weight decay)); times sqrt(R) if R, below, stayed as it was"),
             (_gpt2(params), "every matrix", "steps until init is forgotten (e-fold)", steps, NAN, NAN,
@@ -134,10 +150,6 @@ def _convergence(rows: pd.DataFrame) -> str:
     return ("e3_convergence: gap in variance between stds left at the end, Q, K and V "
             f"{last['left'].min():.2f} to {last['left'].max():.2f}, predicted "
             f"{last['predicted'].mean():.2f}, {_seeds(last)}")
-
-
-def _interval(row: "pd.Series[float]") -> str:
-    return f"{row['mean']:.3f}" + f" [{row['lo']:.3f}, {row['hi']:.3f}]" * bool(np.isfinite(row["lo"]))
 
 
 def _rows(table: pd.DataFrame) -> Iterator[Any]:

@@ -138,7 +138,7 @@ def _told(sides: dict[str, int], cells: dict[str, Cell], params: AnalyzeParams) 
 
 def settled(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
     """At most 0 under a constant lr. Two things decide nothing: a decaying lr, which freezes the weights, and
-    not having settled in a run of too few time constants.
+    a run of too few time constants, in which they may have stayed where they began, or be on their way.
     """
     rows = effects[effects["cell"] != TIME_CONSTANTS]
     steady = bool(rows["primary"].any())
@@ -148,10 +148,9 @@ def settled(effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
         return found
     note = "seen only under a decaying lr"
     if steady:
-        short = not elapsed >= params.e3.settle_time_constants
-        if found.verdict != CONTRADICTED or not short:
+        if elapsed >= params.e3.settle_time_constants:
             return found
-        note = f"not settled, but the run lasts only {elapsed:.2g} time constants of the variance"
+        note = f"the run lasts only {elapsed:.2g} time constants of the variance"
     return replace(found, verdict=INCONCLUSIVE, note=note)
 
 
@@ -233,7 +232,8 @@ def _not_run(effects: pd.DataFrame, pooled: Floats, cells: dict[str, Cell]) -> V
 
 
 def _notes(effects: pd.DataFrame) -> list[str]:
-    return sorted({str(note) for note in effects["note"] if note})
+    """Every note once; a seed's may hold several."""
+    return sorted({part for note in effects["note"] for part in str(note).split("; ") if part})
 
 
 def _verdict(verdict: str, found: Interval, cells: dict[str, Cell], *notes: str) -> Verdict:

@@ -171,7 +171,8 @@ def collapse(tables: Tables, settings: Settings) -> Figures:
         legend(figure, [*(line(f"width {width}", color=colour, linewidth=4)
                           for width, colour in colours.items()),
                         line("centre a = 1, predicted", color=INK, marker="_", linestyle="", markersize=7),
-                        *([line("edge, predicted", **LAW)] if "predicted" in edges else []),
+                        *([line("edge, by theory written after the first runs", **LAW)]
+                          if "predicted" in edges else []),
                         *censoring(edges),
                         line(interval_label(edges.n, settings, "whisker"), color=INK, linewidth=0.9),
                         Patch(facecolor="#8C8C8C", alpha=0.3, label="the paper's band")], 3)

@@ -33,7 +33,7 @@ STATES = {"drifting": "#D55E00", "equilibrium": "#009E73", "quiet": "#56B4E9", "
 DOT: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 4}
 DIFFER: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 2, "color": INK}
 GROUPS = {"qkv": "Q, K, V", "block": "all block matrices"}
-WAYS = {"no_change": "no change", "law": "null law (D = 1)", "forecast": "D of the first steps, carried on"}
+WAYS = {"no_change": "no change", "law": "null law (R = 1)", "forecast": "size so far, carried on"}
 
 
 def expansion(tables: Tables, settings: Settings) -> Figures:
@@ -121,7 +121,7 @@ def forecast_errors(tables: Tables, settings: Settings) -> Figures:
         axes.set_xlim(left=0)
         axes.set_title(title)
         axes.set_xlabel("mean |ln(told std / final std)|")
-    figure.suptitle(f"GPT-2: error of the final std, told in advance (D of {first_steps(settings)})")
+    figure.suptitle(f"GPT-2: error of the final std, told in advance (size: that of {first_steps(settings)})")
     legend(figure, [*(line(label, color=colour, **DOT)
                       for label, colour in zip(WAYS.values(), PALETTE, strict=False)),
                     line(interval_label(rows.n, settings, "bar"), color=INK, linewidth=1.2)], 2)

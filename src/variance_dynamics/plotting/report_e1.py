@@ -116,8 +116,9 @@ def edges(rows: pd.DataFrame, settings: Settings) -> Chart:
     spec = asking(long, lists) | panels("optimizer", [predicted, *found, edge])
     caption = ("Lower and upper edge of the band of stds that train: where half of the seeds do. If theory "
                "holds, edges of all widths lie at one height on the natural axis a = std × √(fan factor). "
-               "Predicted: the centre a = 1 (tick) and, under SGD, each edge (orange diamond). Triangle: "
-               "some seeds still train at the end of the grid, so the edge lies further out. "
+               "Predicted: the centre a = 1 (tick) and, under SGD, each edge (orange diamond; that theory "
+               "was written after the first runs). Triangle: some seeds still train at the end of the grid, "
+               "so the edge lies further out. "
                f"{interval_label(rows.n, settings, 'Bar')}.")
     numbers = ["std", "lo", "hi", "n", "censored", "centre", "predicted"]
     keep = [*lists, "optimizer", "depth", "width", "edge", "mark", *numbers]

@@ -74,7 +74,9 @@ def injected(rows: pd.DataFrame, settings: Settings) -> Chart:
     spec["transform"] += chosen(["step"])
     caption = ("R: injected variance over the null law's (1 is the law, 0 decay alone, negative shrinking "
                "against it). D: size and persistence of the updates as measured; R / D near 1: the law holds "
-               f"once the real update size is put in. {interval_label(rows.n, settings, 'Band')}.")
+               "once the real update size is put in. Early on momentum alone keeps R of white noise away "
+               "from 1, below it under a warmup. "
+               f"{interval_label(rows.n, settings, 'Band')}.")
     keep = [*lists, "step", "role", "layer", "value", "lo", "hi", "n"]
     return Chart("injected", "Injected variance: R, D and R / D", caption, told(long[keep]), spec)
 

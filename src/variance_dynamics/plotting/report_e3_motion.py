@@ -60,14 +60,17 @@ def states(rows: pd.DataFrame, settings: Settings) -> Chart:
                            "slope": "d ln std / d ln step", "decay": "of decay alone",
                            "noise": "of the law's noise alone", "n": "seeds",
                            "agree": "share of seeds that do so"})
+    place: Spec = {"x": count("layer", "layer"), "y": category("role", sort=[word(role) for role in BLOCK]),
+                   "tooltip": hover}
     tiles = {"mark": {"type": "rect", "stroke": "white", "strokeWidth": 2},
-             "encoding": {"x": count("layer", "layer"),
-                          "y": category("role", sort=[word(role) for role in BLOCK]),
-                          "color": named_colour("state", "state", STATES), "tooltip": hover}}
-    spec = asking(rows, lists, legend=False) | {"height": 180, "layer": [tiles]}
+             "encoding": {**place, "color": named_colour("state", "state", STATES)}}
+    differ = {"transform": [{"filter": "datum.agree < 1"}],
+              "mark": {"type": "point", "filled": True, "size": 18, "color": INK, "opacity": 1},
+              "encoding": place}
+    spec = asking(rows, lists, legend=False) | {"height": 180, "layer": [tiles, differ]}
     caption = (f"In {last_steps(settings)}. Drifting: it moves. Frozen: neither decay nor noise would "
                "move it at this lr. Equilibrium: updates balance decay. Quiet: they put in less than noise. "
-               f"Of the mean over {seeds(rows.n)}.")
+               f"Of the mean over {seeds(rows.n)}; a dot where not all of them do so.")
     keep = [*lists, "role", "layer", "state", "slope", "decay", "noise", "n", "agree"]
     return Chart("states", "Frozen, in equilibrium, or drifting", caption, told(rows[keep]), spec)
 

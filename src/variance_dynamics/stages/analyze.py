@@ -11,7 +11,7 @@ import pandas as pd
 from variance_dynamics import params, rows
 from variance_dynamics.analysis import claims, ledger, recipes
 from variance_dynamics.analysis.over_seeds import significant
-from variance_dynamics.analysis.params import LOCAL, AnalyzeParams
+from variance_dynamics.analysis.params import LOCAL, AnalyzeParams, counted_alike
 from variance_dynamics.analysis.source import Found, analyzed
 from variance_dynamics.errors import BadInput, one_line
 from variance_dynamics.inputs.labelled import load
@@ -25,6 +25,9 @@ def main() -> None:
     rules = params.section(tree, "analyze", AnalyzeParams)
     items = [f"{arm}-{seed}" for arm in tree["gpt2"]["arms"] for seed in tree["gpt2"]["seeds"]]
     folders = {name: recorded(name) for name in rules.recorded}
+    origins = {name: origin(folder) for name, folder in folders.items()}
+    for name, told in origins.items():
+        counted_alike(rules, name, told)
     drop_unnamed(DATA / "gpt2", items)
     data = load()
     found = {LOCAL: analyzed(DATA, rules, data, items)}
@@ -34,7 +37,6 @@ def main() -> None:
         source.tables |= {"claims_cells": cells, "recipes": recipes.table(source.tables, rules)}
     write_tables(found)
     verdicts = {name: claims.judge(source.effects, rules) for name, source in found.items()}
-    origins = {name: origin(folder) for name, folder in folders.items()}
     metrics = found[LOCAL].metrics | {"claims": ledger.summary(verdicts[LOCAL]),
                                       "claims_detail": ledger.detail(verdicts, rules, origins)}
     for name, content in metrics.items():

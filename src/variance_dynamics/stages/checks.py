@@ -1,12 +1,13 @@
 """What one params section alone cannot tell: that sections fit together, and that what they name is there."""
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from variance_dynamics.analysis.params import AnalyzeParams
+from variance_dynamics.analysis.params import AnalyzeParams, counted_alike
 from variance_dynamics.errors import BadInput
 from variance_dynamics.inputs import docstrings, mnist, texts, tokenizer
 from variance_dynamics.inputs.classification import DATASETS
@@ -77,13 +78,16 @@ def gpt2(tree: Mapping[str, Any], vocab_size: int) -> None:
 
 
 def analysis(tree: Mapping[str, Any], analyze: AnalyzeParams) -> None:
-    """The arms that claims are about exist, and so do the recorded runs."""
+    """The arms that claims are about exist, and so do the recorded runs, counted by the same rules."""
     arms = tree["gpt2_arms"]
     for key, arm in (("arm", analyze.e3.arm), ("constant_arm", analyze.e3.constant_arm)):
         _expect(arm in arms, f"analyze.e3.{key} is {arm!r}: expected one of {', '.join(arms)}")
     for name in analyze.recorded:
         there = Path(name).name == name != ".." and (RECORDED / name).is_dir()
         _expect(there, f"analyze.recorded has {name!r}: expected a folder in {RECORDED}")
+        provenance = RECORDED / name / "provenance.json"
+        if provenance.is_file():
+            counted_alike(analyze, name, json.loads(provenance.read_text(encoding="utf-8")))
 
 
 def data(classification: ClassificationParams, corpus: CorpusParams) -> None:

@@ -55,7 +55,9 @@ def injected(lr: ArrayLike, weight_decay: float, beta1: float | None = None) -> 
         m_t = b m_(t-1) + (1-b) g_t,  u_t = m_t / (1 - b^t)
     solved for E[m^2], E[W m] and E[W^2]. At the start the correction divides by little, so variance grows
     faster than white updates' (constant lr, b = .9: +50% after 10 steps, +24% after 50, +12% after 100,
-    +1% after 1000); where lr wd is not small beside 1 - b, it settles lower. Adam's denominator, which
+    +1% after 1000), and under a warmup slower, as the mean lags behind the lr (100 steps of warmup, then a
+    cosine to 1000: -13% after 100, -6% after 150, -3% after 250, 0 in the end); where lr wd is not small
+    beside 1 - b, it settles lower. Adam's denominator, which
     adjusts to each gradient, is left out: simulated Adam has 0 to 6% less variance than this.
     """
     rates = _rates(lr, weight_decay)
