@@ -119,6 +119,22 @@ def test_every_chart_compiles_and_its_fields_exist(tables, name):
     assert any("tooltip" in part for part in walk(chart.spec))
 
 
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_chart_shows_something_before_anybody_chooses(name):
+    """A recorded run that lasts longer than the local one has other steps."""
+    rows = synthetic.study()[name]
+    if "step" in rows:
+        local = rows["source"] == rows["source"].iloc[0]
+        rows = rows.assign(step=rows["step"].where(local, 2 * rows["step"]))
+    chart = CHARTS[name](rows, SETTINGS)
+    first = {part["name"].removeprefix("pick_"): part["value"] for part in chart.spec.get("params", [])
+             if part["name"].startswith("pick_")}
+    shown = chart.rows
+    for field, value in first.items():
+        shown = shown[shown[field] == value]
+    assert len(shown) and first, first
+
+
 def test_a_full_study_beside_a_recorded_one_stays_below_two_megabytes(tmp_path):
     """Eight arms and three data sets, twice, with noise so that compression has nothing to gain."""
     noise = np.random.default_rng(0)

@@ -70,7 +70,9 @@ def injected(rows: pd.DataFrame, settings: Settings) -> Chart:
     layers = curves(count("layer", "layer"), quantity("value", zero=True), colour, hover, points=True,
                     faint=0.1)
     spec = asking(long, lists) | {"height": 300, "layer": [level(1), level(0), *layers]}
-    spec["params"].append(choice("step", "step", sorted(rows.step.unique(), reverse=True)))
+    first = rows[(rows.source == rows.source.iloc[0]) & (rows.arm == rows.arm.iloc[0])]
+    last = first.step.max()  # of what is shown at first: runs differ in length
+    spec["params"].append(choice("step", "step", sorted(rows.step.unique(), reverse=True), last))
     spec["transform"] += chosen(["step"])
     caption = ("R: injected variance over the null law's (1 is the law, 0 decay alone, negative shrinking "
                "against it). D: size and persistence of the updates as measured; R / D near 1: the law holds "

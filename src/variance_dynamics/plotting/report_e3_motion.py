@@ -85,8 +85,8 @@ def forecast_errors(rows: pd.DataFrame, settings: Settings) -> Chart:
     x, ways = quantity("value", "mean |ln(told std / final std)|", zero=True), list(WAYS.values())
     layers = dots(x, arms_of(rows), colour, hover, along="x", yOffset=category("way", sort=ways))
     spec = asking(long, lists) | {"height": {"step": 14}, "layer": layers}
-    caption = (f"Mean over matrices of the error in ln std at the last step. {WAYS['forecast']}: those in "
-               f"{first_steps(settings)}. "
+    caption = ("Mean over matrices of the error in ln std at the last step. "
+               f"{WAYS['forecast'].capitalize()}: of what the updates of {first_steps(settings)} put in. "
                f"{interval_label(rows.n, settings, 'Bar')}.")
     keep = [*lists, "arm", "way", "value", "lo", "hi", "n"]
     return Chart("forecast", "The final std, told in advance", caption, told(long[keep]), spec)

@@ -86,10 +86,11 @@ def choices(rows: pd.DataFrame, fields: dict[str, str]) -> list[Spec]:
     return [choice(field, label, list(found[field])) for field, label in fields.items()]
 
 
-def choice(field: str, label: str, options: Sequence[Any]) -> Spec:
-    """A drop-down list whose choice is the parameter pick_FIELD; the first option is chosen at first."""
+def choice(field: str, label: str, options: Sequence[Any], at_first: Any = None) -> Spec:
+    """A drop-down list whose choice is the parameter pick_FIELD; at first it is `at_first`, or the first."""
+    at_first = spoken(field, options[0] if at_first is None else at_first)
     options = [spoken(field, option) for option in options]
-    return {"name": f"pick_{field}", "value": options[0],
+    return {"name": f"pick_{field}", "value": at_first,
             "bind": {"input": "select", "options": options, "labels": [str(option) for option in options],
                      "name": f"{label} "}}
 
