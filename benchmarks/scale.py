@@ -17,7 +17,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from variance_dynamics.models.gpt2 import GPT2, Shape
+from variance_dynamics.models.gpt2 import GPT2, Block, Shape
 from variance_dynamics.tracking import schedule, sharded
 from variance_dynamics.training.sharding import ShardedTracker
 
@@ -44,6 +44,23 @@ def parameters(shape: Shape) -> tuple[int, int, int]:
     matrices = [model.get_parameter(matrix.name) for matrix in model.matrices()]
     return (sum(weight.numel() for weight in model.parameters()), len(matrices),
             len({weight.shape for weight in matrices}))
+
+
+def activations(shape: Shape) -> float:
+    """Bytes per token that a block keeps for its backward pass in bf16, weights aside: eager, on a CPU."""
+    block = Block(shape)
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # alive, so that no other takes its place
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", torch.bfloat16):
+        block(torch.randn(1, shape.n_ctx, shape.n_embd, requires_grad=True))
+    sizes = {weight.numel() for weight in block.parameters()}  # theirs, and of their copies in bf16
+    found = [each.untyped_storage().nbytes() for each in kept.values() if each.numel() not in sizes]
+    return sum(found) / shape.n_ctx
 
 
 class Traffic(TorchDispatchMode):
@@ -147,7 +164,8 @@ def told() -> str:
     traffic, reductions = counted()
     return "\n\n".join([
         f"Counted in a dump of a small model: {traffic:.0f} bytes moved through memory per parameter, and "
-        f"{reductions} values sent per matrix and GPU.",
+        f"{reductions} values sent per matrix and GPU. A block of 124M keeps "
+        f"{activations(SHAPES['124M']) / 1e3:.1f} kB a token for its backward pass, eager on a CPU.",
         table(list(sizes(reductions))), table(list(costs(traffic, reductions)))])
 
 
