@@ -127,6 +127,7 @@ def cores() -> int:
 
 def steppers(compiled: bool = True, **changes: object) -> dict[str, tuple[Callable[[], float], int]]:
     """Ours and the peers, each one step and torch's threads for it, all from the same state."""
+    torch.compiler.reset()  # else a second shape would be compiled for any shape, and slower
     exact = Ours(as_run(**{"precision": "fp32", **changes}))
     ours, threads = Ours(as_run(**changes)), torch.get_num_threads()
     found = {OURS: (ours.advance, threads), FP32: (exact.advance, threads)}

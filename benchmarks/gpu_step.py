@@ -1,4 +1,4 @@
-"""On one GPU, at the paper's size: tokens per second and memory of our step, nanoGPT's, and with tracking.
+"""On one GPU, at the paper's size: tokens per second of our step, nanoGPT's and ours with tracking; memory.
 
     PYTHONPATH=src python benchmarks/gpu_step.py [--rounds 5] [--out FILE.json]
 
@@ -85,11 +85,12 @@ def measured(device: torch.device, work: Callable[[], Any]) -> tuple[Any, dict[s
     return found, {"peak_gpu_memory_gib": round((torch.cuda.max_memory_allocated() - before) / 2**30, 2)}
 
 
-def begun(training: Pretraining) -> list[float]:
-    """The losses of our first steps, compilation among them."""
+def begun(run: Gpt2Run) -> tuple[Pretraining, list[float]]:
+    """Ours, and the losses of its first steps, compilation among them."""
+    training = start(run)
     for _ in range(COMPARED):
         training.advance()
-    return training.curves["train_loss"][:COMPARED].tolist()
+    return training, training.curves["train_loss"][:COMPARED].tolist()
 
 
 def peer_begun(ours: Pretraining, compiled: bool) -> tuple[Peer, list[float]]:
@@ -129,24 +130,30 @@ def watched(training: Pretraining, watcher: Any) -> Callable[[], None]:
 
 
 def tracker(training: Pretraining, kinds: Iterable[str], every: int) -> Tracker:
-    return Tracker(training.model, training.model.matrices(), lambda step: step % every == 0,
-                   training.optimizer, training.run.dumps.windows, tuple(kinds))
+    """As a run makes it, with the state from which displacements are measured."""
+    found = Tracker(training.model, training.model.matrices(), lambda step: step % every == 0,
+                    training.optimizer, training.run.dumps.windows, tuple(kinds))
+    found.after_step(0)
+    found.records.clear()
+    return found
 
 
 def rows(run: Gpt2Run, rounds: int) -> list[Row]:
-    """Ours, the peer, and ours with each kind of tracking; ratios are ours untracked over theirs."""
-    training, fresh = start(run), start(run.model_copy(update={"compile": False}))
-    losses, ours = measured(training.device, lambda: begun(training))
-    (peer, theirs), nano = measured(training.device, lambda: peer_begun(fresh, run.compile))
+    """Ours, the peer, and ours with each kind of tracking; ratios are ours untracked over theirs.
+
+    Memory is told of ours and the peer, each by itself.
+    """
+    fresh, memory = start(run.model_copy(update={"compile": False})), {}
+    (training, losses), memory[OURS] = measured(fresh.device, lambda: begun(run))
+    (peer, theirs), memory[NANO] = measured(fresh.device, lambda: peer_begun(fresh, run.compile))
     assert np.allclose(theirs, losses, rtol=CLOSE), f"losses {losses} and {theirs}"
-    works = {OURS: watched(training, Nobody()), NANO: steps(peer.advance, training.device)}
+    works = {OURS: watched(training, Nobody()), NANO: steps(peer.advance, fresh.device)}
     works |= {name: watched(training, tracker(training, *how)) for name, how in TRACKED.items()}
     for work in works.values():
         work()
     tokens = float(STEPS * run.batch_size * run.n_ctx)
     found = rates({name: (work, tokens) for name, work in works.items()}, rounds)
     shape = f"{run.n_layer} layers, width {run.n_embd}, context {run.n_ctx}, batch {run.batch_size}"
-    memory = {OURS: ours, NANO: nano}
     return [{"bench": "gpu step", "shape": shape, "peer": name, "unit": "tokens/s", **spread(values),
              **against(found, OURS, name), **share(run, values), **memory.get(name, {})}
             for name, values in found.items()]

@@ -170,9 +170,11 @@ def pack(home: Path, target: Path) -> None:
     """What another machine needs to go on after the runs that are finished, to be unpacked at the root."""
     target.parent.mkdir(parents=True, exist_ok=True)
     files = sorted(path for pattern in PACKED for path in home.rglob(pattern))
-    with tarfile.open(target, "w") as tar:
+    partial = target.with_name(target.name + ".partial")  # the last pack stays whole until this one is
+    with tarfile.open(partial, "w") as tar:
         for file in files:
             tar.add(file, arcname=file.relative_to(home.parent.parent))
+    partial.replace(target)
     print(f"{target}: {target.stat().st_size / 2**20:.1f} MiB", file=sys.stderr)
 
 

@@ -32,7 +32,6 @@ class Peer:
                   {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=run.lr, betas=(run.beta1, run.beta2), eps=run.eps,
                                            fused=True if self.compiled else None)
-        torch.compiler.reset()  # else a second shape would be compiled for any shape, and slower
         self.loss = torch.compile(self._loss, dynamic=False) if self.compiled else self._loss
 
     def _loss(self, tokens: Tensor, targets: Tensor) -> Tensor:

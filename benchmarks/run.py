@@ -72,13 +72,18 @@ def earlier() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What a rate depends on: processor, cores that we may use, memory in GB."""
+    """What a rate depends on: processor, cores that we may use, memory in GB.
+
+    processor: its name and, as some names tell no generation, its family and model.
+    """
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return {"processor": (names or [platform.processor()])[0], "cores": cores, "memory_gb": round(memory),
+    name = told.get("model name", platform.processor())
+    kind = ", ".join(f"{key} {told[key]}" for key in ("cpu family", "model") if key in told)
+    return {"processor": f"{name} ({kind})" if kind else name, "cores": cores, "memory_gb": round(memory),
             "system": platform.system()}
 
 
@@ -97,7 +102,8 @@ def markdown(results: dict[str, Any]) -> str:
     about, told = results["machine"], results["versions"]
     head = (f"{about['processor']}, {about['cores']} cores, {about['memory_gb']} GB; "
             + ", ".join(f"{name} {told[name]}" for name in ("python", "torch", "jax", "transformers"))
-            + ". Medians over interleaved rounds, with the lowest and the highest.")
+            + ". Medians over interleaved rounds, with the lowest and the highest; stages, corpus and the "
+            "whole study ran once.")
     lines = [head, "", "| benchmark | shape | what | measured | ours against it |", "|---|---|---|---|---|"]
     for row in results["rows"]:
         cells = (row["bench"], row["shape"], row["peer"], measured(row), ratio(row))

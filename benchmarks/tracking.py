@@ -99,10 +99,13 @@ class Setting:
             self.share(case, 2)
 
     def _tracker(self, kinds: Iterable[str], schedule: Callable[[int], bool]) -> Tracker:
-        """As the run itself makes it."""
+        """As the run itself makes it, with the state from which displacements are measured."""
         training = self.training
-        return Tracker(training.model, training.model.matrices(), schedule, training.optimizer,
-                       training.run.dumps.windows, tuple(kinds))
+        found = Tracker(training.model, training.model.matrices(), schedule, training.optimizer,
+                        training.run.dumps.windows, tuple(kinds))
+        found.after_step(0)
+        found.records.clear()
+        return found
 
     def share(self, case: Case, steps: int) -> float:
         """Percent that watching adds to so many steps."""

@@ -81,8 +81,8 @@ def test_gpt2_s_std_is_the_one_that_trained_best(tables):
     blocks = found.xs("initial std", level="quantity")
     assert blocks["value"].tolist() == pytest.approx([0.005, 0.005 / np.sqrt(2 * PARAMS.recipes.n_layer)])
     half = 0.02 * stats.t.ppf(0.975, 1)  # of two seeds, whose differences are .04 apart, if they are paired
-    told = ("0.005: 5.000, 0.02: 5.500; lower than 0.02's by "
-            f"0.500 [{0.5 - half:.3f}, {0.5 + half:.3f}], paired, n = 2, measured at 2 x 64, lr 0.001")
+    told = (f"with std 0.02 5.500; with 0.005 -0.500 [{-0.5 - half:+.3f}, {-0.5 + half:+.3f}] (e3_loss_gaps, "
+            "paired), n = 2, measured at 2 x 64, lr 0.001")
     assert blocks["basis"].str.contains(told, regex=False).all(), blocks["basis"].iloc[0]
     alone = lines({name: table[table["arm"] == "gpt2"] for name, table in tables.items()})
     assert alone.xs("initial std", level="quantity")["value"].iloc[0] == 0.02

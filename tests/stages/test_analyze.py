@@ -147,7 +147,7 @@ def test_a_recorded_run_that_was_counted_by_another_threshold_is_refused(study, 
     """Its steps cannot be counted anew, so its verdict would stand under a rule that it does not follow."""
     first = written(study)
     rules = yaml.safe_load((study / "params.yaml").read_text())["analyze"]
-    shutil.copytree(study / "data/gpt2", study / "data/recorded/full/gpt2")
+    shutil.copytree(study / "data/init_comparison", study / "data/recorded/full/init_comparison")
     rules["e2"]["threshold"] = 0.3
     noted = {"parts": {}, "params": {"analyze": rules}}
     (study / "data/recorded/full/provenance.json").write_text(json.dumps(noted))

@@ -116,6 +116,8 @@ def test_a_threshold_that_a_recorded_run_was_not_counted_by(whole, run, capsys, 
     run(tree)
     noted = {"params": {"analyze": {"e1": {"tail_fraction": 0.2}}}}
     (tmp_path / "data/recorded/other/provenance.json").write_text(json.dumps(noted))
+    run(tree)  # it holds no MLPs, which alone were counted by it
+    (tmp_path / "data/recorded/other/mlp_sweep").mkdir()
     with pytest.raises(SystemExit):
         run(tree)
     (line,) = capsys.readouterr().err.splitlines()

@@ -1,7 +1,8 @@
 """The `analyze` section: every threshold of a claim's rule, fixed before looking."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+import json
+from pathlib import Path
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
@@ -109,15 +110,19 @@ class AnalyzeParams(Section):
     recipes: Recipes
 
 
-def counted_alike(params: AnalyzeParams, name: str, provenance: Mapping[str, Any]) -> None:
-    """BadInput if the recorded run `name` was counted by other values of COUNTED; one may not say.
+def counted_alike(params: AnalyzeParams, folder: Path) -> None:
+    """BadInput if the recorded run in `folder` was counted by other values of COUNTED.
 
-    provenance: its provenance.json. Its verdicts would be told under a rule that they do not follow.
+    Its verdicts would be told under a rule that they do not follow. A run without E1 and E2, or whose
+    provenance.json does not say, is taken as it is.
     """
-    told = provenance.get("params", {}).get("analyze", {})
+    file = folder / "provenance.json"
+    if not (file.is_file() and any((folder / name).is_dir() for name in ("mlp_sweep", "init_comparison"))):
+        return
+    told = json.loads(file.read_text(encoding="utf-8")).get("params", {}).get("analyze", {})
     for section, key in COUNTED:
         wanted = getattr(getattr(params, section), key)
         had = told.get(section, {}).get(key, wanted)
         if had != wanted:
             raise BadInput(f"params.yaml: analyze.{section}.{key} is {wanted}: expected {had}, by which the "
-                           f"recorded run {name} was counted, or analyze.recorded without it")
+                           f"recorded run {folder.name} was counted, or analyze.recorded without it")

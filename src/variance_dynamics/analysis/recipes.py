@@ -95,32 +95,34 @@ def _gpt2_stds(tables: Tables, params: AnalyzeParams) -> list[Line]:
 
 
 def _best_std(tables: Tables, main: str) -> tuple[float, str]:
-    """The initial std with the lowest final validation loss among the arms that differ in nothing else."""
-    pairs = tables["e3_convergence"]
-    linked = pairs[(pairs["arm"] == main) | (pairs["other"] == main)]
-    arms = sorted({main, *linked["arm"], *linked["other"]})
-    loss = tables["e3_loss"][tables["e3_loss"]["stat"] == "val_loss"]
-    last = loss[loss["step"] == loss.groupby("arm")["step"].transform("max")].set_index("arm")
+    """The initial std with the lowest final validation loss, of the main arm's and those of arms that differ
+    from it in nothing else, each compared with it seed by seed.
+    """
+    loss = tables["e3_loss"].query("stat == 'val_loss' and arm == @main")
     start = tables["e3_std"].query("step == 0 and role == 'q'").groupby("arm")["value"].mean()
-    known = [arm for arm in arms if arm in last.index and arm in start.index]
-    if not known:
+    if loss.empty or main not in start:
         return 0.02, "GPT-2's own; nothing was measured"
-    best = str(last.loc[known, "mean"].idxmin())
-    known.sort(key=lambda arm: float(start[arm]))
-    told = ", ".join(f"{start[arm]:.2g}: {last.loc[arm, 'mean']:.3f}" for arm in known)
-    others = [f"{start[arm]:.2g}'s by {_lead(tables['e3_loss_gaps'], best, arm)}"
-              for arm in known if arm != best]
-    only = f"lower than {', '.join(others)}, paired" if others else "the only std that was run"
-    return (float(f"{start[best]:.2g}"), f"e3_loss, validation loss by std {told}; {only}, "
-            f"{_seeds(loss[loss['arm'].isin(known)])}, {_measured_at(tables, main)}")
+    gaps = _gaps(tables["e3_loss_gaps"], main)
+    best = main if gaps.empty or gaps["gap"].min() > 0 else str(gaps["gap"].idxmin())
+    last = loss.iloc[int(loss["step"].to_numpy().argmax())]
+    order = sorted(gaps.index, key=lambda arm: float(start[arm]))
+    others = [f"with {start[arm]:.2g} {_gap(gaps.loc[arm])}" for arm in order]
+    against = f"{', '.join(others)} (e3_loss_gaps, paired)" if others else "the only std that was run"
+    told = f"e3_loss, validation loss with std {start[main]:.2g} {last['mean']:.3f}; {against}"
+    seeds = _seeds(gaps if others else loss)
+    return float(f"{start[best]:.2g}"), f"{told}, {seeds}, {_measured_at(tables, main)}"
 
 
-def _lead(gaps: pd.DataFrame, best: str, other: str) -> str:
-    """How much lower the best arm's last validation loss is, with its interval over seeds."""
-    above = gaps[(gaps["arm"] == best) & (gaps["other"] == other)]
-    row = (gaps[(gaps["arm"] == other) & (gaps["other"] == best)] if above.empty else above).iloc[0]
-    ends = [row["gap"], row["lo"], row["hi"]] if len(above) else [-row["gap"], -row["hi"], -row["lo"]]
-    return f"{ends[0]:.3f}" + f" [{ends[1]:.3f}, {ends[2]:.3f}]" * bool(np.isfinite(ends[1]))
+def _gaps(rows: pd.DataFrame, main: str) -> pd.DataFrame:
+    """gap, lo, hi and n of each arm minus the main one, by arm; rows: of the higher std minus the lower."""
+    higher = rows[rows["arm"] == main].set_index("other")[["gap", "lo", "hi", "n"]]
+    lower = rows[rows["other"] == main].set_index("arm")
+    turned = pd.DataFrame({"gap": -lower["gap"], "lo": -lower["hi"], "hi": -lower["lo"], "n": lower["n"]})
+    return pd.concat([part for part in (turned, higher) if len(part)] or [turned])
+
+
+def _gap(row: "pd.Series[float]") -> str:
+    return f"{row['gap']:+.3f}" + f" [{row['lo']:+.3f}, {row['hi']:+.3f}]" * bool(np.isfinite(row["lo"]))
 
 
 def _measured_at(tables: Tables, arm: str) -> str:

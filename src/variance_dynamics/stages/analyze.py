@@ -26,8 +26,8 @@ def main() -> None:
     items = [f"{arm}-{seed}" for arm in tree["gpt2"]["arms"] for seed in tree["gpt2"]["seeds"]]
     folders = {name: recorded(name) for name in rules.recorded}
     origins = {name: origin(folder) for name, folder in folders.items()}
-    for name, told in origins.items():
-        counted_alike(rules, name, told)
+    for folder in folders.values():
+        counted_alike(rules, folder)
     drop_unnamed(DATA / "gpt2", items)
     data = load()
     found = {LOCAL: analyzed(DATA, rules, data, items)}
