@@ -46,3 +46,20 @@ def test_a_study_that_fails_has_no_time(study, tmp_path, monkeypatch):
     pretended(tmp_path, monkeypatch, 3)
     with pytest.raises(AssertionError, match="ended with 3"):
         study.timed(tmp_path)
+
+
+BEGUN = [("validate", 0.0), ("gpt2_pretrain@gpt2-0", 1.0), ("gpt2_pretrain@gpt2-1", 3.0), ("", 7.0)]
+
+
+@pytest.mark.parametrize("again", [[("", 1.0)], BEGUN])
+def test_a_row_for_each_stage_for_all_and_for_nothing_to_do(study, monkeypatch, again):
+    times = iter([(BEGUN, 8.0), *[(again, seconds) for seconds in (0.5, 0.3, 0.9)]])
+    monkeypatch.setattr(study, "timed", lambda folder: next(times))
+    monkeypatch.setattr(study.subprocess, "run", lambda command, check: None)
+    if again is BEGUN:
+        with pytest.raises(AssertionError, match="a second repro runs stages"):
+            study.rows()
+        return
+    found = {row["peer"]: (row["seconds"], row["runs"]) for row in study.rows()}
+    assert found == {"validate": (1.0, 1), "gpt2_pretrain": (6.0, 2), study.WHOLE: (8.0, 1),
+                     study.NOTHING: (0.5, 1)}
