@@ -19,21 +19,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import Row, against, rates, spread
+from ours import on_random_tokens, undisturbed
 from peers import Logits, Peer, nanogpt
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from variance_dynamics import params
 from variance_dynamics.models.gpt2 import GPT2
-from variance_dynamics.training.batches import Corpus
 from variance_dynamics.training.gpt2_params import Gpt2Run, resolve
-from variance_dynamics.training.pretrain import Pretraining
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {"width 128, context 128": {}, "width 256, context 256": {"n_embd": 256, "n_ctx": 256}}
 STEPS = {"width 128, context 128": 4, "width 256, context 256": 1}
 """Steps in one timed call."""
-FAR = 10_000
 COMPARED = 3
 """Steps over which losses must agree with ours in fp32, within CLOSE of each other."""
 CLOSE = {"fp32": 1e-5, "bf16": 2e-3}
@@ -66,8 +64,7 @@ class Ours:
     """Our step, on random tokens."""
 
     def __init__(self, run: Gpt2Run) -> None:
-        drawn = np.random.default_rng(0).integers(0, run.vocab_size, 500_000).astype(np.uint16)
-        self.training = Pretraining(run, 0, Corpus(drawn, drawn[: 80 * run.n_ctx], run.vocab_size, ""))
+        self.training = on_random_tokens(run)
 
     def advance(self) -> float:
         self.training.advance()
@@ -75,12 +72,8 @@ class Ours:
 
 
 def as_run(**changes: object) -> Gpt2Run:
-    """Preset cpu at a constant lr, without a dump or a validation before step FAR."""
-    run = resolve(params.read(ROOT / "params.yaml"), "gpt2", "cpu")
-    dumps = run.dumps.model_copy(update={"every_step_until": 0, "per_decade": 0, "every": FAR,
-                                         "histogram_dumps": 1})
-    fixed = {"schedule": "constant", "warmup_steps": 0, "steps": FAR, "val_every": FAR, "dumps": dumps}
-    return run.model_copy(update=fixed | changes)
+    """Preset cpu, undisturbed."""
+    return undisturbed(resolve(params.read(ROOT / "params.yaml"), "gpt2", "cpu"), **changes)
 
 
 class Products:

@@ -11,28 +11,24 @@ products on that GPU. Tracking is the same run with a tracker in its place, at e
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from measure import Row, against, rates, spread
+from ours import CONTENTS, FAR, SCHEDULES, on_random_tokens, undisturbed, watching
 from paper_scale import changed, flops, matrix_rate
 from peers import Peer, nanogpt
 
 from variance_dynamics.recording import machine, parts
-from variance_dynamics.tracking.tracker import KINDS, Tracker
-from variance_dynamics.training.batches import Corpus
 from variance_dynamics.training.gpt2_params import Gpt2Run, resolve
 from variance_dynamics.training.pretrain import Pretraining
 
 OURS, NANO = "ours, compiled", "nanoGPT's form, compiled"
-TRACKED = {"ours, weights tracked, one step in ten": (("weights",), 10),
-           "ours, weights tracked, every step": (("weights",), 1),
-           "ours, everything tracked, one step in ten": (KINDS, 10),
-           "ours, everything tracked, every step": (KINDS, 1)}
-FAR = 100_000
+TRACKED = {f"ours, {content} tracked, {rate}": (kinds, due)
+           for content, kinds in CONTENTS.items() for rate, due in SCHEDULES.items()}
 STEPS = 10
 """Steps in one timed call: as many as hold one dump at one in ten."""
 COMPARED = 3
@@ -51,20 +47,14 @@ class Nobody:
 
 
 def as_run(tiny: bool) -> Gpt2Run:
-    """What paper_scale.sh trains, at a constant lr, without a dump, a validation or a checkpoint."""
+    """What paper_scale.sh trains, undisturbed."""
     asked = argparse.Namespace(steps=FAR, runs="gpt2-0", tiny=tiny)
-    run = resolve(changed(parts.whole("default"), asked), "gpt2")
-    dumps = run.dumps.model_copy(update={"every_step_until": 0, "per_decade": 0, "every": FAR,
-                                         "histogram_dumps": 1})
-    fixed = {"schedule": "constant", "warmup_steps": 0, "val_every": FAR, "dumps": dumps}
-    return run.model_copy(update=fixed)
+    return undisturbed(resolve(changed(parts.whole("default"), asked), "gpt2"))
 
 
 def start(run: Gpt2Run) -> Pretraining:
-    """Our run on random tokens, untracked."""
-    drawn = np.random.default_rng(0).integers(0, run.vocab_size, 4_000_000).astype(np.uint16)
-    val = drawn[: 2 * run.val_batches * run.batch_size * run.n_ctx]
-    training = Pretraining(run, 0, Corpus(drawn, val, run.vocab_size, ""))
+    """Our run, untracked."""
+    training = on_random_tokens(run)
     training.tracker = Nobody()  # type: ignore[assignment]
     return training
 
@@ -129,15 +119,6 @@ def watched(training: Pretraining, watcher: Any) -> Callable[[], None]:
     return work
 
 
-def tracker(training: Pretraining, kinds: Iterable[str], every: int) -> Tracker:
-    """As a run makes it, with the state from which displacements are measured."""
-    found = Tracker(training.model, training.model.matrices(), lambda step: step % every == 0,
-                    training.optimizer, training.run.dumps.windows, tuple(kinds))
-    found.after_step(0)
-    found.records.clear()
-    return found
-
-
 def rows(run: Gpt2Run, rounds: int) -> list[Row]:
     """Ours, the peer, and ours with each kind of tracking; ratios are ours untracked over theirs.
 
@@ -148,7 +129,8 @@ def rows(run: Gpt2Run, rounds: int) -> list[Row]:
     (peer, theirs), memory[NANO] = measured(fresh.device, lambda: peer_begun(fresh, run.compile))
     assert np.allclose(theirs, losses, rtol=CLOSE), f"losses {losses} and {theirs}"
     works = {OURS: watched(training, Nobody()), NANO: steps(peer.advance, fresh.device)}
-    works |= {name: watched(training, tracker(training, *how)) for name, how in TRACKED.items()}
+    works |= {name: watched(training, watching(training, kinds, due))
+              for name, (kinds, due) in TRACKED.items()}
     for work in works.values():
         work()
     tokens = float(STEPS * run.batch_size * run.n_ctx)

@@ -11,10 +11,10 @@ import numpy as np
 import sweep
 import torch
 from measure import Row, spread
+from ours import on_random_tokens
 
 from variance_dynamics import params
 from variance_dynamics.tracking.tracker import Tracker
-from variance_dynamics.training.batches import Corpus
 from variance_dynamics.training.gpt2_params import Gpt2Run, resolve
 from variance_dynamics.training.optimizers import adamw
 from variance_dynamics.training.pretrain import Pretraining, build
@@ -69,9 +69,7 @@ def cpu_preset(**changes: Any) -> Gpt2Run:
 
 def pretraining(**changes: Any) -> Pretraining:
     """A run on random tokens, past its first steps."""
-    run = cpu_preset(**changes)
-    drawn = np.random.default_rng(0).integers(0, run.vocab_size, 500_000).astype(np.uint16)
-    training = Pretraining(run, 0, Corpus(drawn, drawn[: 20 * run.n_ctx], run.vocab_size, ""))
+    training = on_random_tokens(cpu_preset(**changes))
     training.start()
     advance(training, 2)
     return training

@@ -1,4 +1,4 @@
-"""Run every benchmark, write benchmarks/results.json, and put its table into the README: `make bench`.
+"""Run every benchmark, write benchmarks/results.json, and put tables of it into pages: `make bench`.
 
 `python benchmarks/run.py sweep growth` runs some and keeps the other rows as they are, if they are of the
 same machine and versions.
@@ -14,13 +14,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import machines
+from pages import with_table
+
+from variance_dynamics.recording.machine import processor
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
 BENCHES = ("sweep", "gpt2_step", "tracking", "growth", "stages")
 LONG = ("study",)
 """Run only if they are named."""
 PACKAGES = ("torch", "numpy", "jax", "jaxlib", "transformers", "tokenizers", "pandas")
-START, END = "<!-- bench -->", "<!-- /bench -->"
 Row = dict[str, Any]
 
 
@@ -40,7 +44,8 @@ def comparable(results: dict[str, Any]) -> list[Row]:
     known: list[Row] = results["rows"]
     here = {"machine": machine(), "versions": versions()}
     if known and any(results.get(key) != value for key, value in here.items()):
-        print(f"another machine or versions than in {RESULTS.name}: its rows are left out", file=sys.stderr)
+        told = "left out; a copy of it in benchmarks/elsewhere/ keeps it in NOTES.md's table"
+        print(f"{RESULTS.name} is of another machine or versions: {told}", file=sys.stderr)
         return []
     return known
 
@@ -52,8 +57,14 @@ def place(row: Row) -> int:
 def write(results: dict[str, Any]) -> None:
     """After each script, so that a later one that fails loses nothing."""
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(in_readme(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+    for page, name, table in tables(results):
+        page.write_text(with_table(page.read_text(encoding="utf-8"), name, table), encoding="utf-8")
+
+
+def tables(results: dict[str, Any]) -> list[tuple[Path, str, str]]:
+    """Pages, the names of the marks in them, and what they show of results there."""
+    return [(ROOT / "README.md", "bench", markdown(results)),
+            (ROOT / "benchmarks" / "NOTES.md", "machines", machines.table(machines.known(results)))]
 
 
 def run(name: str) -> list[Row]:
@@ -72,19 +83,10 @@ def earlier() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What a rate depends on: processor, cores that we may use, memory in GB.
-
-    processor: its name and, as some names tell no generation, its family and model.
-    """
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    """What a rate depends on: processor, cores that we may use, memory in GB."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    name = told.get("model name", platform.processor())
-    kind = ", ".join(f"{key} {told[key]}" for key in ("cpu family", "model") if key in told)
-    return {"processor": f"{name} ({kind})" if kind else name, "cores": cores, "memory_gb": round(memory),
-            "system": platform.system()}
+    return {"processor": processor(), "cores": cores, "memory_gb": round(memory), "system": platform.system()}
 
 
 def versions() -> dict[str, str]:
@@ -135,13 +137,6 @@ def between(row: Row, prefix: str = "") -> str:
     median, low, high = (f"{row[prefix + name]:,.4g}" if abs(row[prefix + name]) < 1e4
                          else f"{row[prefix + name]:,.0f}" for name in ("median", "low", "high"))
     return f"{median} [{low}, {high}]"
-
-
-def in_readme(text: str, results: dict[str, Any]) -> str:
-    """`text` with the table between its markers replaced by today's; as it is where there are no markers."""
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    return f"{before}{START}\n{markdown(results)}\n{END}{after}" if start and end else text
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from pages import with_table
 from torch import Tensor
 from torch.distributed.fsdp import fully_shard
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from variance_dynamics.models.gpt2 import GPT2, Block, Shape
+from variance_dynamics.models.gpt2 import GPT2, LOGITS_AT_ONCE, Block, Shape
 from variance_dynamics.tracking import schedule, sharded
 from variance_dynamics.training.sharding import ShardedTracker
 
@@ -32,8 +33,11 @@ LATENCY = 50e-6
 WINDOWS = (10, 100)
 STATE = 16
 """Bytes per parameter of weights, gradients and AdamW's two moments in fp32."""
+TRACKER = 4 * (2 + len(WINDOWS))
+"""Bytes per parameter of the tracker's copies: the initial state, each window's, one at an update."""
+CHUNK = 2 + 4 + 4 + 2
+"""Bytes per logit of a chunk: the product in bf16 and in fp32, the softmax, its gradient in bf16."""
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "scale.md"
-MARKS = "<!-- scale -->", "<!-- /scale -->"
 Row = dict[str, Any]
 
 
@@ -139,7 +143,7 @@ def costs(traffic: float, reductions: int) -> Iterator[Row]:
     for name, shape in SHAPES.items():
         count, _, groups = parameters(shape)  # of one shape: stacked, measured and reduced together
         flops = 6 * count + 12 * shape.n_layer * shape.n_embd * shape.n_ctx
-        kept = STATE + 4 * (2 + len(WINDOWS))
+        kept = STATE + TRACKER
         for gpus in GPUS:
             if count * kept / gpus > 70e9:
                 continue
@@ -147,9 +151,24 @@ def costs(traffic: float, reductions: int) -> Iterator[Row]:
             dump = traffic * count / gpus / BANDWIDTH + (gpus > 1) * groups * reductions * LATENCY
             step = 0.5e6 / speed
             yield {"model": name, "GPUs": gpus, "tokens/s": f"{speed:.2g}",
-                   "GB/GPU of tracking": f"{4 * (2 + len(WINDOWS)) * count / gpus / 1e9:.2g}",
+                   "GB/GPU of tracking": f"{TRACKER * count / gpus / 1e9:.2g}",
                    "ms a dump": f"{1e3 * dump:.3g}", "step of 0.5M tokens, s": f"{step:.2g}",
                    "a dump each 10 steps costs": f"{dump / step / 10:.2%}"}
+
+
+def memory(shape: Shape, contexts: int = 32) -> str:
+    """What one GPU would hold with micro batches of so many contexts, in words."""
+    count, _, _ = parameters(shape)
+    each = activations(shape)
+    counted = f"{each / 1e3:.1f} kB a token and layer, counted eager on a CPU"
+    parts = {"for weights, gradients and AdamW's moments": STATE * count,
+             "for the tracker with two windows": TRACKER * count,
+             f"of activations for the backward pass ({counted})":
+                 shape.n_layer * each * contexts * shape.n_ctx,
+             "for a chunk of logits while it lasts": CHUNK * LOGITS_AT_ONCE["cuda"]}
+    told = ", ".join(f"{size / 1e9:.1f} {name}" for name, size in parts.items())
+    return (f"124M with micro batches of {contexts} contexts, in GB: {told}; "
+            f"{sum(parts.values()) / 1e9:.0f} in all.")
 
 
 def table(rows: list[Row]) -> str:
@@ -164,15 +183,13 @@ def told() -> str:
     traffic, reductions = counted()
     return "\n\n".join([
         f"Counted in a dump of a small model: {traffic:.0f} bytes moved through memory per parameter, and "
-        f"{reductions} values sent per matrix and GPU. A block of 124M keeps "
-        f"{activations(SHAPES['124M']) / 1e3:.1f} kB a token for its backward pass, eager on a CPU.",
+        f"{reductions} values sent per matrix and GPU.", memory(SHAPES["124M"]),
         table(list(sizes(reductions))), table(list(costs(traffic, reductions)))])
 
 
 def written(page: Path) -> str:
     """The page with its tables between the marks replaced by what `told` gives."""
-    head, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    return f"{head}{MARKS[0]}\n{told()}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+    return with_table(page.read_text(encoding="utf-8"), "scale", told())
 
 
 if __name__ == "__main__":

@@ -13,20 +13,15 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from gpt2_step import as_run
 from measure import Row, spread
+from ours import CONTENTS, SCHEDULES, on_random_tokens, watching
 from torch import Tensor, nn
 
-from variance_dynamics.tracking.tracker import KINDS, Tracker
-from variance_dynamics.training.batches import Corpus
-from variance_dynamics.training.pretrain import Pretraining
-
 OURS, PEER = "ours", "histograms of every parameter"
-CONTENTS = {"weights": ("weights",), "everything": KINDS}
-RATES = {"every step": 1, "one step in ten": 10}
-SCHEDULES: dict[int, Callable[[int], bool]] = {1: lambda step: True, 10: lambda step: step % 10 == 0}
+STEPS = {"every step": 3, "one step in ten": 10}
+"""In one timed call."""
 BINS = 64
 
 
@@ -85,27 +80,16 @@ class Setting:
     """One run, and everyone who may watch it."""
 
     def __init__(self, **changes: Any) -> None:
-        run = as_run(**changes)
-        drawn = np.random.default_rng(0).integers(0, run.vocab_size, 500_000).astype(np.uint16)
-        self.training = Pretraining(run, 0, Corpus(drawn, drawn[: 80 * run.n_ctx], run.vocab_size, ""))
+        self.training = on_random_tokens(as_run(**changes))
         self.clock = self.training.tracker = Clock()  # type: ignore[assignment]
         self.watchers: dict[Case, Any] = {}
         for content, kinds in CONTENTS.items():
-            for rate, every in RATES.items():
-                self.watchers[content, rate, OURS] = self._tracker(kinds, SCHEDULES[every])
-                self.watchers[content, rate, PEER] = Histograms(self.training.model, content != "weights",
-                                                                SCHEDULES[every])
+            for rate, due in SCHEDULES.items():
+                self.watchers[content, rate, OURS] = watching(self.training, kinds, due)
+                theirs = Histograms(self.training.model, content != "weights", due)
+                self.watchers[content, rate, PEER] = theirs
         for case in self.watchers:
             self.share(case, 2)
-
-    def _tracker(self, kinds: Iterable[str], schedule: Callable[[int], bool]) -> Tracker:
-        """As the run itself makes it, with the state from which displacements are measured."""
-        training = self.training
-        found = Tracker(training.model, training.model.matrices(), schedule, training.optimizer,
-                        training.run.dumps.windows, tuple(kinds))
-        found.after_step(0)
-        found.records.clear()
-        return found
 
     def share(self, case: Case, steps: int) -> float:
         """Percent that watching adds to so many steps."""
@@ -123,7 +107,7 @@ def rows(rounds: int = 5, **changes: Any) -> list[Row]:
     found: dict[Case, list[float]] = {case: [] for case in setting.watchers}
     for number in range(rounds):
         for case in found:
-            found[case].append(setting.share(case, 10 if RATES[case[1]] == 10 else 3))
+            found[case].append(setting.share(case, STEPS[case[1]]))
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return [row(case, found) for case in found]
 

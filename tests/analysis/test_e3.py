@@ -143,7 +143,8 @@ def test_stds_from_both_sides_converge_as_the_law_says(tables):
 
 def test_losses_of_stds_are_compared_seed_by_seed(tables):
     found = tables["e3_loss_gaps"].set_index(["arm", "other"])
-    assert found.loc[("std_005", "std_1"), "gap"] == pytest.approx(0.95)
+    assert found.loc[("std_1", "std_005"), "gap"] == pytest.approx(0.95)
+    assert found.loc[("std_005", "std_1"), "gap"] == pytest.approx(-0.95)
     assert found["hi"].to_numpy() == pytest.approx(found["gap"].to_numpy()), "seeds differ by 1 themselves"
     assert (found["n"] == SEEDS).all()
 

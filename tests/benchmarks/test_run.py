@@ -53,14 +53,16 @@ def test_the_table(bench):
 
 def test_it_goes_between_its_markers(bench):
     text = "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter"
-    found = bench.in_readme(text, RESULTS)
+    found = bench.with_table(text, "bench", bench.markdown(RESULTS))
     assert found == f"before\n<!-- bench -->\n{bench.markdown(RESULTS)}\n<!-- /bench -->\nafter"
-    assert bench.in_readme(found, RESULTS) == found
-    assert bench.in_readme("no markers", RESULTS) == "no markers"
+    assert bench.with_table(found, "bench", bench.markdown(RESULTS)) == found
+    assert bench.with_table("no markers", "bench", "a table") == "no markers"
 
 
 def test_some_are_run_again_and_the_rest_is_kept(bench, monkeypatch, tmp_path):
-    (tmp_path / "README.md").write_text("text")
+    (tmp_path / "benchmarks").mkdir()
+    for name in ("README.md", "benchmarks/NOTES.md"):
+        (tmp_path / name).write_text("text")
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     monkeypatch.setattr(bench, "run", lambda name: [{**ROWS[2], "shape": f"{name} {len(calls)}"}])
@@ -83,12 +85,26 @@ def test_results_name_no_date_and_no_path(bench):
     assert not re.search(r"20\d\d-\d\d|/\w+/", text)
 
 
-def test_the_readme_holds_today_s_results(bench):
-    if not bench.RESULTS.exists():
-        pytest.skip("no results yet: make bench")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert bench.START in readme, "the README has no place for the table: <!-- bench --><!-- /bench -->"
-    assert bench.in_readme(readme, bench.earlier()) == readme, "the README's table is old: make bench"
+def test_the_pages_hold_today_s_results(bench):
+    for page, name, table in bench.tables(bench.earlier()):
+        text = page.read_text(encoding="utf-8")
+        assert f"<!-- {name} -->" in text, f"{page.name} has no place for the table {name}"
+        assert bench.with_table(text, name, table) == text, f"{page.name}: its table is old: make bench"
+
+
+def test_machines_side_by_side(bench):
+    """The ratios are those of the results, the best peer is the one that is furthest ahead."""
+    latest = bench.earlier()
+    rows = [line.split(" | ") for line in bench.machines.table(bench.machines.known(latest)).splitlines()[2:]]
+    assert len(rows) == 4 * (1 + len(list((ROOT / "benchmarks/elsewhere").glob("*.json"))))
+    share, times, *_ = rows[-4:]
+    sweeps = bench.machines.peers(latest, "sweep", "mnist")
+    assert share[4] == f"{sweeps['ours']['share']:.0%}"
+    assert times[4] == f"{sweeps['JAX jit(vmap(scan))']['ratio_median']:.2f}"
+    steps = bench.machines.peers(latest, "gpt2 step", "width 256")
+    both = [row["compiled_ratio_median"] for name, row in steps.items() if "compiled bf16" in name]
+    assert len(both) == 2 and times[6] == f"{min(both):.2f} |"
+    assert bench.machines.of({"machine": latest["machine"], "rows": latest["rows"][:3]}) == []
 
 
 def test_every_bench_is_there(bench):

@@ -32,7 +32,7 @@ def test_rows(bench):
 
 def test_everyone_measures_in_the_steps_that_are_timed(bench):
     setting = bench.Setting(**SMALL)
-    every, tenth = (setting.watchers["everything", rate, "ours"] for rate in bench.RATES)
+    every, tenth = (setting.watchers["everything", rate, "ours"] for rate in bench.SCHEDULES)
     every.records.clear(), tenth.records.clear()
     setting.share(("everything", "every step", "ours"), 3)
     setting.share(("everything", "one step in ten", "ours"), 10)

@@ -125,15 +125,15 @@ def _convergence(measured: Measured, params: AnalyzeParams) -> pd.DataFrame:
 
 
 def _loss_gaps(measured: Measured, params: AnalyzeParams) -> pd.DataFrame:
-    """Arms that differ in the initial std alone: last validation loss of the one with the higher std (other)
-    minus that of the one with the lower (arm), paired by seed.
+    """Arms that differ in the initial std alone, each pair both ways: last validation loss of `arm` minus
+    that of `other`, paired by seed.
     """
     losses = measured.frames["losses"]
     last = losses[losses["stat"] == "val_loss"].sort_values("step").groupby(expansion.RUN)["value"].last()
     val = last.to_dict()
-    rows = [(low, high, seed, val[high, seed] - val[low, seed])
-            for low, high, seed in expansion.pairs(measured.runs)
-            if {(low, seed), (high, seed)} <= val.keys()]
+    rows = [(arm, other, seed, val[arm, seed] - val[other, seed])
+            for low, high, seed in expansion.pairs(measured.runs) if {(low, seed), (high, seed)} <= val.keys()
+            for arm, other in ((low, high), (high, low))]
     table = pd.DataFrame(rows, columns=["arm", "other", "seed", "gap"])
     return _named(over_seeds(table, ["arm", "other"], ["gap"], params), "gap")
 

@@ -102,7 +102,7 @@ def _best_std(tables: Tables, main: str) -> tuple[float, str]:
     start = tables["e3_std"].query("step == 0 and role == 'q'").groupby("arm")["value"].mean()
     if loss.empty or main not in start:
         return 0.02, "GPT-2's own; nothing was measured"
-    gaps = _gaps(tables["e3_loss_gaps"], main)
+    gaps = tables["e3_loss_gaps"].query("other == @main").set_index("arm")
     best = main if gaps.empty or gaps["gap"].min() > 0 else str(gaps["gap"].idxmin())
     last = loss.iloc[int(loss["step"].to_numpy().argmax())]
     order = sorted(gaps.index, key=lambda arm: float(start[arm]))
@@ -111,14 +111,6 @@ def _best_std(tables: Tables, main: str) -> tuple[float, str]:
     told = f"e3_loss, validation loss with std {start[main]:.2g} {last['mean']:.3f}; {against}"
     seeds = _seeds(gaps if others else loss)
     return float(f"{start[best]:.2g}"), f"{told}, {seeds}, {_measured_at(tables, main)}"
-
-
-def _gaps(rows: pd.DataFrame, main: str) -> pd.DataFrame:
-    """gap, lo, hi and n of each arm minus the main one, by arm; rows: of the higher std minus the lower."""
-    higher = rows[rows["arm"] == main].set_index("other")[["gap", "lo", "hi", "n"]]
-    lower = rows[rows["other"] == main].set_index("arm")
-    turned = pd.DataFrame({"gap": -lower["gap"], "lo": -lower["hi"], "hi": -lower["lo"], "n": lower["n"]})
-    return pd.concat([part for part in (turned, higher) if len(part)] or [turned])
 
 
 def _gap(row: "pd.Series[float]") -> str:

@@ -26,21 +26,23 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def described() -> dict[str, Any]:
-    """CPU model, cores, memory and system of this machine."""
+    """CPU, cores, memory and system of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": _cpu(), "cores": cores, "memory_gib": round(memory, 1),
+    return {"cpu": processor(), "cores": cores, "memory_gib": round(memory, 1),
             "system": f"{platform.system()} {platform.machine()}"}
 
 
-def _cpu() -> str:
-    """The CPU's model, where Linux tells it."""
+def processor() -> str:
+    """The CPU's name and, as some names tell no generation, its family and model, where Linux tells them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor()
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = told.get("model name", platform.processor())
+    kind = ", ".join(f"{key} {told[key]}" for key in ("cpu family", "model") if key in told)
+    return f"{name} ({kind})" if kind else name
 
 
 def versions() -> dict[str, str]:

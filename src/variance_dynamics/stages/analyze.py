@@ -25,7 +25,6 @@ def main() -> None:
     rules = params.section(tree, "analyze", AnalyzeParams)
     items = [f"{arm}-{seed}" for arm in tree["gpt2"]["arms"] for seed in tree["gpt2"]["seeds"]]
     folders = {name: recorded(name) for name in rules.recorded}
-    origins = {name: origin(folder) for name, folder in folders.items()}
     for folder in folders.values():
         counted_alike(rules, folder)
     drop_unnamed(DATA / "gpt2", items)
@@ -37,6 +36,7 @@ def main() -> None:
         source.tables |= {"claims_cells": cells, "recipes": recipes.table(source.tables, rules)}
     write_tables(found)
     verdicts = {name: claims.judge(source.effects, rules) for name, source in found.items()}
+    origins = {name: origin(folder) for name, folder in folders.items()}
     metrics = found[LOCAL].metrics | {"claims": ledger.summary(verdicts[LOCAL]),
                                       "claims_detail": ledger.detail(verdicts, rules, origins)}
     for name, content in metrics.items():
