@@ -27,7 +27,7 @@ consistent: $(READY)
 STUDY := full
 NAME := full-cpu
 full: $(READY)
-	env PYTHONPATH=src python -m variance_dynamics.recording.full --study $(STUDY) --name $(NAME) $(PARTS)
+	env PYTHONPATH=src python -m study.recording.full --study $(STUDY) --name $(NAME) $(PARTS)
 
 setup: $(READY)
 
@@ -35,7 +35,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --requirement requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	$(VENV)/bin/python -m variance_dynamics.plotting.offline_page
+	$(VENV)/bin/python -m study.plotting.offline_page
 	touch $(READY)
 
 clean:

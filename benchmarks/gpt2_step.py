@@ -24,9 +24,9 @@ from peers import Logits, Peer, nanogpt
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from variance_dynamics import params
-from variance_dynamics.models.gpt2 import GPT2
-from variance_dynamics.training.gpt2_params import Gpt2Run, resolve
+from study.base import params
+from study.gpt2.model import GPT2
+from study.gpt2.params import Gpt2Run, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {"width 128, context 128": {}, "width 256, context 256": {"n_embd": 256, "n_ctx": 256}}

@@ -22,9 +22,9 @@ from ours import CONTENTS, FAR, SCHEDULES, on_random_tokens, undisturbed, watchi
 from paper_scale import changed, flops, matrix_rate
 from peers import Peer, nanogpt
 
-from variance_dynamics.recording import machine, parts
-from variance_dynamics.training.gpt2_params import Gpt2Run, resolve
-from variance_dynamics.training.pretrain import Pretraining
+from study.gpt2.params import Gpt2Run, resolve
+from study.gpt2.pretrain import Pretraining
+from study.recording import machine, parts
 
 OURS, NANO = "ours, compiled", "nanoGPT's form, compiled"
 TRACKED = {f"ours, {content} tracked, {rate}": (kinds, due)

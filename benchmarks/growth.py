@@ -13,11 +13,11 @@ import torch
 from measure import Row, spread
 from ours import on_random_tokens
 
-from variance_dynamics import params
+from study.base import params
+from study.gpt2.optimizers import adamw
+from study.gpt2.params import Gpt2Run, resolve
+from study.gpt2.pretrain import Pretraining, build
 from variance_dynamics.tracking.tracker import Tracker
-from variance_dynamics.training.gpt2_params import Gpt2Run, resolve
-from variance_dynamics.training.optimizers import adamw
-from variance_dynamics.training.pretrain import Pretraining, build
 
 ROOT = Path(__file__).resolve().parent.parent
 Works = dict[int, Callable[[], object]]

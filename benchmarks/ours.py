@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from study.gpt2.batches import Corpus
+from study.gpt2.params import Gpt2Run
+from study.gpt2.pretrain import Pretraining
 from variance_dynamics.tracking.tracker import KINDS, Tracker
-from variance_dynamics.training.batches import Corpus
-from variance_dynamics.training.gpt2_params import Gpt2Run
-from variance_dynamics.training.pretrain import Pretraining
 
 FAR = 100_000
 CONTENTS = {"weights": ("weights",), "everything": KINDS}

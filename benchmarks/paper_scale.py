@@ -16,16 +16,17 @@ from typing import Any
 
 import torch
 
-from variance_dynamics.errors import BadInput, one_line
-from variance_dynamics.recording import parts, record
-from variance_dynamics.recording.full import HOME, locked
-from variance_dynamics.recording.parts import Part
-from variance_dynamics.recording.working import Working
-from variance_dynamics.stages.gpt2_pretrain import CORPUS, OUT
-from variance_dynamics.training import checkpoint, pretrain_tables
-from variance_dynamics.training.batches import open_corpus
-from variance_dynamics.training.gpt2_params import Gpt2Run, resolve
-from variance_dynamics.training.pretrain import pretrain
+from study.base import checkpoint
+from study.gpt2 import tables as pretrain_tables
+from study.gpt2.batches import open_corpus
+from study.gpt2.params import Gpt2Run, resolve
+from study.gpt2.pretrain import pretrain
+from study.recording import parts, record
+from study.recording.full import HOME, locked
+from study.recording.parts import Part
+from study.recording.working import Working
+from study.stages.gpt2_pretrain import CORPUS, OUT
+from variance_dynamics.base.errors import BadInput, one_line
 
 RUNS = "gpt2-0 std_005-0 std_1-0 wd_0-0 gpt2-1 gpt2-2"
 """Each arm that is wanted once, then the seeds without which no claim has a verdict."""

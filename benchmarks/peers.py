@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from variance_dynamics.models.gpt2 import GPT2
-from variance_dynamics.training.pretrain import Pretraining
+from study.gpt2.model import GPT2
+from study.gpt2.pretrain import Pretraining
 
 VOCAB_MULTIPLE = 64
 Logits = Callable[[Tensor], Tensor]

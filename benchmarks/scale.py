@@ -18,9 +18,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from variance_dynamics.models.gpt2 import GPT2, LOGITS_AT_ONCE, Block, Shape
+from study.gpt2.model import GPT2, LOGITS_AT_ONCE, Block, Shape
+from study.gpt2.sharding import ShardedTracker
 from variance_dynamics.tracking import schedule, sharded
-from variance_dynamics.training.sharding import ShardedTracker
 
 SHAPES = {"124M": Shape(12, 12, 768, 1024, 50257), "1.5B": Shape(48, 25, 1600, 1024, 50257),
           "7B": Shape(32, 32, 4096, 2048, 50257), "70B": Shape(80, 64, 8192, 4096, 50257)}

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from measure import Row
 
-from variance_dynamics import params
-from variance_dynamics.inputs.docstrings import documents
+from study.base import params
+from study.data.docstrings import documents
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("validate", "corpus", "classification", "mlp_sweep", "init_comparison", "gpt2_pretrain", "analyze",
@@ -44,7 +44,7 @@ def change(folder: Path, changes: dict[str, object]) -> None:
 
 def run(folder: Path, stage: str, *arguments: str) -> dict[str, float]:
     """Seconds and peak memory in MB of one stage, of itself and its children."""
-    command = [sys.executable, "-m", f"variance_dynamics.stages.{stage}", *arguments]
+    command = [sys.executable, "-m", f"study.stages.{stage}", *arguments]
     paths = {"PYTHONPATH": str(folder / "src"), "DVC_ROOT": str(folder)}
     started = time.perf_counter()
     with (folder / "log").open("w") as log:

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 
-from variance_dynamics.inputs.labelled import Labelled
-from variance_dynamics.models.mlp import Mlps
-from variance_dynamics.training.ensemble import Dataset, Schedule
-from variance_dynamics.training.grid import Group, Model, batches, chunks, flops, initial, shape, train_grid
+from study.base.labelled import Labelled
+from study.mlp.ensemble import Dataset, Schedule
+from study.mlp.grid import Group, Model, batches, chunks, flops, initial, shape, train_grid
+from study.mlp.net import Mlps
 
 LR = 1e-3
 LOOPED = 3

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from copies import alone, commit, edit, fresh_copy, run
-from variance_dynamics import params
+from study.base import params
 
 ROOT = Path(__file__).resolve().parent.parent
 # Before any test imports a Hugging Face library: no network, and nothing outside this folder.

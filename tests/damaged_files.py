@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from variance_dynamics import params
-from variance_dynamics.errors import BadInput
-from variance_dynamics.inputs import idx, spool, texts
-from variance_dynamics.inputs.corpus_params import CorpusParams
+from study.base import params
+from study.data import idx, spool, texts
+from study.data.corpus_params import CorpusParams
+from variance_dynamics.base.errors import BadInput
 
 MEMORY = 3 << 30
 """Bytes of address space: what the libraries map, and at most 1 GiB that a file may announce."""

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import torch
 
+from study.base import checkpoint
+from study.gpt2 import processes
+from study.gpt2 import tables as pretrain_tables
+from study.gpt2.batches import Batches, Contexts, open_corpus
+from study.gpt2.pretrain import Pretraining, pretrain
 from tiny_gpt2 import VOCAB, tiny_run
-from variance_dynamics.training import checkpoint, pretrain_tables, processes
-from variance_dynamics.training.batches import Batches, Contexts, open_corpus
-from variance_dynamics.training.pretrain import Pretraining, pretrain
 
 READ: list[list[int]] = []
 """Step and rows of each read."""

@@ -89,7 +89,7 @@ def _limit(plan: dict[str, Any]) -> None:
 
 
 def _limit_tables(plan: dict[str, Any]) -> None:
-    from variance_dynamics.training import pretrain_tables
+    from study.gpt2 import tables as pretrain_tables
 
     write = pretrain_tables.write
 
@@ -111,7 +111,7 @@ def _give_up_override() -> None:
 
 
 def _count_steps(log: int) -> None:
-    from variance_dynamics.training.pretrain import Pretraining
+    from study.gpt2.pretrain import Pretraining
 
     advance = Pretraining.advance
 

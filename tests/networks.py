@@ -7,8 +7,8 @@ import os
 import torch
 from torch import nn
 
-from variance_dynamics.init.schemes import SCHEMES
-from variance_dynamics.tracking.find_roles import find_roles
+from variance_dynamics.roles.find_roles import find_roles
+from variance_dynamics.weights.schemes import SCHEMES
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 

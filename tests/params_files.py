@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from copies import alone
 from imports import ROOT
-from variance_dynamics import params
+from study.base import params
 
 DEFAULT = alone(params.load(ROOT / "params.yaml"))
 ANYTHING = [None, True, "", "1e-3", "0.1", [], {}, [1], {"a": 1}, math.nan, math.inf, -math.inf]

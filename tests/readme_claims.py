@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 if __name__ == "__main__":
-    from variance_dynamics.analysis import ledger
+    from study.analysis import ledger
 
     readme, detail = ROOT / "README.md", ROOT / "metrics" / "claims_detail.json"
     readme.write_text(ledger.in_readme(readme.read_text(), json.loads(detail.read_text())))

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 from imports import ROOT
+from study.base import params
 from tiny_gpt2 import DUMPS, TINY, VOCAB, write_corpus
-from variance_dynamics import params
 
 STEPS, EVERY = 24, 3
 ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
@@ -34,7 +34,7 @@ def copy(origin, folder):
 
 def run(folder, starts):
     """What became of each start, as tests/killed_runs.py tells it; the folder is for its plan."""
-    plan = {"stage": "variance_dynamics.stages.gpt2_pretrain", "arguments": ["gpt2", "0"], "starts": starts}
+    plan = {"stage": "study.stages.gpt2_pretrain", "arguments": ["gpt2", "0"], "starts": starts}
     (folder / "plan.json").write_text(json.dumps(plan))
     command = [sys.executable, ROOT / "tests/killed_runs.py", folder / "plan.json"]
     result = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=900)

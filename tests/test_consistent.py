@@ -34,7 +34,7 @@ def test_a_clone_of_committed_results_passes(clone):
     ("name", "old", "new"),
     [
         ("params.yaml", "dpi: 150", "dpi: 100"),
-        ("src/variance_dynamics/training/grid.py", "import", "import  "),
+        ("src/study/mlp/grid.py", "import", "import  "),
         ("metrics/gpt2.json", "e3_", "e3_x_"),
         ("plots/e3_loss.json", "[", "[ "),
     ],

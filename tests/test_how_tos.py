@@ -10,7 +10,7 @@ from dvc.cli import parse_args
 
 import how_tos
 from imports import ROOT
-from variance_dynamics import params
+from study.base import params
 
 README = ROOT / "README.md"
 
@@ -47,7 +47,7 @@ def columns():
     claims = tables.pop("claims")
     del tables["claims_detail"]  # not declared as metrics
     fields = {f"{claim}.{field}" for claim, fields in claims.items() for field in fields}
-    return claims, fields.union(*tables.values()) | {"data/raw", "src/variance_dynamics/rows.py"}
+    return claims, fields.union(*tables.values()) | {"data/raw", "src/variance_dynamics/base/rows.py"}
 
 
 def test_the_readme_s_table_of_experiments_is_the_claims_and_the_loss():

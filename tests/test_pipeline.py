@@ -1,68 +1,79 @@
-"""dvc.yaml against the code: deps are import closures, imports run one way, every stage is documented."""
+"""dvc.yaml against the code: imports lie in deps and run one way, every stage is documented."""
 
 import importlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from dvc.schema import COMPILED_MULTI_STAGE_SCHEMA
 
-from imports import PACKAGE, ROOT, SOURCE, closure, direct_imports
-from variance_dynamics.stages.checks import STUDY_SECTIONS
-from variance_dynamics.training.gpt2_params import EXECUTION, Knobs
+from imports import LIBRARY, ROOT, SOURCE, STUDY, allowed, closure, direct_imports, room
+from study.gpt2.params import EXECUTION, Knobs
+from study.stages.checks import STUDY_SECTIONS
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = PIPELINE["stages"]
 
-# A file may import from its own floor (a folder of its own name) and from lower floors only.
-FLOORS = [
-    {"stages", "recording", "cli", "__init__"},
-    {"analysis", "plotting", "training", "auditing", "forecasting"},
-    {"tracking", "models", "init", "inputs"},
-    {"theory", "params", "rows", "seeding", "roles", "errors", "progress", "learning_rate"},
-]
-FORBIDDEN = [("models", "init"), ("training", "theory"), ("training", "analysis"), ("training", "plotting"),
-             ("analysis", "plotting"), ("analysis", "training"), ("plotting", "training"),
-             ("plotting", "analysis")]
-# Params types are read by `validate` and by later stages; they hold no behaviour.
-PARAMS_MODULES = re.compile(r".*(_|/)params\.py$")
-
-
-def room(file):
-    return file.relative_to(SOURCE / PACKAGE).with_suffix("").parts[0]
-
-
-def floor(name):
-    return next(level for level, rooms in enumerate(FLOORS) if name in rooms)
+ROOMS = sorted({room(file) for file in SOURCE.rglob("*.py")} - {LIBRARY, STUDY})
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_deps_are_the_stage_s_import_closure(stage):
-    """DVC does not trace imports: a module missing from deps would leave stale results."""
-    file = SOURCE / PACKAGE / "stages" / f"{stage}.py"
-    needed = sorted(str(path.relative_to(ROOT)) for path in closure(file))
-    listed = sorted(dep for dep in STAGES[stage]["deps"] if dep.startswith("src/"))
-    assert listed == needed, "\n".join([f"{stage} needs deps:", *(f"      - {path}" for path in needed)])
+def test_a_stage_s_imports_lie_in_its_deps(stage):
+    """DVC does not trace imports: a module outside of deps would leave stale results."""
+    deps = [ROOT / dep for dep in STAGES[stage]["deps"]]
+    needed = closure(SOURCE / STUDY / "stages" / f"{stage}.py")
+    missing = [file for file in needed if not any(file.is_relative_to(dep) for dep in deps)]
+    assert not missing, f"{stage} needs deps: {sorted(str(file.relative_to(ROOT)) for file in missing)}"
 
 
-def test_imports_run_one_way():
-    wrong = []
-    for file in sorted((SOURCE / PACKAGE).rglob("*.py")):
-        for target in direct_imports(file):
-            here, there = room(file), room(target)
-            if here == there or PARAMS_MODULES.match(str(target)):
-                continue
-            if floor(there) < floor(here) or (here, there) in FORBIDDEN:
-                wrong.append(f"{file.relative_to(SOURCE)} imports {target.relative_to(SOURCE)}")
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_depends_on_a_room_that_it_does_not_read(stage):
+    """Else an edit there would run it again for nothing."""
+    needed = closure(SOURCE / STUDY / "stages" / f"{stage}.py")
+    deps = [ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith("src")]
+    assert all(dep.exists() for dep in deps)
+    assert not [dep for dep in deps if not any(file.is_relative_to(dep) for file in needed)]
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_imports_what_it_says_it_may(name):
+    may = [name, *allowed(name)]
+    wrong = [f"{file.name} imports {found}" for file in (SOURCE / Path(*name.split("."))).glob("*.py")
+             for target in direct_imports(file)
+             if not any((found := module(target)).startswith((f"{each}.", each)) for each in may)]
     assert not wrong, "\n".join(wrong)
+
+
+def module(file):
+    return ".".join(file.relative_to(SOURCE).with_suffix("").parts)
+
+
+def test_the_library_never_imports_the_study():
+    assert not [file for file in (SOURCE / LIBRARY).rglob("*.py")
+                if any(target.is_relative_to(SOURCE / STUDY) for target in direct_imports(file))]
+
+
+def test_no_room_imports_one_that_imports_it():
+    """The rooms have an order: what a room says it may import never leads back to it."""
+    above = {name: {each for each in ROOMS if each != name and any(
+        each == may or each.startswith(f"{may}.") for may in allowed(name))} for name in ROOMS}
+
+    def below(name, path=()):
+        assert name not in path, f"a circle of rooms: {' -> '.join([*path, name])}"
+        for each in above[name]:
+            below(each, (*path, name))
+
+    for name in ROOMS:
+        below(name)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_says_what_it_does_and_runs_its_own_module(stage):
     assert STAGES[stage]["desc"]
-    assert f"variance_dynamics.stages.{stage}" in STAGES[stage]["cmd"]
+    assert f"study.stages.{stage}" in STAGES[stage]["cmd"]
 
 
 def paths(outs):
@@ -117,7 +128,7 @@ def test_params_declare_every_section_that_a_stage_reads(stage, tree, tmp_path, 
     def stop(*_):
         raise Stop
 
-    module, recording = importlib.import_module(f"variance_dynamics.stages.{stage}"), Recording(tree)
+    module, recording = importlib.import_module(f"study.stages.{stage}"), Recording(tree)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, FIRST_CALL[stage], stop)
     monkeypatch.setattr(module.params, "read", lambda: recording)
@@ -169,7 +180,7 @@ def test_descriptions_fit_in_dvc_stage_list(stage):
 @pytest.mark.parametrize("stage", ["validate", "corpus", "classification", "analyze", "plot"])
 def test_stages_that_do_not_train_start_in_two_seconds_without_torch(stage):
     """Of CPU, as the machine may be busy. A library that they import might bring torch along."""
-    code = (f"import sys, time, variance_dynamics.stages.{stage}; "
+    code = (f"import sys, time, study.stages.{stage}; "
             "print(time.process_time() < 2, 'torch' in sys.modules)")
     told = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(SOURCE)}, capture_output=True,
                           text=True, check=True)

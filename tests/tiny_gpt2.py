@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from variance_dynamics import params
-from variance_dynamics.training.gpt2_params import resolve
+from study.base import params
+from study.gpt2.params import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 VOCAB = 61

@@ -6,7 +6,10 @@
     Tracker(model, optimizer)    the std of every matrix while it trains
 
 Each is imported when it is first used, so that importing the package costs nothing.
-"""
+
+Rooms, from the ground up: base; weights; roles and theory; tracking, auditing and forecasting. A room
+imports from rooms below it; each says which. The modules beside them (initialize, adapters, cli) may
+import every room. """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -14,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from variance_dynamics.auditing.audit import audit as audit
     from variance_dynamics.forecasting.forecast import forecast as forecast
-    from variance_dynamics.init.any_model import initialize as initialize
+    from variance_dynamics.initialize import initialize as initialize
     from variance_dynamics.tracking.track import Tracker as Tracker
 
 HOMES = {
     "audit": "variance_dynamics.auditing.audit",
     "forecast": "variance_dynamics.forecasting.forecast",
-    "initialize": "variance_dynamics.init.any_model",
+    "initialize": "variance_dynamics.initialize",
     "Tracker": "variance_dynamics.tracking.track",
 }
 """Public name -> the module that it lives in."""

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any, NoReturn
 
-from variance_dynamics.errors import BadInput, one_line
+from variance_dynamics.base.errors import BadInput, one_line
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,7 +37,7 @@ def _parser() -> Parser:
 
 
 def _audit_options(parser: argparse.ArgumentParser) -> None:
-    from variance_dynamics.init.schemes import SCHEMES
+    from variance_dynamics.weights.schemes import SCHEMES
 
     parser.description = "Judge each matrix of a checkpoint at step 0. Exit code: 0 fine, 1 off, 2 unjudged."
     add = parser.add_argument
@@ -73,7 +73,7 @@ def _pattern(text: str) -> tuple[str, str]:
 
 
 def _forecast_options(parser: argparse.ArgumentParser) -> None:
-    from variance_dynamics.learning_rate import SCHEDULES
+    from variance_dynamics.base.learning_rate import SCHEDULES
 
     parser.description = "The std of a weight matrix under AdamW, by the null law: no parameter is fitted."
     add = parser.add_argument

@@ -13,8 +13,8 @@ EARLY = 3  # a mean of 5 losses, some at ln K and the rest at .1 ln K, is below 
 
 def params():
     """The section `analyze` as it stands in params.yaml."""
-    from variance_dynamics import params as read
-    from variance_dynamics.analysis.params import AnalyzeParams
+    from study.analysis.params import AnalyzeParams
+    from study.base import params as read
 
     return read.section(read.read(), "analyze", AnalyzeParams)
 

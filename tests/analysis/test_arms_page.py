@@ -5,11 +5,11 @@ import re
 import pytest
 
 from imports import ROOT
-from variance_dynamics import params
-from variance_dynamics.analysis import arms, causes, e3, expansion, source
-from variance_dynamics.analysis.over_seeds import over_seeds
-from variance_dynamics.analysis.params import AnalyzeParams
-from variance_dynamics.roles import QKV
+from study.analysis import arms, causes, e3, expansion, source
+from study.analysis.over_seeds import over_seeds
+from study.analysis.params import AnalyzeParams
+from study.base import params
+from variance_dynamics.weights.parameter import QKV
 
 RULES = params.section(params.read(ROOT / "params.yaml"), "analyze", AnalyzeParams)
 RUNS = ROOT / "data" / "recorded" / "full-cpu" / "gpt2"

@@ -8,10 +8,9 @@ import pytest
 from scipy import stats
 
 from imports import ROOT
-from variance_dynamics import params
-from variance_dynamics.analysis.claims import CLAIMS, cells, judge
-from variance_dynamics.analysis.params import AnalyzeParams
-from variance_dynamics.analysis.verdicts import (
+from study.analysis.claims import CLAIMS, cells, judge
+from study.analysis.params import AnalyzeParams
+from study.analysis.verdicts import (
     AGAINST_NO_CHANGE,
     COLUMNS,
     CONTRADICTED,
@@ -20,6 +19,7 @@ from variance_dynamics.analysis.verdicts import (
     SUPPORTED,
     TIME_CONSTANTS,
 )
+from study.base import params
 
 PARAMS = params.section(params.read(ROOT / "params.yaml"), "analyze", AnalyzeParams)
 # A seed's effect that says the claim, that denies it, and that lies at the threshold (`predicted` is 2).

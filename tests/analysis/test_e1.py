@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from analysis.synthetic import STDS, STEPS, TASKS, fan_factor, params, sweep
-from variance_dynamics.analysis import band_theory, bands, claims, e1, outcomes
-from variance_dynamics.analysis.layers import per_layer
-from variance_dynamics.inputs.labelled import Labelled
-from variance_dynamics.theory.bands import signal
+from study.analysis import band_theory, bands, claims, e1, outcomes
+from study.analysis.layers import per_layer
+from study.base.labelled import Labelled
+from variance_dynamics.theory.sgd_band import signal
 
 PARAMS = params()
 STEP = STDS[1] / STDS[0]

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from analysis.synthetic import EARLY, STEPS, comparison, params
-from variance_dynamics.analysis import contrasts, e2, outcomes
-from variance_dynamics.analysis.claims import CLAIMS
+from study.analysis import contrasts, e2, outcomes
+from study.analysis.claims import CLAIMS
 
 PARAMS = params()
 SPEED = {"kaiming": 1, "xavier_sqrt2": 1, "xavier": 2}

@@ -9,9 +9,9 @@ from scipy import stats
 
 import adam_noise
 from imports import ROOT
-from variance_dynamics import params
-from variance_dynamics.analysis import claims, e3, e3_claims, e3_metrics, expansion, verdicts
-from variance_dynamics.analysis.params import AnalyzeParams
+from study.analysis import claims, e3, e3_claims, e3_metrics, expansion, verdicts
+from study.analysis.params import AnalyzeParams
+from study.base import params
 from variance_dynamics.theory import null_law
 
 PARAMS = params.section(params.read(ROOT / "params.yaml"), "analyze", AnalyzeParams)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from variance_dynamics.analysis.edges import Bracket, band, bridged, half_of_seeds
-from variance_dynamics.errors import BadInput
+from study.analysis.edges import Bracket, band, bridged, half_of_seeds
+from variance_dynamics.base.errors import BadInput
 
 GRID = [0.01, 0.1, 1.0, 10.0, 100.0]
 HOW = {"confidence": 0.95, "draws": 1000, "seed": 0}

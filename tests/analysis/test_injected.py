@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import adam_noise
-from variance_dynamics.analysis.injected import Schedule, measure_run, schedules
-from variance_dynamics.errors import BadInput
+from study.analysis.injected import Schedule, measure_run, schedules
+from variance_dynamics.base.errors import BadInput
 
 STEPS = 400
 UPDATE = np.arange(STEPS)

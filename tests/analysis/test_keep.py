@@ -8,10 +8,10 @@ import pytest
 
 import adam_noise
 from analysis import synthetic
-from variance_dynamics import rows
-from variance_dynamics.analysis import keep
-from variance_dynamics.analysis.source import analyzed
-from variance_dynamics.inputs.labelled import Labelled
+from study.analysis import keep
+from study.analysis.source import analyzed
+from study.base.labelled import Labelled
+from variance_dynamics.base import rows
 
 PARAMS = synthetic.params().model_copy(update={"bootstrap": 200})
 

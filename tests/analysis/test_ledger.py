@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from imports import ROOT
-from variance_dynamics import params
-from variance_dynamics.analysis import claims, ledger, verdicts
-from variance_dynamics.analysis.params import AnalyzeParams
+from study.analysis import claims, ledger, verdicts
+from study.analysis.params import AnalyzeParams
+from study.base import params
 
 PARAMS = params.section(params.read(ROOT / "params.yaml"), "analyze", AnalyzeParams)
 DETAIL = ROOT / "metrics" / "claims_detail.json"

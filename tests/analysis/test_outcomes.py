@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from analysis.synthetic import EARLY, STEPS, comparison, params, sweep
-from variance_dynamics.analysis import outcomes
-from variance_dynamics.errors import BadInput
+from study.analysis import outcomes
+from variance_dynamics.base.errors import BadInput
 
 PARAMS = params()
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit, logit
 
 from analysis.synthetic import params
-from variance_dynamics.analysis.over_seeds import over_seeds, within
+from study.analysis.over_seeds import over_seeds, within
 
 PARAMS = params()
 

@@ -3,9 +3,9 @@
 import pytest
 
 from imports import ROOT
-from variance_dynamics import params
-from variance_dynamics.analysis.params import AnalyzeParams
-from variance_dynamics.errors import BadInput
+from study.analysis.params import AnalyzeParams
+from study.base import params
+from variance_dynamics.base.errors import BadInput
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from scipy import stats
 
 import adam_noise
 from imports import ROOT
-from variance_dynamics import params
-from variance_dynamics.analysis import e3, recipes
-from variance_dynamics.analysis.params import AnalyzeParams
+from study.analysis import e3, recipes
+from study.analysis.params import AnalyzeParams
+from study.base import params
 
 PARAMS = params.section(params.read(ROOT / "params.yaml"), "analyze", AnalyzeParams)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from variance_dynamics.analysis import statistics as s
-from variance_dynamics.errors import BadInput
+from study.analysis import statistics as s
+from variance_dynamics.base.errors import BadInput
 
 HOW = {"confidence": 0.95, "draws": 2000, "seed": 0}
 

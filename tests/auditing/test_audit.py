@@ -9,7 +9,7 @@ from torch import nn
 
 from networks import NanoGPT, drawn, mlp, transformer
 from variance_dynamics.auditing.audit import audit
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 
 
 def verdicts(model, *args, **options):

@@ -15,7 +15,7 @@ from networks import NanoGPT, transformer
 from variance_dynamics.auditing.checkpoint_files import open_checkpoint
 from variance_dynamics.auditing.moments import measure
 from variance_dynamics.auditing.stored import float64
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 
 
 def values(checkpoint, name):

@@ -8,7 +8,7 @@ from torch import nn
 
 from networks import CNN, USUAL, NanoGPT, drawn, mlp, shapes, transformer
 from variance_dynamics.auditing.audit import audit
-from variance_dynamics.tracking.find_roles import find_roles
+from variance_dynamics.roles.find_roles import find_roles
 
 
 def only_alarm(model, name, *args):

@@ -9,7 +9,7 @@ from torch import nn
 from networks import CNN, FAMILIES, USUAL, NanoGPT, drawn, mlp, transformer
 from variance_dynamics.auditing import judge, sampling
 from variance_dynamics.auditing.audit import audit
-from variance_dynamics.init.schemes import SCHEMES
+from variance_dynamics.weights.schemes import SCHEMES
 
 SEEDS = 200
 

@@ -14,8 +14,8 @@ import pytest
 
 from imports import ROOT
 from stages.test_analyze import write_params, write_study
-from variance_dynamics.plotting import report_origins
-from variance_dynamics.stages import analyze
+from study.plotting import report_origins
+from study.stages import analyze
 
 NAME, STEPS = "gpt2-124m", 110
 RUNS = ["gpt2-0", "std_005-0", "std_1-0", "wd_0-0", "gpt2-1"]

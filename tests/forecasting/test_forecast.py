@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.learning_rate import SCHEDULES
 from variance_dynamics.forecasting.forecast import forecast
-from variance_dynamics.learning_rate import SCHEDULES
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])

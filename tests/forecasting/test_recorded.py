@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 from variance_dynamics.forecasting.command import forecast_of
 from variance_dynamics.forecasting.forecast import Schedule
 from variance_dynamics.forecasting.recorded import compared, read_std

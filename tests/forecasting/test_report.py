@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 from variance_dynamics.forecasting import report
 from variance_dynamics.forecasting.forecast import forecast
 from variance_dynamics.forecasting.terminal_plot import chart

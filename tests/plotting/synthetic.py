@@ -4,9 +4,9 @@ import pandas as pd
 
 from imports import ROOT
 from plotting import synthetic_e1, synthetic_e2, synthetic_e3
-from variance_dynamics import params
-from variance_dynamics.analysis.params import AnalyzeParams
-from variance_dynamics.plotting.params import PlotParams, Settings
+from study.analysis.params import AnalyzeParams
+from study.base import params
+from study.plotting.params import PlotParams, Settings
 
 ARMS = ("gpt2", "std_005", "std_1", "wd_0", "wd_1", "constant_lr", "kaiming", "small_init")
 

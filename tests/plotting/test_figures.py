@@ -9,8 +9,8 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from plotting import synthetic
-from variance_dynamics.plotting import e1, e1_laws, e2, e3, e3_injected, style
-from variance_dynamics.plotting.figures import FIGURES, draw_all
+from study.plotting import e1, e1_laws, e2, e3, e3_injected, style
+from study.plotting.figures import FIGURES, draw_all
 
 SETTINGS = synthetic.settings()
 EXPECTED = {"e1_loss_wine_sgd", "e1_loss_wine_adamw", "e1_layers_wine", "e1_collapse_wine", "e2_layers_wine",

@@ -7,9 +7,9 @@ import sys
 import pytest
 from dvc_render.html import HTML
 
-from variance_dynamics.errors import BadInput
-from variance_dynamics.plotting import offline_page
-from variance_dynamics.plotting.javascript import guarded
+from study.plotting import offline_page
+from study.plotting.javascript import guarded
+from variance_dynamics.base.errors import BadInput
 
 
 def test_dvc_fills_the_page_and_it_asks_for_nothing(tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from variance_dynamics.plotting.palette import reduced
+from study.plotting.palette import reduced
 
 
 def shown(pixels):

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from plotting import synthetic
-from variance_dynamics.plotting import plot_rows
-from variance_dynamics.plotting.style import word
+from study.plotting import plot_rows
+from study.plotting.style import word
 
 SETTINGS = synthetic.settings(stds=5)
 

@@ -12,9 +12,9 @@ import vl_convert
 
 from plotting import synthetic, synthetic_e1
 from plotting.test_templates import walk
-from variance_dynamics.plotting import report, report_origins, report_page, report_tables
-from variance_dynamics.plotting.javascript import compressed, data_element
-from variance_dynamics.plotting.report_charts import CHARTS
+from study.plotting import report, report_origins, report_page, report_tables
+from study.plotting.javascript import compressed, data_element
+from study.plotting.report_charts import CHARTS
 
 EVIL = '</script><script>alert("x")</script>'
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

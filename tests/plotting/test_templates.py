@@ -9,7 +9,7 @@ from dvc.render.match import match_defs_renderers
 
 from imports import ROOT
 from plotting import synthetic
-from variance_dynamics.plotting import plot_rows
+from study.plotting import plot_rows
 
 REVISIONS = ("HEAD", "workspace")
 PLOTS = {name: entry for item in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from variance_dynamics.recording.working import _child
+from study.recording.working import _child
 
 
 def test_a_part_keeps_the_path_that_its_caller_has(tmp_path, monkeypatch):

@@ -14,10 +14,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from imports import ROOT
-from variance_dynamics import params
-from variance_dynamics.analysis.params import AnalyzeParams
-from variance_dynamics.analysis.source import analyzed
-from variance_dynamics.recording import full
+from study.analysis.params import AnalyzeParams
+from study.analysis.source import analyzed
+from study.base import params
+from study.recording import full
 
 TINY = {
     "classification": {"datasets": ["wine"]},
@@ -55,7 +55,7 @@ def repository(folder):
 
 
 def start(folder, *arguments):
-    command = [sys.executable, "-m", "variance_dynamics.recording.full", "--study", "tiny", "--name", "tiny"]
+    command = [sys.executable, "-m", "study.recording.full", "--study", "tiny", "--name", "tiny"]
     env = {**os.environ, "PYTHONPATH": str(folder / "src")}
     return subprocess.Popen([*command, *arguments], cwd=folder, env=env, stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, text=True, start_new_session=True)

@@ -5,15 +5,15 @@ import copy
 import pytest
 
 from imports import ROOT
-from variance_dynamics import params
-from variance_dynamics.errors import BadInput
-from variance_dynamics.recording import parts
-from variance_dynamics.recording.full import plan, spoken
-from variance_dynamics.training.comparison import comparison_groups
-from variance_dynamics.training.comparison_params import ComparisonParams
-from variance_dynamics.training.gpt2_params import resolve
-from variance_dynamics.training.sweep import sweep_groups
-from variance_dynamics.training.sweep_params import MlpSweepParams
+from study.base import params
+from study.gpt2.params import resolve
+from study.mlp.comparison import comparison_groups
+from study.mlp.comparison_params import ComparisonParams
+from study.mlp.sweep import sweep_groups
+from study.mlp.sweep_params import MlpSweepParams
+from study.recording import parts
+from study.recording.full import plan, spoken
+from variance_dynamics.base.errors import BadInput
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_change_of_code_counts_where_it_is_used(every, tmp_path):
         copied.parent.mkdir(parents=True, exist_ok=True)
         copied.write_bytes(file.read_bytes())
     before = fingerprints()
-    with (tmp_path / "src/variance_dynamics/models/gpt2.py").open("a") as file:
+    with (tmp_path / "src/study/gpt2/model.py").open("a") as file:
         file.write("# changed\n")
     changed = {name for name, found in fingerprints().items() if found != before[name]}
     assert changed == {part.name for part in every if part.stage == parts.E3}

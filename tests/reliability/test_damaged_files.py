@@ -39,10 +39,12 @@ def test_thousands_of_damaged_files_are_read_or_refused(tmp_path, seed):
 BOMB = """
 import sys
 from pathlib import Path
-from variance_dynamics import params
-from variance_dynamics.errors import one_line
-from variance_dynamics.inputs import idx, spool, texts
-from variance_dynamics.inputs.corpus_params import CorpusParams
+from study.base import params
+from variance_dynamics.base.errors import one_line
+from study.data import idx
+from study.data import spool
+from study.data import texts
+from study.data.corpus_params import CorpusParams
 
 def main():
     path, scratch = Path(sys.argv[1]), Path(sys.argv[2])

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from imports import ROOT
-from variance_dynamics import params
+from study.base import params
 
 pytestmark = pytest.mark.reliability
 ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1",

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 
 from imports import ROOT
 from params_files import DEFAULT, WRONG, at, broken, valid
-from variance_dynamics import params
-from variance_dynamics.stages import validate
+from study.base import params
+from study.stages import validate
 
 PROPERTY = {"deadline": None, "derandomize": True, "database": None,
             "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
@@ -84,7 +84,7 @@ def test_the_real_command_refuses_within_three_seconds(tmp_path, name, value, to
     parent, last = at(tree, name)
     parent[last] = "HERE"
     (tmp_path / "params.yaml").write_text(as_yaml(tree).replace('"HERE"', value))
-    command = [sys.executable, "-m", "variance_dynamics.stages.validate"]
+    command = [sys.executable, "-m", "study.stages.validate"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     result = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)

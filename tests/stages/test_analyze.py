@@ -13,9 +13,9 @@ import adam_noise
 from analysis import synthetic
 from copies import alone
 from imports import ROOT
-from variance_dynamics import rows
-from variance_dynamics.analysis.claims import CLAIMS
-from variance_dynamics.stages import analyze
+from study.analysis.claims import CLAIMS
+from study.stages import analyze
+from variance_dynamics.base import rows
 
 METRICS = ("claims", "claims_detail", "gpt2", "init_comparison", "mlp_sweep")
 

@@ -10,8 +10,8 @@ import pytest
 
 from copies import alone
 from imports import ROOT
-from variance_dynamics import params
-from variance_dynamics.stages import validate
+from study.base import params
+from study.stages import validate
 
 ARMS = {"gpt2": {}, "constant_lr": {}}
 CHANGES = [
@@ -173,7 +173,7 @@ def test_the_studies_are_valid_and_the_output_is_always_the_same(whole, run, stu
 
 def test_it_is_quick_because_it_imports_nothing_heavy(tmp_path):
     script = (
-        "import sys; from variance_dynamics.stages import validate; validate.main()\n"
+        "import sys; from study.stages import validate; validate.main()\n"
         "print(*{'torch', 'pandas', 'matplotlib', 'datasets', 'sklearn', 'scipy'} & set(sys.modules))"
     )
     (tmp_path / "data").mkdir()

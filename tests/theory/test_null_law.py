@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 from variance_dynamics.theory import null_law
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 from variance_dynamics.theory import propagation as theory
 
 PHI = {"linear": lambda z: z, "relu": torch.relu,

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from variance_dynamics.roles import Parameter
 from variance_dynamics.tracking import schedule
 from variance_dynamics.tracking.histograms import Histograms
+from variance_dynamics.weights.parameter import Parameter
 
 MATRICES = [Parameter("0.weight", "q", 1, 2, 8, 8), Parameter("1.weight", "mlp_in", 1, 2, 8, 24)]
 

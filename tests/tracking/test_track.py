@@ -10,8 +10,8 @@ from torch import nn
 
 from networks import CNN, FAMILIES, NanoGPT, mlp, transformer
 from variance_dynamics import Tracker
-from variance_dynamics.errors import BadInput
-from variance_dynamics.tracking.model_roles import roles_of
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.roles.of_model import roles_of
 
 LR = 1e-3
 

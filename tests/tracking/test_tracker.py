@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from variance_dynamics.roles import Parameter
+from variance_dynamics.roles.find_roles import find_roles
 from variance_dynamics.tracking import schedule, tracker
-from variance_dynamics.tracking.find_roles import find_roles
 from variance_dynamics.tracking.tracker import Tracker
+from variance_dynamics.weights.parameter import Parameter
 
 STEPS, LR, DECAY, BETAS, EPS, CLIP = 12, 3e-3, 0.1, (0.9, 0.95), 1e-8, 0.5
 DUMPS = [0, 1, 2, 5, 10, 12]

@@ -14,10 +14,10 @@ from variance_dynamics.auditing.moments import Moments, measure
 from variance_dynamics.auditing.recipes import AUTO, USUAL_STD, Fit
 from variance_dynamics.auditing.sampling import z_score
 from variance_dynamics.auditing.stored import Checkpoint
-from variance_dynamics.errors import BadInput
-from variance_dynamics.progress import progress
-from variance_dynamics.roles import BLOCK, EMBEDDINGS
-from variance_dynamics.tracking.find_roles import UNKNOWN, Found, find_roles
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.progress import progress
+from variance_dynamics.roles.find_roles import UNKNOWN, Found, find_roles
+from variance_dynamics.weights.parameter import BLOCK, EMBEDDINGS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

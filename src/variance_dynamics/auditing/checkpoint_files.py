@@ -9,7 +9,7 @@ from typing import Any
 from variance_dynamics.auditing.safetensors_file import looks_like_safetensors, read_safetensors
 from variance_dynamics.auditing.stored import Checkpoint, Stored
 from variance_dynamics.auditing.torch_file import read_torch
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 
 IN_FOLDER = ("model.safetensors", "*.safetensors.index.json", "*.safetensors", "pytorch_model.bin",
              "*.bin.index.json", "*.pt", "*.pth", "*.bin")

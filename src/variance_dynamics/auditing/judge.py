@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from variance_dynamics.auditing.moments import Moments
 from variance_dynamics.auditing.sampling import FAMILIES, family, freedom, largest, ratio_bounds, z_score
-from variance_dynamics.errors import BadInput
-from variance_dynamics.init.schemes import SCHEMES, torch_default, xavier
-from variance_dynamics.roles import EMBEDDINGS, RESIDUAL, Parameter
-from variance_dynamics.tracking.find_roles import UNKNOWN
-from variance_dynamics.tracking.pieces import Piece
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.roles.find_roles import UNKNOWN
+from variance_dynamics.weights.parameter import EMBEDDINGS, RESIDUAL, Parameter
+from variance_dynamics.weights.pieces import Piece
+from variance_dynamics.weights.schemes import SCHEMES, torch_default, xavier
 
 OK = "as the recipe says"
 OFF = "off"

@@ -11,8 +11,8 @@ from statistics import median
 
 from variance_dynamics.auditing.judge import Row, accepted, expected_std, within
 from variance_dynamics.auditing.sampling import z_score
-from variance_dynamics.errors import BadInput
-from variance_dynamics.init.schemes import SCHEMES
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.weights.schemes import SCHEMES
 
 USUAL_STD = 0.02
 """Of GPT-2, and of most transformers since."""

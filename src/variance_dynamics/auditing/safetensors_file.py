@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from variance_dynamics.auditing.stored import ITEM, Checkpoint, Raw, Stored
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 
 LONGEST_HEADER = 100_000_000
 """Bytes; the format's own limit."""

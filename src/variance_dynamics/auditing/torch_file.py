@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variance_dynamics.auditing.stored import Checkpoint, Raw, Stored
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,7 +51,7 @@ def from_memory(source: Any) -> Checkpoint:
 
 def from_module(model: "nn.Module") -> Checkpoint:
     """The parameters of a live module, tied ones under every name; its Hugging Face config, if it has one."""
-    from variance_dynamics.tracking.model_roles import config_of, owners
+    from variance_dynamics.roles.of_model import config_of, owners
 
     state = dict(model.named_parameters(remove_duplicate=False))
     return from_state(state, type(model).__name__, config_of(model), owners(model))

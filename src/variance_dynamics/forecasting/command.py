@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 from variance_dynamics.forecasting.forecast import Forecast, Schedule, forecast
 from variance_dynamics.forecasting.recorded import Recorded, compared, read_std, schedule_beside
 

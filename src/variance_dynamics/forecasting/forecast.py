@@ -9,8 +9,8 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.typing import NDArray
 
-from variance_dynamics.errors import BadInput
-from variance_dynamics.learning_rate import SCHEDULES, learning_rate
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.learning_rate import SCHEDULES, learning_rate
 from variance_dynamics.theory import null_law
 
 Floats = NDArray[np.float64]

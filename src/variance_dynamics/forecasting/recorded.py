@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 from variance_dynamics.forecasting.forecast import Schedule
-from variance_dynamics.roles import BLOCK
 from variance_dynamics.theory import null_law
+from variance_dynamics.weights.parameter import BLOCK
 
 if TYPE_CHECKING:
     import pandas as pd

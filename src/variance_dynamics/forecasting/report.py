@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 from variance_dynamics.forecasting.forecast import FORGOTTEN, Forecast
 from variance_dynamics.forecasting.recorded import LAW, MATRIX, Recorded
 from variance_dynamics.forecasting.terminal_plot import WIDTH, chart

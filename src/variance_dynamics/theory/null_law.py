@@ -14,7 +14,7 @@ are float64: `lr` [T] holds the rate of update 0..T-1, results [T+1] hold the st
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 
 Floats = NDArray[np.float64]
 

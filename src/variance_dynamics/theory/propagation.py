@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
 
 Floats = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from variance_dynamics.errors import BadInput
-from variance_dynamics.tracking.pieces import Piece
-from variance_dynamics.tracking.statistics import STATS, Matrices
+from variance_dynamics.base.errors import BadInput
 from variance_dynamics.tracking.tracker import WEIGHT_STATS, Stats
+from variance_dynamics.weights.pieces import Piece
+from variance_dynamics.weights.statistics import STATS, Matrices
 
 COMPILED = "_orig_mod"
 

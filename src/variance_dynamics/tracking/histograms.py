@@ -6,9 +6,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from variance_dynamics.roles import Parameter
 from variance_dynamics.tracking.schedule import Schedule
-from variance_dynamics.tracking.statistics import histogram
+from variance_dynamics.weights.parameter import Parameter
+from variance_dynamics.weights.statistics import histogram
 
 
 class Histograms:

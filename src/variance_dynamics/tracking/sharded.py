@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributed import ReduceOp, all_reduce
 from torch.distributed.tensor import DTensor, Shard
 
-from variance_dynamics.tracking.pieces import Piece
-from variance_dynamics.tracking.statistics import ROWS, Rows
 from variance_dynamics.tracking.tracker import Group
+from variance_dynamics.weights.pieces import Piece
+from variance_dynamics.weights.statistics import ROWS, Rows
 
 
 class Shards(Rows):

@@ -11,14 +11,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.roles.of_model import roles_of
 from variance_dynamics.tracking import tracker
 from variance_dynamics.tracking.activations import Activations
-from variance_dynamics.tracking.model_roles import roles_of
-from variance_dynamics.tracking.pieces import Piece
 from variance_dynamics.tracking.schedule import Schedule
 from variance_dynamics.tracking.tracker import KINDS, Group, Stats
 from variance_dynamics.tracking.writers import writer
+from variance_dynamics.weights.pieces import Piece
 
 ACTIVATIONS = "activations"
 MEASURES = (*KINDS, ACTIVATIONS)

@@ -23,10 +23,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from variance_dynamics.roles import Parameter
-from variance_dynamics.tracking.pieces import Piece, Shape
 from variance_dynamics.tracking.schedule import Schedule
-from variance_dynamics.tracking.statistics import (
+from variance_dynamics.weights.parameter import Parameter
+from variance_dynamics.weights.pieces import Piece, Shape
+from variance_dynamics.weights.statistics import (
     ROWS,
     STATS,
     Matrices,

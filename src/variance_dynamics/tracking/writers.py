@@ -5,8 +5,8 @@ from typing import Protocol
 
 import pandas as pd
 
-from variance_dynamics import rows
-from variance_dynamics.errors import BadInput
+from variance_dynamics.base import rows
+from variance_dynamics.base.errors import BadInput
 
 
 class Writer(Protocol):

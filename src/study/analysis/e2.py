@@ -1,0 +1,207 @@
+"""E2: Kaiming against Xavier and others. Tables for the figures, effects for the claims, headline numbers."""
+
+import numpy as np
+import pandas as pd
+
+from study.analysis import contrasts, effects
+from study.analysis.bands import sizes
+from study.analysis.contrasts import BEST, CELL, FASTEST, GRID, SHARED, STEPS
+from study.analysis.layers import per_layer
+from study.analysis.outcomes import smoothed, train_loss
+from study.analysis.over_seeds import over_seeds, p_values, trend, within
+from study.analysis.params import AnalyzeParams
+from variance_dynamics.theory.propagation import kaiming_xavier_ratio
+
+Tables = dict[str, pd.DataFrame]
+REFERENCE, RIVAL, CONTROL = "kaiming", "xavier", "xavier_sqrt2"
+GRADIENT_SCALED = ("sgd", "momentum")
+"""Optimizers whose step is in proportion to the gradient."""
+SMOOTHED = "smooth_train_loss"
+KEYS = [*CELL, "scheme", "lr", "lr_kind"]
+CENSORED = [f"censored_{REFERENCE}", f"censored_{RIVAL}"]
+AT_FASTEST, UNCENSORED = "/at the fastest lr", "/uncensored"
+HEADLINES = (STEPS, "test_accuracy", "share_lr_trains")
+
+
+def tables(outcomes: pd.DataFrame, curves: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams
+           ) -> Tables:
+    """The e2_* tables; `outcomes` from outcomes.of, `curves` and `layers` as the stage wrote them."""
+    chosen = contrasts.selected(outcomes)
+    return {"e2_curves": training_curves(chosen, curves, params), "e2_threshold": threshold(chosen, params),
+            "e2_lr": contrasts.learning_rates(outcomes, params),
+            "e2_layers": per_layer(contrasts.at_shared_lr(outcomes), layers, [*CELL, "scheme"], params),
+            "e2_gap": gap(outcomes, params), "e2_contrasts": against_reference(outcomes, params)}
+
+
+def training_curves(chosen: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Mean curves at the shared and at each scheme's best lr; train_loss is smoothed.
+
+    A loss is min(loss, cap) and a diverged model's accuracy is chance, so that one seed leaves a mean.
+    """
+    rows = curves[curves["run"].isin(chosen["run"])]
+    evaluated = rows.loc[rows["stat"].isin(["val_loss", "val_accuracy"]), ["run", "step", "stat", "value"]]
+    smooth = smooth_train_loss(rows, params.e2.smoothing_steps).assign(stat="train_loss")
+    long = pd.concat([smooth, evaluated])
+    long = long.merge(chosen[["run", "seed", "cap", "log_k", *KEYS]], on="run")
+    losses = long["stat"] != "val_accuracy"
+    value = np.where(losses, contrasts.capped(long, "value"), long["value"].fillna(np.exp(-long["log_k"])))
+    table = over_seeds(long.assign(mean=value), [*KEYS, "step", "stat"], ["mean"], params)
+    table = within(table, ["mean"], 0, np.where(table["stat"] == "val_accuracy", 1, np.inf))
+    return table.rename(columns={"mean_lo": "lo", "mean_hi": "hi"})
+
+
+def smooth_train_loss(curves: pd.DataFrame, smoothing: int) -> pd.DataFrame:
+    """Means of `smoothing` losses in a row, at the last step of each: run step stat value.
+
+    A recorded run has them already, as SMOOTHED.
+    """
+    known = curves.loc[curves["stat"] == SMOOTHED, ["run", "step", "stat", "value"]]
+    if len(known):
+        return known
+    runs = np.sort(curves["run"].unique())
+    means = smoothed(train_loss(curves, runs), smoothing)[:, ::smoothing]
+    steps = smoothing - 1 + smoothing * np.arange(means.shape[1])
+    return pd.DataFrame({"run": np.repeat(runs, len(steps)), "step": np.tile(steps, len(runs)),
+                         "stat": SMOOTHED, "value": means.ravel()})
+
+
+def threshold(chosen: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Mean of min(steps to the threshold, budget); censored is the number of seeds that never got there."""
+    table = within(over_seeds(chosen, KEYS, ["steps"], params), ["steps"], 1, chosen["budget"].max())
+    counts = chosen.groupby(KEYS, as_index=False)["censored"].sum()
+    return table.rename(columns={"steps_lo": "lo", "steps_hi": "hi"}).merge(counts, on=KEYS)
+
+
+def gap(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Kaiming minus Xavier, paired by seed: a row per cell, lr_kind and measure.
+
+    lr_kind "fastest" (each scheme at the lr of least mean steps) is exploratory. censored_kaiming,
+    censored_xavier: seeds that never reach the threshold; where one has more, the ratio is a bound.
+    predicted: for ln_steps_ratio at the shared lr under SGD, with or without momentum, -ln of the ratio of
+    the loss's first rates of decrease, the head start that geometry gives; Adam cancels gradient scale.
+    """
+    table = _over_pairs(contrasts.paired(outcomes, REFERENCE, RIVAL, params, (BEST, FASTEST)), [], params)
+    table = table.merge(head_starts(outcomes), on=["dataset", "depth"])
+    known = (table["measure"] == STEPS) & (table["lr_kind"] == SHARED)
+    known &= table["optimizer"].isin(GRADIENT_SCALED)
+    return table.assign(predicted=table["predicted"].where(known))
+
+
+def head_starts(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """dataset, depth, predicted: -ln of Kaiming's over Xavier's first rate of loss decrease under SGD."""
+    shapes = outcomes[["dataset", "depth", "features", "classes", "width"]].drop_duplicates()
+    rows = [(dataset, depth, -np.log(kaiming_xavier_ratio(sizes(features, classes, depth, width)).loss_rate))
+            for dataset, depth, features, classes, width in shapes.itertuples(index=False)]
+    return pd.DataFrame(rows, columns=["dataset", "depth", "predicted"])
+
+
+def against_reference(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Every other scheme minus Kaiming: exploratory, but for the control xavier_sqrt2, whose gap is 0."""
+    others = [name for name in sorted(outcomes["scheme"].unique()) if name != REFERENCE] or [RIVAL]
+    pairs = [contrasts.paired(outcomes, name, REFERENCE, params).assign(scheme=name, versus=REFERENCE).rename(
+        columns={f"censored_{name}": "censored_scheme", f"censored_{REFERENCE}": "censored_versus"})
+        for name in others]
+    return _over_pairs(pd.concat(pairs), ["scheme", "versus"], params)
+
+
+def _over_pairs(pairs: pd.DataFrame, names: list[str], params: AnalyzeParams) -> pd.DataFrame:
+    keys = [*CELL, *names, "lr_kind", "measure"]
+    table = over_seeds(pairs, keys, ["effect"], params)
+    table = table.assign(p=p_values(pairs, keys, "effect"))
+    counted = [name for name in pairs.columns if str(name).startswith("censored")]
+    counts = pairs.drop_duplicates(keys)[[*keys, *counted, "excluded"]]
+    return table.rename(columns={"effect_lo": "lo", "effect_hi": "hi"}).merge(counts, on=keys)
+
+
+def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Effects of the e2 claims, per cell and seed: claim cell primary seed effect predicted note.
+
+    Exploratory endings: /explodes, /at the fastest lr (each scheme at the lr that gets to the threshold
+    soonest) and /uncensored (the gap over the depths where every seed of both schemes gets there).
+    """
+    pairs = contrasts.paired(outcomes, REFERENCE, RIVAL, params, (BEST, FASTEST))
+    if pairs.empty:
+        return effects.none()
+    ends = contrasts.best_at_grid_end(contrasts.learning_rates(outcomes, params), REFERENCE, RIVAL)
+    most, cell = params.e2.max_cells, [*CELL, "lr_kind"]
+    steps, stable = pairs[pairs["measure"] == STEPS], pairs[pairs["measure"] == "share_lr_trains"]
+    best, depth = _left_out(steps[steps["lr_kind"] == BEST]), slopes(steps)
+    best = best.assign(note=best["note"] + "; " + ends)
+    at_best, fastest = depth[depth["lr_kind"] == BEST], steps[steps["lr_kind"] == FASTEST]
+    reached = steps[(steps["lr_kind"] == BEST) & (steps[CENSORED].sum(axis=1) == 0)]
+    at_best = at_best.assign(note=at_best["note"] + "; " + _bounds(steps[steps["lr_kind"] == BEST]))
+    return pd.concat([
+        effects.primary("e2_kaiming_faster", best, ["optimizer"], most),
+        effects.exploratory("e2_kaiming_faster", _left_out(steps), cell),
+        effects.exploratory("e2_kaiming_faster", _pooled(_left_out(fastest)), ["optimizer"], AT_FASTEST),
+        effects.primary("e2_kaiming_more_stable", stable, ["optimizer"], most),
+        effects.exploratory("e2_kaiming_more_stable", stable, cell),
+        effects.exploratory("e2_kaiming_more_stable", exploding(outcomes), CELL, "/explodes"),
+        effects.primary("e2_gap_grows_with_depth", at_best, ["optimizer"], most),
+        effects.exploratory("e2_gap_grows_with_depth", depth, ["dataset", "optimizer", "lr_kind"]),
+        effects.exploratory("e2_gap_grows_with_depth", _pooled(slopes(fastest)), ["optimizer"], AT_FASTEST),
+        effects.exploratory("e2_gap_grows_with_depth", _pooled(slopes(reached)), ["optimizer"], UNCENSORED),
+    ], ignore_index=True)
+
+
+def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean effect over datasets and depths, those without one left out, per optimizer and seed."""
+    return rows.groupby(["optimizer", "seed"])["effect"].mean().reset_index()
+
+
+def _bounds(steps: pd.DataFrame) -> str:
+    """The cells of one lr_kind where only the rival is censored: there the ratio is a bound, nearer to 0."""
+    kaiming, xavier = (steps[name] for name in CENSORED)
+    cells = steps[(xavier > 0) & (kaiming == 0)].drop_duplicates(CELL)
+    names = cells["dataset"] + "/" + cells["optimizer"] + "/L" + cells["depth"].astype(str)
+    told = (names + " " + cells[CENSORED[1]].astype(str)).tolist()
+    return f"{RIVAL} alone censored, so the lead is larger (seeds): {', '.join(told)}" if told else ""
+
+
+def exploding(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Share of the lr grid that explodes, Kaiming minus Xavier, per cell and seed."""
+    share = outcomes.assign(explodes=outcomes["regime"] == "exploding").pivot_table(
+        index=[*CELL, "seed"], columns="scheme", values="explodes", aggfunc="mean")
+    return (share[REFERENCE] - share[RIVAL]).rename("effect").reset_index()
+
+
+def _left_out(steps: pd.DataFrame) -> pd.DataFrame:
+    """Excluded cells lose their effect and gain a note that names them."""
+    names = steps["dataset"] + "/" + steps["optimizer"] + "/L" + steps["depth"].astype(str)
+    return steps.assign(effect=steps["effect"].where(~steps["excluded"]), predicted=np.nan,
+                        note=(names + ": both censored").where(steps["excluded"], ""))
+
+
+def slopes(steps: pd.DataFrame) -> pd.DataFrame:
+    """d ln(steps ratio) / d depth over the depths not left out, per dataset, optimizer, lr_kind and seed."""
+    rows = []
+    group = ["dataset", "optimizer", "lr_kind", "seed"]
+    for key, points in _left_out(steps).groupby(group, sort=True):
+        used = points[points["effect"].notna()]
+        slope = trend(used["depth"].to_numpy(dtype=np.float64), used["effect"].to_numpy())
+        notes = [note for note in points["note"] if note]
+        rows.append((*key, slope, "; ".join(notes)))
+    return pd.DataFrame(rows, columns=[*group, "effect", "note"])
+
+
+def metrics(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | int | None]:
+    """Headline numbers of metrics/init_comparison.json: Kaiming minus Xavier at best lr, mean over cells."""
+    pairs = contrasts.paired(outcomes, REFERENCE, RIVAL, params)
+    found: dict[str, float | int | None] = {}
+    for optimizer, rows in pairs[pairs["lr_kind"].isin([BEST, GRID])].groupby("optimizer"):
+        for measure in HEADLINES:
+            used = rows[(rows["measure"] == measure) & ~rows["excluded"]]
+            found[f"e2_{measure}_{optimizer}"] = float(used["effect"].mean()) if len(used) else None
+    best = pairs[(pairs["measure"] == STEPS) & (pairs["lr_kind"] == BEST)].drop_duplicates(CELL)
+    lrs = contrasts.learning_rates(outcomes, params)
+    return found | {"e2_cells_left_out": int(best["excluded"].sum()),
+                    "e2_best_lr_at_grid_end": float(lrs.loc[lrs["best"], "at_grid_end"].mean()),
+                    "e2_control_largest_gap": control(outcomes, params)}
+
+
+def control(outcomes: pd.DataFrame, params: AnalyzeParams) -> float | None:
+    """Largest |xavier_sqrt2 minus kaiming| at the shared lr over cells, seeds and measures; 0 is expected."""
+    if CONTROL not in set(outcomes["scheme"]):
+        return None
+    pairs = contrasts.paired(outcomes, CONTROL, REFERENCE, params, kinds=())
+    return float(pairs.loc[pairs["lr_kind"] == SHARED, "effect"].abs().max())

@@ -1,0 +1,128 @@
+"""The `analyze` section: every threshold of a claim's rule, fixed before looking."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from study.base.params import Section
+from variance_dynamics.base.errors import BadInput
+
+LOCAL = "local"
+"""What tables and verdicts call this run; a recorded run is called by its folder."""
+COUNTED = (("e1", "tail_fraction"), ("e2", "threshold"), ("e2", "smoothing_steps"))
+"""What the outcomes that a recorded run keeps were counted by (outcomes.measured), and cannot be anew."""
+
+
+def _ascending(ends: list[float]) -> list[float]:
+    if not ends[0] < ends[1]:
+        raise ValueError("expected the low end before the high one")
+    return ends
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Band = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
+
+
+class E1Rules(Section):
+    """Regimes by the mean train loss of the last `tail_fraction` of steps, in units of ln(classes)."""
+
+    tail_fraction: Share
+    trains_below: Annotated[float, Field(gt=0, lt=1)]
+    exploding_above: Annotated[float, Field(gt=1)]
+    vanishing_within: Positive
+    paper_band: Band
+    regimes_share: Share
+    overlap: Share
+    fan_in: Share
+
+    @field_validator("vanishing_within")
+    @classmethod
+    def _regimes_do_not_overlap(cls, within: float, info: ValidationInfo) -> float:
+        room = min(1 - info.data.get("trains_below", 0), info.data.get("exploding_above", 2) - 1)
+        if within > room:
+            raise ValueError(f"expected at most {room:g}, the way from 1 to trains_below or exploding_above")
+        return within
+
+
+class E2Rules(Section):
+    """Steps until the train loss, a mean of `smoothing_steps`, is below `threshold` ln(classes)."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    smoothing_steps: Annotated[int, Field(ge=1)]
+    censored_share: Share
+    max_cells: Annotated[int, Field(ge=1)]
+
+
+class E3Rules(Section):
+    """Horizons and last_share are shares of the run's steps; the bands are those of the claims' rules."""
+
+    arm: str
+    constant_arm: str
+    shallow_layers: Annotated[int, Field(ge=1)]
+    horizons: Annotated[list[Share], Field(min_length=1)]
+    primary_horizon: Share
+    narrow_slope: Positive
+    narrow_spread: Positive
+    settle_time_constants: Positive
+    last_share: Annotated[float, Field(gt=0, lt=1)]
+    null_band: Band
+    null_from_step: Annotated[int, Field(ge=0)]
+    forecast_fraction: Annotated[float, Field(gt=0, lt=1)]
+
+    @field_validator("primary_horizon")
+    @classmethod
+    def _one_of_the_horizons(cls, primary: float, info: ValidationInfo) -> float:
+        if primary not in info.data.get("horizons", [primary]):
+            raise ValueError(f"expected one of horizons {info.data['horizons']}")
+        return primary
+
+
+class Recipes(Section):
+    """The models that the table of recipes is for: layer sizes of a ReLU MLP, and a GPT-2 with its AdamW."""
+
+    mlp_sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
+    n_layer: Annotated[int, Field(ge=1)]
+    n_embd: Annotated[int, Field(ge=1)]
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+
+    @field_validator("weight_decay")
+    @classmethod
+    def _a_step_leaves_something(cls, decay: float, info: ValidationInfo) -> float:
+        if decay * info.data.get("lr", 0) >= 1:
+            raise ValueError(f"expected less than 1 / lr = {1 / info.data['lr']:g}")
+        return decay
+
+
+class AnalyzeParams(Section):
+    """Section `analyze`: intervals at `confidence`, from `bootstrap` draws of the stream of `seed`."""
+
+    recorded: list[str]
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    bootstrap: Annotated[int, Field(ge=100)]
+    seed: Annotated[int, Field(ge=0)]
+    e1: E1Rules
+    e2: E2Rules
+    e3: E3Rules
+    recipes: Recipes
+
+
+def counted_alike(params: AnalyzeParams, folder: Path) -> None:
+    """BadInput if the recorded run in `folder` was counted by other values of COUNTED.
+
+    Its verdicts would be told under a rule that they do not follow. A run without E1 and E2, or whose
+    provenance.json does not say, is taken as it is.
+    """
+    file = folder / "provenance.json"
+    if not (file.is_file() and any((folder / name).is_dir() for name in ("mlp_sweep", "init_comparison"))):
+        return
+    told = json.loads(file.read_text(encoding="utf-8")).get("params", {}).get("analyze", {})
+    for section, key in COUNTED:
+        wanted = getattr(getattr(params, section), key)
+        had = told.get(section, {}).get(key, wanted)
+        if had != wanted:
+            raise BadInput(f"params.yaml: analyze.{section}.{key} is {wanted}: expected {had}, by which the "
+                           f"recorded run {folder.name} was counted, or analyze.recorded without it")

@@ -1,0 +1,158 @@
+"""params.yaml: read with DVC's own reader, with the chosen study's changes laid over it."""
+
+import re
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from variance_dynamics.base.errors import BadInput
+
+PATH = Path("params.yaml")
+STUDY_KEYS = ("study", "studies")
+MOST_VALUES = 10_000
+"""In one file, an alias counted each time it stands for something: ten lines of them can make billions."""
+
+
+class Section(BaseModel):
+    """Base of every section's type: strict (no coercion), frozen, no unknown keys, no NaN or infinity."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=BaseModel)
+H = TypeVar("H", bound=Sequence[Hashable])
+
+
+def distinct(entries: H) -> H:
+    """A pydantic check: no entry of a list twice."""
+    if len(set(entries)) != len(entries):
+        raise ValueError("expected entries that differ")
+    return entries
+
+
+def pinned(revision: str) -> str:
+    """A pydantic check: a commit of the hub, not a branch or tag, which may come to hold other data."""
+    if not re.fullmatch("[0-9a-f]{40}", revision):
+        raise ValueError("expected the 40 hex digits of a commit")
+    return revision
+
+
+def load(path: str | Path = PATH) -> dict[str, Any]:
+    """The file's tree as it stands, studies included.
+
+    The reader is ruamel.yaml, as in DVC, so that a stage computes with what DVC tracks: to PyYAML, 1e-3 is
+    a string, 010 is eight and `yes` is a bool.
+    """
+    try:
+        tree = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise BadInput(f"{path}: {problem.strerror}: expected the study's params") from None
+    except (YAMLError, ValueError, LookupError, RecursionError) as problem:  # of a date or number, of nesting
+        raise BadInput(f"{path}: {_yaml_problem(problem)}: expected valid YAML in UTF-8") from None
+    if not isinstance(tree, dict):
+        raise BadInput(f"{path}: {type(tree).__name__} at top level: expected a mapping of sections")
+    _check_plain(path, tree)
+    return tree
+
+
+def _check_plain(path: str | Path, tree: dict[Any, Any]) -> None:
+    """Mappings of names, lists and scalars only, not endlessly many: YAML also has dates, sets and loops."""
+    waiting: list[tuple[str, Any]] = [("", tree)]
+    for _ in range(MOST_VALUES):
+        if not waiting:
+            return
+        where, value = waiting.pop()
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    raise BadInput(f"{path}: {where}key {_shown(key)}: expected a name, in quotes if need be")
+            waiting += [(f"{where}{key}.", each) for key, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{where}{number}.", each) for number, each in enumerate(value)]
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise BadInput(f"{path}: {where.rstrip('.')} is beyond 64 bits: expected a smaller whole number")
+        elif not isinstance(value, str | int | float | None):
+            told = f"{where.rstrip('.')} is {_shown(value)}"
+            raise BadInput(f"{path}: {told}: expected a number, text, true, false, null, a list or a mapping")
+    raise BadInput(f"{path}: more than {MOST_VALUES} values, those of aliases counted: expected fewer")
+
+
+def read(path: str | Path = PATH) -> dict[str, Any]:
+    """The params tree after the study's overlay; sections stay plain dicts until `section` types them."""
+    return overlaid(load(path))
+
+
+def overlaid(tree: dict[str, Any]) -> dict[str, Any]:
+    """The sections of a loaded tree, with the changes of the study that it names laid over them."""
+    study, studies = tree.get("study"), tree.get("studies")
+    if not isinstance(studies, dict) or not isinstance(study, str) or study not in studies:
+        known = ", ".join(map(str, studies)) if isinstance(studies, dict) else "a name in a mapping `studies`"
+        raise BadInput(f"params.yaml: study is {study!r}: expected one of {known}")
+    sections = {name: value for name, value in tree.items() if name not in STUDY_KEYS}
+    return dict(merged(sections, studies[study] or {}))
+
+
+def merged(base: Any, change: Any) -> Any:
+    """`change` laid over `base`, mapping by mapping; anything else is replaced."""
+    if not (isinstance(base, dict) and isinstance(change, dict)):
+        return change
+    return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
+
+
+def section(tree: dict[str, Any], name: str, kind: type[S]) -> S:
+    """One section as its strict type.
+
+    Raises BadInput naming the key, its value and what was expected.
+    """
+    if name not in tree:
+        raise BadInput(f"params.yaml: section {name} is missing: expected {', '.join(kind.model_fields)}")
+    return typed(tree[name], name, kind)
+
+
+def typed(value: Any, where: str, kind: type[S]) -> S:
+    """`value` as `kind`; BadInput tells one problem in one line, first an unknown key: it explains others."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as invalid:
+        problems = invalid.errors(include_url=False)
+        problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+        raise BadInput(f"params.yaml: {_told(problems, where)}") from None
+
+
+def _told(problems: list[ErrorDetails], where: str) -> str:
+    first = problems[0]
+    key = _key(first, where)
+    if first["type"] == "missing":
+        return f"{key} is missing: expected a value"
+    if first["type"] == "extra_forbidden":
+        missing = [_key(problem, where) for problem in problems if problem["type"] == "missing"]
+        return f"{key} is {_shown(first['input'])}: expected no such key" + "".join(
+            f" ({each} is missing)" for each in missing[:1]
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error" and isinstance(first["input"], dict):
+        return f"{key}: {message}"  # a check over several keys names them itself
+    if first["type"] in ("model_type", "dict_type"):
+        message = "expected a mapping"
+    message = re.sub(r"^[A-Z]\w+ should (be|have) ", "expected ", message)
+    return f"{key} is {_shown(first['input'])}: {message}"
+
+
+def _key(problem: ErrorDetails, where: str) -> str:
+    return ".".join([where, *map(str, problem["loc"])])
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _yaml_problem(problem: Exception) -> str:
+    mark = getattr(problem, "problem_mark", None)
+    told = str(getattr(problem, "problem", None) or problem).splitlines()[0]
+    return f"line {mark.line + 1}: {told}" if mark else told

@@ -1,0 +1,4 @@
+"""What is trained on: Wine, digits and MNIST, and text as tokens.
+
+May import: variance_dynamics, base.
+"""

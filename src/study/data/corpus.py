@@ -1,0 +1,113 @@
+"""Text to tokens: spool the text, split it by document, train or load the tokenizer, encode in batches."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from tokenizers import Tokenizer
+from tqdm import tqdm
+
+from study.data import spool, tokenizer
+from study.data.corpus_params import CorpusParams
+from study.data.spool import Split
+from study.data.texts import SOURCES
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.progress import progress
+
+T = TypeVar("T")
+SPLITS = ("train", "val")
+BATCH = 64
+"""Pieces of text that are encoded at once."""
+
+
+def prepare(params: CorpusParams, n_ctx: int, scratch: Path, out: Path) -> dict[str, Any]:
+    """Write train.bin, val.bin, tokenizer.json and manifest.json to the folder `out`; return the manifest.
+
+    The text lies in the folder `scratch` meanwhile; memory stays bounded whatever its size.
+    Raises BadInput for text that is empty, not UTF-8 or, in either split, shorter than a context.
+    """
+    text = spool.write(SOURCES[params.source](params), scratch)
+    splits = {name: Split(text, name, params.val_fraction, params.seed) for name in SPLITS}
+    bpe = make_tokenizer(params, splits["train"])
+    # Its own `save` says neither which file nor that it is an OSError.
+    (out / "tokenizer.json").write_text(bpe.to_str(pretty=True), encoding="utf-8")
+    size = bpe.get_vocab_size()
+    manifest: dict[str, Any] = {
+        "vocab_size": size,
+        "dtype": dtype(size).str,
+        "end_of_text": bpe.token_to_id(tokenizer.END_OF_TEXT),
+        "sha256": text.sha256,
+        **{name: encode(bpe, split, out / f"{name}.bin") for name, split in splits.items()},
+    }
+    for name in SPLITS:
+        check_length(name, manifest[name]["tokens"], n_ctx)
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def dtype(vocab_size: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """Little-endian, 2 bytes an id where they suffice, otherwise 4."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+def make_tokenizer(params: CorpusParams, train: Split) -> Tokenizer:
+    """The tokenizer that params choose; one that is trained sees the training split only."""
+    if params.tokenizer.kind == "gpt2":
+        return tokenizer.gpt2(Path(params.tokenizer.gpt2_path))
+    # The trainer keeps every distinct word, so a large split is sampled: one piece in `every`, evenly.
+    _, size = train.size()
+    every = max(-(-size // params.tokenizer.train_bytes), 1)
+    pieces = (text for text, _ in islice(train.pieces(), None, None, every))
+    with progress(desc="tokenizer", unit="B", unit_scale=True, total=size // every) as bar:
+        return tokenizer.train(_batches(_counted(pieces, bar)), params.tokenizer.vocab_size)
+
+
+def encode(bpe: Tokenizer, split: Split, path: Path) -> dict[str, Any]:
+    """Write the split's token ids, each document followed by END_OF_TEXT; returns counts and the SHA-256.
+
+    `bytes_per_token` leaves the separators out.
+    """
+    documents, size = split.size()
+    end, kind = bpe.token_to_id(tokenizer.END_OF_TEXT), dtype(bpe.get_vocab_size())
+    tokens, digest = 0, hashlib.sha256()
+    with (
+        path.open("wb") as file,
+        progress(desc=f"encode {split.name}", unit="B", unit_scale=True, total=size) as bar,
+    ):
+        for batch in _batches(split.pieces()):
+            encodings = bpe.encode_batch_fast(list(_counted((text for text, _ in batch), bar)))
+            for encoding, (_, ends) in zip(encodings, batch, strict=True):
+                ids = np.array(encoding.ids + [end] * ends, dtype=kind)
+                file.write(ids.data)
+                digest.update(ids.data)
+                tokens += len(ids)
+    return {
+        "documents": documents,
+        "bytes": size,
+        "tokens": tokens,
+        "bytes_per_token": round(size / max(tokens - documents, 1), 4),
+        "sha256": digest.hexdigest(),
+    }
+
+
+def check_length(split: str, tokens: int, n_ctx: int) -> None:
+    """Refuse a split that does not hold one context and the token after it."""
+    if tokens <= n_ctx:
+        least = f"{n_ctx + 1}, a context and one more"
+        raise BadInput(f"corpus: its {split} split has {tokens} tokens: expected at least {least}")
+
+
+def _counted(texts: Iterator[str], bar: "tqdm[Any]") -> Iterator[str]:
+    for text in texts:
+        yield text
+        bar.update(len(text.encode()))
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    remaining = iter(items)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch

@@ -1,0 +1,83 @@
+"""Batches of contexts from memory-mapped tokens: batch s is a pure function of the seed and s."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.seeding import numpy_generator
+
+Tokens = npt.NDArray[np.unsignedinteger]
+Contexts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Tokens of both splits as they lie on disk; `fingerprint` is the sha256 of the manifest."""
+
+    train: Tokens
+    val: Tokens
+    vocab_size: int
+    fingerprint: str
+
+
+def open_corpus(folder: Path, vocab_size: int, n_ctx: int) -> Corpus:
+    """Map data/corpus into memory.
+
+    Raises BadInput if it is not there, has more tokens than the model's vocabulary, or is under one context.
+    """
+    try:
+        manifest = (folder / "manifest.json").read_bytes()
+        found = json.loads(manifest)
+        dtype = np.dtype(found["dtype"]).newbyteorder("<")
+        splits = {name: np.memmap(folder / f"{name}.bin", dtype, mode="r") for name in ("train", "val")}
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, ValueError) as problem:
+        raise BadInput(f"{folder}: no corpus ({problem}): expected what stage corpus writes") from None
+    if found["vocab_size"] > vocab_size:
+        expected = f"at most the model's vocab_size, {vocab_size}"
+        raise BadInput(f"{folder}: vocabulary is {found['vocab_size']}: expected {expected}")
+    for name, tokens in splits.items():
+        if len(tokens) <= n_ctx:
+            expected = f"at least one context and one token, {n_ctx + 1}"
+            raise BadInput(f"{folder}/{name}.bin: {len(tokens)} tokens: expected {expected}")
+    return Corpus(splits["train"], splits["val"], found["vocab_size"], hashlib.sha256(manifest).hexdigest())
+
+
+class Batches:
+    """Contexts of n_ctx tokens, each with the token after it; every epoch has its own cut and order."""
+
+    def __init__(self, tokens: Tokens, n_ctx: int, batch_size: int, seed: int) -> None:
+        self.tokens, self.n_ctx, self.batch_size, self.seed = tokens, n_ctx, batch_size, seed
+        self.per_epoch = max(1, (len(tokens) - n_ctx) // n_ctx)
+        self._order = lru_cache(maxsize=2)(self._shuffled)
+
+    def __call__(self, step: int, rows: range | None = None) -> Contexts:
+        """int64 [batch_size, n_ctx + 1] for update `step` (from 0); only its `rows` are read, if given."""
+        first = step * self.batch_size
+        numbers = [first + row for row in (range(self.batch_size) if rows is None else rows)]
+        starts = [int(self._order(number // self.per_epoch)[number % self.per_epoch]) for number in numbers]
+        return _contexts(self.tokens, starts, self.n_ctx)
+
+    def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Starts of an epoch's contexts: a shift below one context, then a shuffle."""
+        generator = numpy_generator(self.seed, "batches", epoch)
+        room = len(self.tokens) - 1 - self.per_epoch * self.n_ctx
+        shift = int(generator.integers(0, min(room, self.n_ctx - 1) + 1))
+        return shift + self.n_ctx * generator.permutation(self.per_epoch)
+
+
+def spread(tokens: Tokens, n_ctx: int, count: int) -> Contexts:
+    """At most `count` contexts spread evenly over `tokens`, int64 [count, n_ctx + 1]; the same each time."""
+    available = (len(tokens) - 1) // n_ctx
+    count = min(count, available)
+    starts = [available * i // count * n_ctx for i in range(count)]
+    return _contexts(tokens, starts, n_ctx)
+
+
+def _contexts(tokens: Tokens, starts: list[int], n_ctx: int) -> Contexts:
+    return np.stack([tokens[start : start + n_ctx + 1] for start in starts]).astype(np.int64)

@@ -1,0 +1,234 @@
+"""GPT-2 (Radford et al. 2019), top to bottom, with GPT-2's names except that Q, K and V are separate layers.
+
+Shapes: B batch, T tokens of context, D width (n_embd), H heads, V vocabulary, N = B T.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from variance_dynamics.weights.parameter import Parameter
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a GPT-2; the released small one is 12, 12, 768, 1024, 50257."""
+
+    n_layer: int
+    n_head: int
+    n_embd: int
+    n_ctx: int
+    vocab_size: int
+
+
+class Attention(nn.Module):
+    """Causal self-attention; q, k, v apart, so that each is initialised and tracked as its own matrix."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.n_head = shape.n_head
+        self.q = nn.Linear(shape.n_embd, shape.n_embd)
+        self.k = nn.Linear(shape.n_embd, shape.n_embd)
+        self.v = nn.Linear(shape.n_embd, shape.n_embd)
+        self.c_proj = nn.Linear(shape.n_embd, shape.n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]"""
+        q, k, v = (self._heads(project(x)) for project in (self.q, self.k, self.v))
+        mixed = attend(q, k, v)
+        out: Tensor = self.c_proj(mixed.transpose(1, 2).flatten(2))
+        return out
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, H, T, D/H]"""
+        batch, context, width = x.shape
+        return x.view(batch, context, self.n_head, width // self.n_head).transpose(1, 2)
+
+
+PLAIN_UP_TO = 512
+"""Longest context for which the plain form beats PyTorch's fused bf16 kernel on a CPU."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal softmax(q k^T / sqrt(d)) v of [B, H, T, d].
+
+    On a CPU in bf16 the fused kernel's backward takes four times as long as this at T = 128.
+    """
+    context, width = q.shape[-2:]
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or context > PLAIN_UP_TO:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    heads = q.shape[:-2]
+    q, k, v = (x.reshape(-1, context, width) for x in (q, k, v))
+    future = torch.full((context, context), -torch.inf, dtype=q.dtype).triu(1)
+    scores = torch.baddbmm(future.expand(len(q), -1, -1), q, k.mT, alpha=width**-0.5)
+    return torch.bmm(scores.softmax(-1), v).view(*heads, context, width)
+
+
+class MLP(nn.Module):
+    """Two layers with GPT-2's tanh form of GELU between."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(shape.n_embd, 4 * shape.n_embd)
+        self.c_proj = nn.Linear(4 * shape.n_embd, shape.n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]"""
+        out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        return out
+
+
+class Block(nn.Module):
+    """Pre-norm: each half reads a normalised residual stream and adds to it."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(shape.n_embd)
+        self.attn = Attention(shape)
+        self.ln_2 = nn.LayerNorm(shape.n_embd)
+        self.mlp = MLP(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]"""
+        x = x + self.attn(self.ln_1(x))
+        out: Tensor = x + self.mlp(self.ln_2(x))
+        return out
+
+
+class GPT2(nn.Module):
+    """The language model; the head is the token embedding itself (tied)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.wte = nn.Embedding(shape.vocab_size, shape.n_embd)
+        self.wpe = nn.Embedding(shape.n_ctx, shape.n_embd)
+        self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
+        self.ln_f = nn.LayerNorm(shape.n_embd)
+        self.cross_entropy = cross_entropy
+
+    def compile_parts(self, **settings: Any) -> None:
+        """Compile each block, which all share one program, and the loss; `settings` as for torch.compile."""
+        for block in self.h:
+            block.compile(**settings)
+        self.cross_entropy = torch.compile(self.cross_entropy, **settings)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """int64 [B, T] -> [B, T, D], T at most n_ctx."""
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        out: Tensor = self.wte(tokens) + self.wpe(positions)
+        return out
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """int64 [B, T] -> what the head reads, [B, T, D]."""
+        x = self.embed(tokens)
+        for block in self.h:
+            x = block(x)
+        out: Tensor = self.ln_f(x)
+        return out
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """int64 [B, T] -> logits [B, T, V]."""
+        return F.linear(self.hidden(tokens), self.wte.weight)
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of int64 `targets` [B, T], without ever holding all logits."""
+        return self.cross_entropy(self.hidden(tokens).flatten(0, 1), self.wte.weight, targets.flatten())
+
+    def second_moments(self, tokens: Tensor) -> Tensor:
+        """Mean square of the residual stream, [n_layer + 1]: after the embeddings, then after each block."""
+        x = self.embed(tokens)
+        moments = [x.double().square().mean()]
+        for block in self.h:
+            x = block(x)
+            moments.append(x.double().square().mean())
+        return torch.stack(moments)
+
+    def matrices(self) -> list[Parameter]:
+        """Every weight matrix with its role; layers count from 1, embeddings are layer 0."""
+        d, depth = self.shape.n_embd, self.shape.n_layer
+        found = [Parameter("wte.weight", "embedding", 0, depth, self.shape.vocab_size, d),
+                 Parameter("wpe.weight", "position", 0, depth, self.shape.n_ctx, d)]
+        block = (("attn.q", "q", d, d), ("attn.k", "k", d, d), ("attn.v", "v", d, d),
+                 ("attn.c_proj", "attn_out", d, d),
+                 ("mlp.c_fc", "mlp_in", d, 4 * d), ("mlp.c_proj", "mlp_out", 4 * d, d))
+        for layer in range(depth):
+            found += [Parameter(f"h.{layer}.{name}.weight", role, layer + 1, depth, fan_in, fan_out)
+                      for name, role, fan_in, fan_out in block]
+        return found
+
+
+LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**29}
+"""Elements of a chunk of logits: stays in a core's cache on a CPU, and at 1 GiB in bf16 on a GPU."""
+VOCAB_MULTIPLE = 64
+"""The vocabulary is padded to this inside the head: tensor cores want aligned rows, and 50257 is odd."""
+
+
+def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of softmax(hidden head^T) in nats: hidden [N, D], head [V, D], targets int64 [N].
+
+    The products run in the autocast dtype where autocast is on; the sums over the vocabulary in fp32.
+    """
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    chunks = -(-hidden.shape[0] * head.shape[0] // LOGITS_AT_ONCE.get(device, 2**29))
+    rows = -(-hidden.shape[0] // chunks)
+    settings = (dtype, rows, torch.is_grad_enabled())
+    with torch.autocast(device, enabled=False):
+        loss: Tensor = _CrossEntropy.apply(hidden, head, targets, *settings)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Both gradients are made in the forward pass, chunk by chunk, where the logits still lie at hand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, dtype: torch.dtype, rows: int, need: bool
+    ) -> Tensor:
+        x, w = hidden.to(dtype), _padded(head.to(dtype))
+        total, dx, dw = torch.zeros((), device=x.device), [], None
+        for x_part, part in zip(torch.split(x, rows), torch.split(targets, rows), strict=True):
+            logits = (x_part @ w.t()).float()
+            if w.shape[0] > head.shape[0]:
+                logits[:, head.shape[0]:] = -torch.inf
+            p = logits.softmax(-1)
+            total = total + _surprise(logits, p, part).sum()
+            if need:
+                d = _minus_one_hot(p, part).to(dtype)
+                dx.append(d @ w)
+                dw_part = (d.t() @ x_part).to(head.dtype)
+                dw = dw_part if dw is None else dw + dw_part
+        if dw is not None:
+            ctx.save_for_backward(torch.cat(dx), dw[: head.shape[0]])
+        ctx.count, ctx.hidden_dtype = len(targets), hidden.dtype
+        return total / len(targets)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        dx, dw = ctx.saved_tensors
+        scale = grads[0] / ctx.count
+        return dx.to(ctx.hidden_dtype) * scale, dw * scale, None, None, None, None
+
+
+def _surprise(logits: Tensor, p: Tensor, targets: Tensor) -> Tensor:
+    """-log p of each target, [N], p = softmax(logits); as (l_max - l) - log p_max it cannot underflow.
+
+    One pass of exponentials serves loss and gradient; log_softmax and its exponential are two.
+    """
+    below = logits.amax(-1) - logits.gather(1, targets[:, None])[:, 0]
+    return below - p.amax(-1).log()
+
+
+def _minus_one_hot(p: Tensor, targets: Tensor) -> Tensor:
+    """Softmax less one at the target: a compiler fuses a comparison, eagerly a scatter is cheaper."""
+    if torch.compiler.is_compiling():
+        return p - (targets[:, None] == torch.arange(p.shape[1], device=p.device)).to(p.dtype)
+    return p.scatter_add_(1, targets[:, None], p.new_full((len(targets), 1), -1.0))
+
+
+def _padded(head: Tensor) -> Tensor:
+    return F.pad(head, (0, 0, 0, -head.shape[0] % VOCAB_MULTIPLE))

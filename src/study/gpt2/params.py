@@ -1,0 +1,146 @@
+"""Types of the params sections gpt2, gpt2_presets and gpt2_arms, and the run they make. Torch-free."""
+
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from study.base.params import Section, merged, section, typed
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.learning_rate import SCHEDULES
+from variance_dynamics.weights.schemes import SCHEMES
+
+Count = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+SELECTORS = ("preset", "arms", "seeds")
+"""Keys of section gpt2 that choose runs and do not belong to one."""
+EXECUTION = {"checkpoint_every", "processes", "sharding"}
+"""Knobs that change how a run is computed and not its result, but for the rounding of sums."""
+
+
+class Dumps(Section):
+    """When statistics are taken, over which windows displacements, and what histograms show."""
+
+    every_step_until: Annotated[int, Field(ge=0)]
+    per_decade: Annotated[int, Field(ge=0)]
+    every: Count
+    windows: list[Count]
+    histogram_layer: Count
+    histogram_bins: Count
+    histogram_dumps: Annotated[int, Field(ge=0)]
+
+    @field_validator("windows")
+    @classmethod
+    def _windows_differ(cls, windows: list[int]) -> list[int]:
+        if len(set(windows)) != len(windows):
+            raise ValueError("expected windows that differ")
+        return windows
+
+
+class Knobs(Section):
+    """What section gpt2 sets for every run, before preset and arm."""
+
+    device: Literal["cpu", "cuda"]
+    precision: Literal["bf16", "fp32"]
+    compile: bool
+    processes: Count
+    sharding: Literal["ddp", "fsdp"]
+    lr: Annotated[float, Field(gt=0)]
+    min_lr_ratio: Share
+    schedule: str
+    weight_decay: Annotated[float, Field(ge=0)]
+    beta1: Annotated[float, Field(ge=0, lt=1)]
+    beta2: Annotated[float, Field(ge=0, lt=1)]
+    eps: Annotated[float, Field(gt=0)]
+    grad_clip: Annotated[float, Field(gt=0)]
+    std: Annotated[float, Field(gt=0)]
+    scheme: str
+    dumps: Dumps
+    val_every: Count
+    val_batches: Count
+    checkpoint_every: Count
+
+    @field_validator("scheme")
+    @classmethod
+    def _scheme_is_known(cls, scheme: str) -> str:
+        return _one_of(SCHEMES, scheme)
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_is_known(cls, schedule: str) -> str:
+        return _one_of(SCHEDULES, schedule)
+
+
+def _one_of(known: Collection[str], name: str) -> str:
+    if name not in known:
+        raise ValueError(f"expected one of {', '.join(known)}")
+    return name
+
+
+class Gpt2Params(Knobs):
+    """Section gpt2."""
+
+    preset: str
+    arms: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+    @field_validator("arms", "seeds")
+    @classmethod
+    def _entries_differ(cls, entries: list[Any]) -> list[Any]:
+        if len(set(entries)) != len(entries):
+            raise ValueError("expected entries that differ")
+        return entries
+
+
+class Gpt2Run(Knobs):
+    """One run with every knob settled. Batch sizes count contexts; lengths are in optimizer steps."""
+
+    n_layer: Count
+    n_head: Count
+    n_embd: Count
+    n_ctx: Count
+    vocab_size: Annotated[int, Field(gt=1)]
+    batch_size: Count
+    micro_batch_size: Count
+    steps: Count
+    warmup_steps: Annotated[int, Field(ge=0)]
+
+
+def resolve(tree: dict[str, Any], arm: str, preset: str | None = None) -> Gpt2Run:
+    """Section gpt2 <- gpt2_presets[preset] <- gpt2_arms[arm], later wins; `tree` comes from params.read().
+
+    Raises BadInput for an unknown preset or arm, and for any bad key or value.
+    """
+    chosen = section(tree, "gpt2", Gpt2Params)
+    preset = preset or chosen.preset
+    knobs = {key: value for key, value in tree["gpt2"].items() if key not in SELECTORS}
+    knobs = merged(knobs, _entry(tree, "gpt2_presets", preset, "gpt2.preset"))
+    knobs = merged(knobs, _entry(tree, "gpt2_arms", arm, "gpt2.arms"))
+    run = typed(knobs, f"gpt2 with preset {preset} and arm {arm}", Gpt2Run)
+    _check_that_it_fits(run)
+    return run
+
+
+def _check_that_it_fits(run: Gpt2Run) -> None:
+    rules = [
+        (run.n_embd % run.n_head == 0, f"n_head is {run.n_head}", f"a divisor of n_embd, {run.n_embd}"),
+        (run.batch_size % run.micro_batch_size == 0, f"micro_batch_size is {run.micro_batch_size}",
+         f"a divisor of batch_size, {run.batch_size}"),
+        (run.warmup_steps <= run.steps, f"warmup_steps is {run.warmup_steps}", f"at most steps, {run.steps}"),
+        (run.dumps.histogram_layer <= run.n_layer, f"dumps.histogram_layer is {run.dumps.histogram_layer}",
+         f"at most n_layer, {run.n_layer}"),
+    ]
+    for holds, found, expected in rules:
+        if not holds:
+            raise BadInput(f"params.yaml: gpt2: {found}: expected {expected}")
+
+
+def _entry(tree: dict[str, Any], table: str, name: str, key: str) -> dict[str, Any]:
+    entries = tree.get(table)
+    if not isinstance(entries, dict):
+        raise BadInput(f"params.yaml: section {table} is {entries!r}: expected a mapping of names")
+    if name not in entries:
+        raise BadInput(f"params.yaml: {key} names {name!r}: expected one of {', '.join(map(str, entries))}")
+    if not isinstance(entries[name], dict):
+        raise BadInput(f"params.yaml: {table}.{name} is {entries[name]!r}: expected a mapping, or {{}}")
+    return dict(entries[name])

@@ -1,0 +1,213 @@
+"""Pretraining of a GPT-2 with every weight matrix tracked; nothing in the step loop waits for the device."""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from study.base import checkpoint
+from study.gpt2.batches import Batches, Contexts, Corpus, spread
+from study.gpt2.engines import engine
+from study.gpt2.model import GPT2, Shape
+from study.gpt2.optimizers import adamw, lr_at
+from study.gpt2.params import EXECUTION, Gpt2Run
+from study.gpt2.sharding import full, histograms_of, like, load_optimizer, tracker_of, whole
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.progress import progress
+from variance_dynamics.init_matrices import initialize
+from variance_dynamics.tracking import schedule
+from variance_dynamics.tracking.histograms import Histograms
+from variance_dynamics.tracking.tracker import Tracker
+from variance_dynamics.weights.parameter import QKV
+
+PROBE_CONTEXTS = 4
+"""Validation contexts on which the residual stream is measured."""
+CURVES = ("train_loss", "clip")
+STATEFUL = ("model", "optimizer", "tracker", "histograms")
+
+
+class Pretraining:
+    """A run in progress: the model, its optimizer, what was measured, and how many updates are done."""
+
+    def __init__(self, run: Gpt2Run, seed: int, corpus: Corpus) -> None:
+        self.run, self.seed, self.corpus = run, seed, corpus
+        self.device = _device(run.device)
+        self.model = build(run, seed, self.device)
+        self.engine = engine(self.model, run)
+        self.optimizer = adamw(self.model, run)
+        self.batches = Batches(corpus.train, run.n_ctx, run.batch_size, seed)
+        self.val = spread(corpus.val, run.n_ctx, run.val_batches * run.batch_size)
+        self.probes = spread(corpus.val, run.n_ctx, PROBE_CONTEXTS)
+        self.dumped = schedule.at(dump_steps(run))
+        self.tracker, self.histograms = self._trackers()
+        self.curves = {name: torch.full((run.steps,), torch.nan, device=self.device) for name in CURVES}
+        self.val_losses: dict[int, Tensor] = {}
+        self.moments: dict[int, Tensor] = {}
+        self.step = self.resumed_at = 0
+        facts = (run.model_dump(exclude=EXECUTION), seed, corpus.fingerprint)
+        self.checkpoints = checkpoint.folder(checkpoint.key(facts))
+
+    def _trackers(self) -> tuple[Tracker, Histograms]:
+        run, matrices = self.run, self.model.matrices()
+        shown = [p for p in matrices if p.role in QKV and p.layer == run.dumps.histogram_layer]
+        counted = schedule.at(histogram_steps(run))
+        return (tracker_of(self.model)(self.model, matrices, self.dumped, self.optimizer, run.dumps.windows),
+                histograms_of(self.model)(self.model, shown, counted, run.dumps.histogram_bins))
+
+    def start(self) -> None:
+        """Measure the initial state."""
+        self._measure()
+
+    def advance(self) -> None:
+        """One update, and the measurements that are due after it."""
+        lr = lr_at(self.step, self.run)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        count = self.run.batch_size // self.run.micro_batch_size
+        self.curves["train_loss"][self.step] = self.engine.gradients(self._micro_batch, count)
+        if self.engine.measures:
+            self.tracker.before_step(self.step + 1)
+        weights = self.model.parameters()
+        norm = full(torch.nn.utils.clip_grad_norm_(weights, self.run.grad_clip, foreach=True))
+        self.curves["clip"][self.step] = (self.run.grad_clip / (norm + 1e-6)).clamp(max=1)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self._measure()
+
+    def _micro_batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """Of the batch of the next update; a process reads from disk only what it asks for."""
+        size = self.run.micro_batch_size
+        return self._on_device(self.batches(self.step, range(index * size, (index + 1) * size)))
+
+    def _measure(self) -> None:
+        if self.engine.measures:
+            self.tracker.after_step(self.step)
+            self.histograms.after_step(self.step)
+            if self.dumped(self.step):
+                self.moments[self.step] = self._second_moments()
+        if self.step % self.run.val_every == 0 or self.step == self.run.steps:
+            self.val_losses[self.step] = self._val_loss()
+
+    def _val_loss(self) -> Tensor:
+        """Mean over the validation contexts, in micro batches of one shape."""
+        size = min(self.run.micro_batch_size, len(self.val))
+        parts = self.val[: len(self.val) // size * size].reshape(-1, size, self.run.n_ctx + 1)
+        return self.engine.mean_loss(lambda index: self._on_device(parts[index]), len(parts))
+
+    @torch.no_grad()
+    def _second_moments(self) -> Tensor:
+        tokens, _ = self._on_device(self.probes)
+        with _precision(self.run):
+            return self.model.second_moments(tokens)
+
+    def _on_device(self, contexts: Contexts) -> tuple[Tensor, Tensor]:
+        rows = torch.from_numpy(contexts)
+        if self.device.type == "cuda":
+            rows = rows.pin_memory().to(self.device, non_blocking=True)
+        return rows[:, :-1], rows[:, 1:]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to end with the same bytes, with any number of processes."""
+        parts = {name: whole(getattr(self, name).state_dict()) for name in STATEFUL}
+        kept = {name: getattr(self, name) for name in ("curves", "val_losses", "moments", "step")}
+        return parts | kept
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        now = self.model.state_dict()
+        self.model.load_state_dict({name: like(value, now[name]) for name, value in state["model"].items()})
+        load_optimizer(self.optimizer, state["optimizer"])
+        if self.engine.measures:
+            self.tracker.load_state_dict(state["tracker"])
+            self.histograms.load_state_dict(state["histograms"])
+        for name in ("curves", "val_losses", "moments"):
+            setattr(self, name, {key: value.to(self.device) for key, value in state[name].items()})
+        self.step = self.resumed_at = state["step"]
+
+    def save(self) -> None:
+        """Leave a checkpoint; every process that holds a part of the state takes part."""
+        if self.engine.measures:
+            state = self.state_dict()
+            if self.engine.writes:
+                checkpoint.save(self.checkpoints, self.step, state)
+
+
+def pretrain(
+    run: Gpt2Run, arm: str, seed: int, corpus: Corpus, seconds: float | None = None
+) -> Pretraining | None:
+    """Train to the end, from the last checkpoint where there is one; None if `seconds` ran out before."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    training = Pretraining(run, seed, corpus)
+    saved = checkpoint.latest(training.checkpoints)
+    found = 0 if saved is None else saved["step"]
+    if training.engine.agreed(found) != found:
+        raise BadInput(f"{training.checkpoints}: this process finds step {found}, the first another: "
+                       "expected a folder that all processes share")
+    if saved is None:
+        training.start()
+    else:
+        training.load_state_dict(saved)
+    del saved  # as large as the run itself
+    with progress(total=run.steps, initial=training.step, desc=f"{arm}-{seed}", unit="tok",
+                  unit_scale=run.batch_size * run.n_ctx, disable=not training.engine.writes) as bar:
+        finished = _advance(training, deadline, bar)
+    return training if finished else None
+
+
+def _advance(training: Pretraining, deadline: float | None, bar: Any) -> bool:
+    """Run until the end or the deadline, with a checkpoint at every interval and at the deadline."""
+    shown: Tensor | None = None
+    while training.step < training.run.steps:
+        training.advance()
+        bar.update(1)
+        if training.step % 10 == 1:
+            if shown is not None:
+                bar.set_postfix(step=training.step, loss=f"{shown.item():.3f}", refresh=False)
+            shown = training.curves["train_loss"][training.step - 1].to("cpu", non_blocking=True)
+        late = deadline is not None and bool(training.engine.agreed(time.monotonic() > deadline))
+        if late or training.step % training.run.checkpoint_every == 0:
+            training.save()
+        if late:
+            return training.step == training.run.steps
+    return True
+
+
+def build(run: Gpt2Run, seed: int, device: torch.device) -> GPT2:
+    """An initialised model on `device`; its parameters hold nothing before `initialize` has set each."""
+    shape = Shape(run.n_layer, run.n_head, run.n_embd, run.n_ctx, run.vocab_size)
+    with torch.device("meta"):
+        model = GPT2(shape)
+    model = model.to_empty(device=device)
+    initialize(model, model.matrices(), run.scheme, run.std, seed)
+    return model
+
+
+def _precision(run: Gpt2Run) -> torch.autocast:
+    return torch.autocast(run.device, torch.bfloat16, enabled=run.precision == "bf16")
+
+
+def dump_steps(run: Gpt2Run) -> list[int]:
+    """Every step early, then log-spaced and evenly spaced, and the last."""
+    dumps, last = run.dumps, run.steps
+    steps = {*schedule.early(min(dumps.every_step_until, last)), *schedule.evenly(dumps.every, last),
+             *schedule.log_spaced(dumps.per_decade, last), last}
+    return sorted(steps)
+
+
+def histogram_steps(run: Gpt2Run) -> list[int]:
+    """About `histogram_dumps` of the dumps, even in the step's logarithm, with the first and the last."""
+    steps = dump_steps(run)
+    wanted = np.concatenate([[0], np.geomspace(1, run.steps, max(run.dumps.histogram_dumps - 1, 1))])
+    wanted = wanted[: run.dumps.histogram_dumps]
+    return sorted({min(steps, key=lambda step: abs(step - target)) for target in wanted})
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise BadInput("gpt2.device is 'cuda': no CUDA device here: expected cpu")
+        torch.set_float32_matmul_precision("high")
+    return torch.device(name)

@@ -1,0 +1,42 @@
+"""Stage `validate`: check every value in params.yaml, alone and against the others, before anything runs.
+
+It imports neither torch nor pandas, so that a bad value is told within a second.
+"""
+
+from pathlib import Path
+
+from study.analysis.params import AnalyzeParams
+from study.base import params
+from study.data.classification_params import ClassificationParams
+from study.data.corpus_params import CorpusParams
+from study.mlp.comparison_params import ComparisonParams
+from study.mlp.sweep_params import MlpSweepParams
+from study.plotting.params import PlotParams
+from study.stages import checks
+from variance_dynamics.base.errors import one_line
+
+OUT = Path("data/validated.json")
+
+
+@one_line
+def main() -> None:
+    whole = params.load()
+    checks.sections(whole)
+    tree = params.overlaid(whole)
+    classification = params.section(tree, "classification", ClassificationParams)
+    corpus = params.section(tree, "corpus", CorpusParams)
+    sweep = params.section(tree, "mlp_sweep", MlpSweepParams)
+    comparison = params.section(tree, "init_comparison", ComparisonParams)
+    analyze = params.section(tree, "analyze", AnalyzeParams)
+    params.section(tree, "plot", PlotParams)
+    checks.tasks(classification, {"mlp_sweep": sweep.tasks, "init_comparison": comparison.tasks})
+    checks.gpt2(tree, corpus.tokenizer.size)
+    checks.analysis(tree, analyze)
+    checks.data(classification, corpus)
+    # The same bytes whatever the values: other stages depend on this only to come after it.
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text('{"valid": true}\n', encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The tracker inside other people's training loops. Their libraries are imported when asked for, not before.
+
+    trainer = transformers.Trainer(..., callbacks=[hugging_face(every=100, path="weights.parquet")])
+    trainer = lightning.Trainer(..., callbacks=[lightning(every=100, path="weights.parquet")])
+
+The tracker's state is saved with their checkpoints, so that a resumed run ends with the whole table.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.tracking.track import Tracker, is_sharded
+
+LIGHTNING = ("lightning.pytorch", "pytorch_lightning")
+STATE = "tracker.pt"
+"""The tracker's state in a checkpoint's folder of transformers' Trainer."""
+
+
+def hugging_face(**options: Any) -> Any:
+    """A transformers.TrainerCallback that tracks the Trainer's model; `options` are Tracker's.
+
+    Its `tracker` is there once training has begun. Raises BadInput where transformers is not installed, and
+    where training is resumed without the tracker's state and `path` is there already.
+    """
+
+    class Callback(_base("TrainerCallback", "transformers")):  # type: ignore[misc]
+        tracker: Tracker | None = None
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None,
+                           optimizer: Any = None, **rest: Any) -> None:
+            saved = _load(_checkpoint(args, state)) if state.global_step else None
+            self.tracker = _started(model, inner(optimizer), state.global_step, saved, options)
+
+        def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            if self.tracker is not None:
+                self.tracker.flush()
+                if self.tracker.rank == 0:
+                    _save(_checkpoint(args, state), self.tracker.state_dict())
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            if self.tracker is not None:
+                self.tracker.close()
+
+    return Callback()
+
+
+def lightning(**options: Any) -> Any:
+    """A Lightning Callback that tracks the module with its first optimizer; `options` are Tracker's.
+
+    Gradients are as before clipping. Its `tracker` is there once training has begun. Raises BadInput where
+    Lightning is not installed, and where training is resumed without the tracker's state and `path` is there
+    already.
+    """
+
+    class Callback(_base("Callback", *LIGHTNING)):  # type: ignore[misc]
+        tracker: Tracker | None = None
+        saved: dict[str, Any] | None = None
+
+        @property
+        def state_key(self) -> str:
+            return f"Tracker({Path(options.get('path') or '').name})"  # Lightning wants one for each callback
+
+        def state_dict(self) -> dict[str, Any]:
+            return self.tracker.state_dict() if self.tracker is not None else {}
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            self.saved = state_dict or None
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            optimizer = inner(trainer.optimizers[0])
+            self.tracker = _started(pl_module, optimizer, trainer.global_step, self.saved, options)
+            self.saved = None
+
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            if self.tracker is not None and inner(optimizer) is self.tracker.optimizer:
+                self.tracker.before_step()
+
+        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+            if self.tracker is not None:
+                self.tracker.close()
+
+        def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+            self.on_train_end(trainer, pl_module)
+
+    return Callback()
+
+
+def inner(optimizer: Any) -> Any:
+    """The torch optimizer inside what accelerate and Lightning wrap around it."""
+    while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = optimizer.optimizer
+    return optimizer
+
+
+def _started(model: nn.Module, optimizer: Any, step: int, saved: dict[str, Any] | None,
+             options: Mapping[str, Any]) -> Tracker:
+    """A tracker that goes on from what was saved; without that, it overwrites nothing of an earlier run."""
+    path, moving = options.get("path"), "displacement" in (options.get("measure") or ())
+    if step and saved is None and path is not None and Path(path).exists():
+        raise BadInput(f"path is {str(path)!r}, a file that is there, at the resumed step {step}, without "
+                       "the tracker's state in the checkpoint: expected a new name")
+    # of sharded weights each rank has its own part, and the checkpoint that of rank 0
+    lost = moving and (saved is None or any(map(is_sharded, model.parameters())))
+    if step and lost:
+        warnings.warn(f"resumed at step {step} without the weights of the start: no displacement from there",
+                      stacklevel=3)
+    tracker = Tracker(model, optimizer, start=step, **options)
+    if step and saved is not None:
+        tracker.load_state_dict(saved | {"anchors": {}} if lost else saved)
+    return tracker
+
+
+def _checkpoint(args: Any, state: Any) -> Path:
+    """Where transformers' Trainer has its checkpoint of this step."""
+    return Path(args.output_dir, f"checkpoint-{state.global_step}")
+
+
+def _save(folder: Path, state: dict[str, Any]) -> None:
+    if folder.is_dir():  # a hyperparameter search has its checkpoints elsewhere
+        partial = folder / f"{STATE}.partial"
+        torch.save(state, partial)
+        os.replace(partial, folder / STATE)
+
+
+def _load(folder: Path) -> dict[str, Any] | None:
+    path = folder / STATE
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def _base(name: str, *libraries: str) -> Any:
+    for library in libraries:
+        try:
+            return getattr(import_module(library), name)
+        except ImportError:
+            continue
+    raise BadInput(f"{libraries[0]} is not installed: expected it for its callback (pip install it)")

@@ -1,0 +1,160 @@
+"""Initialisation schemes: a name, the std it gives a parameter, and how draws become weights.
+
+The sampler, the theory and the figures read the same std functions. Importing this needs no torch.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.weights.parameter import BLOCK, DENSE, EMBEDDINGS, RESIDUAL, Parameter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Std = Callable[[Parameter, float], float]
+MATRICES = (*DENSE, *BLOCK)
+
+
+def scaled_normal(z: "Tensor", std: float) -> "Tensor":
+    """N(0, std^2) from standard normal `z` of any shape."""
+    return z * std
+
+
+def scaled_uniform(z: "Tensor", std: float) -> "Tensor":
+    """U(-b, b) of the given std, b = sqrt(3) std, from standard normal `z`: b (2 Phi(z) - 1)."""
+    return (z / math.sqrt(2)).erf() * (math.sqrt(3) * std)
+
+
+def scaled_orthogonal(z: "Tensor", std: float) -> "Tensor":
+    """Haar semi-orthogonal from `z` [..., fan_in, fan_out] (QR, signs fixed by R), scaled to rms `std`.
+
+    A semi-orthogonal matrix has mean square 1/max(fan_in, fan_out). Saxe et al. 2014, arXiv 1312.6120.
+    """
+    import torch
+
+    tall = z.double() if z.shape[-2] >= z.shape[-1] else z.double().mT
+    q, r = torch.linalg.qr(tall)
+    q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    q = q if z.shape[-2] >= z.shape[-1] else q.mT
+    weights: Tensor = (q * (std * math.sqrt(max(z.shape[-2:])))).to(z.dtype)
+    return weights
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """`std(parameter, sigma)`, sigma the run's `std` param, and `sample(z, std)`, z [..., fan_in, fan_out].
+
+    `std` raises BadInput for a role that the scheme says nothing about.
+    """
+
+    std: Std
+    sample: Callable[["Tensor", float], "Tensor"] = scaled_normal
+
+
+def _matrices(formula: Callable[[Parameter], float], roles: tuple[str, ...] = MATRICES) -> Std:
+    """A scheme that sets the weight matrices by `formula`; embeddings stay at sigma (GPT-2's .02)."""
+
+    def std(parameter: Parameter, sigma: float) -> float:
+        if parameter.role in roles:
+            return formula(parameter)
+        if parameter.role in EMBEDDINGS:
+            return sigma
+        raise _no_entry(parameter, (*roles, *EMBEDDINGS))
+
+    return std
+
+
+def _no_entry(parameter: Parameter, roles: tuple[str, ...]) -> BadInput:
+    expected = f"a scheme with an entry for it, or one of {', '.join(roles)}"
+    return BadInput(f"{parameter.name}: role is {parameter.role!r}: expected {expected}")
+
+
+def normal(p: Parameter, sigma: float) -> float:
+    """The same sigma for every matrix."""
+    if p.role not in (*MATRICES, *EMBEDDINGS):
+        raise _no_entry(p, (*MATRICES, *EMBEDDINGS))
+    return sigma
+
+
+def gpt2(p: Parameter, sigma: float) -> float:
+    """sigma (.02 in GPT-2), and sigma / sqrt(2 n_layer) where a block writes to the residual stream."""
+    return normal(p, sigma) / math.sqrt(2 * p.depth) if p.role in RESIDUAL else normal(p, sigma)
+
+
+def lir(p: Parameter, sigma: float) -> float:
+    """Layer index rescaling: sigma / sqrt(l) in layer l. Owen et al. 2025, arXiv 2503.17500."""
+    return normal(p, sigma) / math.sqrt(p.layer) if p.role in BLOCK else normal(p, sigma)
+
+
+def lecun(p: Parameter) -> float:
+    """Variance 1 / fan_in. LeCun et al. 1998, Efficient BackProp."""
+    return math.sqrt(1 / p.fan_in)
+
+
+def xavier(p: Parameter) -> float:
+    """Variance 2 / (fan_in + fan_out). Glorot and Bengio 2010, AISTATS."""
+    return math.sqrt(2 / (p.fan_in + p.fan_out))
+
+
+def kaiming(p: Parameter) -> float:
+    """Variance 2 / fan_in. He et al. 2015, arXiv 1502.01852."""
+    return math.sqrt(2 / p.fan_in)
+
+
+def kaiming_fan_out(p: Parameter) -> float:
+    """Variance 2 / fan_out: keeps the backward signal. He et al. 2015, arXiv 1502.01852."""
+    return math.sqrt(2 / p.fan_out)
+
+
+def xavier_sqrt2(p: Parameter) -> float:
+    """The control: Xavier times sqrt 2, with an MLP's input and readout layers shared with Kaiming.
+
+    One division under the root, so that a square layer gets Kaiming's std to the last bit.
+    """
+    shared = p.role in DENSE and (p.layer in (1, p.depth))
+    return kaiming(p) if shared else math.sqrt(4 / (p.fan_in + p.fan_out))
+
+
+def torch_default(p: Parameter) -> float:
+    """Variance 1 / (3 fan_in): torch.nn.Linear draws U(-b, b) with b = 1 / sqrt(fan_in)."""
+    return math.sqrt(1 / (3 * p.fan_in))
+
+
+def orthogonal(p: Parameter) -> float:
+    """Rms of a semi-orthogonal matrix with gain sqrt 2. Saxe et al. 2014, arXiv 1312.6120."""
+    return math.sqrt(2 / max(p.fan_in, p.fan_out))
+
+
+def small(p: Parameter) -> float:
+    """Variance 2 / (5 d), d the model's width. Nguyen and Salazar 2019, arXiv 1910.05895."""
+    return math.sqrt(2 / (5 * min(p.fan_in, p.fan_out)))
+
+
+def ds_init(p: Parameter) -> float:
+    """Depth-scaled: Xavier / sqrt(l) in layer l. Zhang, Titov and Sennrich 2019, arXiv 1908.11365."""
+    return xavier(p) / math.sqrt(p.layer)
+
+
+def mup(p: Parameter) -> float:
+    """Spectral condition: min(1, sqrt(fan_out / fan_in)) / sqrt(fan_in). Yang et al., arXiv 2310.17813."""
+    return min(1.0, math.sqrt(p.fan_out / p.fan_in)) / math.sqrt(p.fan_in)
+
+
+SCHEMES: dict[str, Scheme] = {
+    "normal": Scheme(normal),
+    "lecun": Scheme(_matrices(lecun)),
+    "xavier": Scheme(_matrices(xavier)),
+    "xavier_sqrt2": Scheme(_matrices(xavier_sqrt2)),
+    "kaiming": Scheme(_matrices(kaiming)),
+    "kaiming_fan_out": Scheme(_matrices(kaiming_fan_out)),
+    "torch_default": Scheme(_matrices(torch_default), scaled_uniform),
+    "orthogonal": Scheme(_matrices(orthogonal), scaled_orthogonal),
+    "gpt2": Scheme(gpt2),
+    "small": Scheme(_matrices(small, BLOCK)),
+    "ds_init": Scheme(_matrices(ds_init, BLOCK)),
+    "lir": Scheme(lir),
+    "mup": Scheme(_matrices(mup)),
+}

@@ -1,0 +1,161 @@
+"""Checkpoints are whole or not there, found again by their key alone, and load without running code."""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from study.base import checkpoint
+
+
+def state(step):
+    return {"step": step, "rows": [[1, ["a"], torch.arange(3) * step]], "by_step": {4: torch.ones(2)}}
+
+
+def test_the_newest_is_found_and_two_are_kept(tmp_path):
+    for step in (100, 200, 1000):
+        checkpoint.save(tmp_path / "run", step, state(step))
+    found = checkpoint.latest(tmp_path / "run")
+    assert found["step"] == 1000 and found["rows"][0][2].tolist() == [0, 1000, 2000]
+    assert len(list((tmp_path / "run").iterdir())) == checkpoint.KEPT
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: data[:-1], lambda data: data[: len(data) // 2], lambda data: b"",
+    lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:]])
+def test_a_damaged_one_is_passed_over(tmp_path, damage, capsys):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, state(step))
+    newest = max(tmp_path.glob("*.pt"))
+    newest.write_bytes(damage(newest.read_bytes()))
+    assert checkpoint.latest(tmp_path)["step"] == 1
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_half_written_ones_and_none_at_all(tmp_path):
+    (tmp_path / "partial").write_bytes(b"half")
+    assert checkpoint.latest(tmp_path) is None
+    assert checkpoint.latest(tmp_path / "nothing") is None
+    checkpoint.remove(tmp_path / "nothing")
+
+
+def test_removed_on_success(tmp_path):
+    checkpoint.save(tmp_path / "run", 1, state(1))
+    checkpoint.remove(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def age(file, seconds):
+    then = time.time() - seconds
+    os.utime(file, (then, then))
+
+
+@pytest.mark.parametrize("done", [lambda place: checkpoint.save(place, 2, state(2)), checkpoint.remove])
+def test_what_a_killed_process_left_is_cleaned_but_not_what_another_one_writes(tmp_path, done):
+    for name, seconds in (("7.partial", 2 * checkpoint.ABANDONED), ("partial", 2 * checkpoint.ABANDONED),
+                          ("8.partial", 1)):
+        (tmp_path / name).write_bytes(b"half")
+        age(tmp_path / name, seconds)
+    checkpoint.save(tmp_path, 1, state(1))
+    done(tmp_path)
+    assert [file.name for file in tmp_path.glob("*partial")] == ["8.partial"]
+
+
+@pytest.mark.parametrize("done", [checkpoint.latest, checkpoint.remove])
+def test_a_folder_that_another_process_removes_while_it_is_listed(tmp_path, monkeypatch, done):
+    place = tmp_path / "run"
+    checkpoint.save(place, 1, state(1))
+    scandir = os.scandir
+
+    def removed_first(path):
+        if Path(path) == place:
+            monkeypatch.undo()
+            checkpoint.remove(place)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", removed_first)
+    assert done(place) is None
+    assert os.scandir is scandir and not place.exists()  # the removal did come in between
+
+
+@pytest.mark.parametrize("gone", ["run", "run/group-0"])
+def test_a_folder_that_another_process_removes_while_it_is_made(tmp_path, monkeypatch, gone):
+    """Between mkdir's finding it there and its looking what it is; and a parent that was just made."""
+    place, mkdir = tmp_path / "run/group-0", os.mkdir
+    if gone != "run":
+        place.mkdir(parents=True)
+
+    def removed(path, *mode):
+        if Path(path) != tmp_path / gone:
+            return mkdir(path, *mode)
+        monkeypatch.undo()
+        try:
+            mkdir(path, *mode)
+        finally:
+            for folder in [*tmp_path.glob("run/*"), tmp_path / "run"]:
+                folder.rmdir()
+
+    monkeypatch.setattr(os, "mkdir", removed)
+    checkpoint.save(place, 1, state(1))
+    assert os.mkdir is mkdir and checkpoint.latest(place)["step"] == 1
+
+
+SAVE_AND_REMOVE = """
+import sys
+from pathlib import Path
+import torch
+from study.base import checkpoint
+for step in range(1, 61):
+    checkpoint.save(Path(sys.argv[1]), step, {"step": step, "x": torch.ones(100)})
+    found = checkpoint.latest(Path(sys.argv[1]))
+    assert found is None or torch.equal(found["x"], torch.ones(100))
+    if step % 3 == 0:
+        checkpoint.remove(Path(sys.argv[1]))
+"""
+
+
+def test_two_processes_with_one_folder(tmp_path):
+    """As when a run is queued twice: each saves, reads, and removes all on its success."""
+    command = [sys.executable, "-c", SAVE_AND_REMOVE, str(tmp_path / "run")]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, told = process.communicate(timeout=900)
+        assert process.returncode == 0, told
+        assert "damaged" not in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_key_holds_params_data_and_code(monkeypatch):
+    given = checkpoint.key({"lr": 1e-3}, 0, "data")
+    assert given == checkpoint.key({"lr": 1e-3}, 0, "data")
+    others = [checkpoint.key({"lr": 1e-4}, 0, "data"), checkpoint.key({"lr": 1e-3}, 1, "data"),
+              checkpoint.key({"lr": 1e-3}, 0, "other")]
+    assert "study.base.checkpoint" in checkpoint.loaded_code()
+    monkeypatch.setattr(checkpoint, "loaded_code", lambda: {"variance_dynamics.base.seeding": "changed"})
+    others.append(checkpoint.key({"lr": 1e-3}, 0, "data"))
+    assert len({given, *others}) == 5
+
+
+def test_a_planted_pickle_runs_nothing(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    (tmp_path / "partial").write_bytes(b"")
+    torch.save({"step": Evil()}, tmp_path / "evil")
+    digest = hashlib.sha256((tmp_path / "evil").read_bytes()).hexdigest()
+    (tmp_path / "evil").rename(tmp_path / f"000000001-{digest}.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoint.latest(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_it_lies_under_dvc_s_root(monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", "/some/where")
+    assert str(checkpoint.folder("key")) == "/some/where/.checkpoints/key"

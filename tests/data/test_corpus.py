@@ -1,0 +1,176 @@
+"""From text to tokens on disk: what is written decodes to what was read, and says so in the manifest."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from study.base import params
+from study.data import corpus, tokenizer
+from study.data.corpus_params import CorpusParams
+from study.stages import corpus as stage
+from variance_dynamics.base.errors import BadInput
+
+DOCUMENTS = [f"Document {n} is about é and <|endoftext|>, {'word ' * n}\r\n" for n in range(40)]
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Files of 40 documents, and the params section that names them."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes("<|endoftext|>\n".join(DOCUMENTS[:25]).encode())
+    (folder / "b.txt").write_bytes("<|endoftext|>\n".join(DOCUMENTS[25:]).encode())
+    return {"source": "files", "files": [str(folder / "*.txt")], "val_fraction": 0.1}
+
+
+@pytest.fixture
+def prepare(tree, source, tmp_path):
+    def run(n_ctx=16, **changes):
+        small = {"tokenizer": {"vocab_size": 300}}
+        section = params.merged(params.merged(tree["corpus"] | source, small), changes)
+        out = tmp_path / "out"
+        for folder in (out, tmp_path / "scratch"):
+            folder.mkdir(exist_ok=True)
+        typed = params.typed(section, "corpus", CorpusParams)
+        manifest = corpus.prepare(typed, n_ctx, tmp_path / "scratch", out)
+        return manifest, out
+
+    return run
+
+
+def texts_of(manifest, out, split):
+    """The documents of a split, decoded from the file with what the manifest says."""
+    ids = np.fromfile(out / f"{split}.bin", dtype=manifest["dtype"])
+    assert ids[-1] == manifest["end_of_text"] and len(ids) == manifest[split]["tokens"]
+    bpe = tokenizer.load(out / "tokenizer.json")
+    documents = np.split(ids, np.flatnonzero(ids == manifest["end_of_text"]) + 1)[:-1]
+    return [bpe.decode(document[:-1].tolist(), skip_special_tokens=False) for document in documents]
+
+
+def test_tokens_decode_to_the_documents_byte_for_byte(prepare):
+    manifest, out = prepare()
+    train, val = (texts_of(manifest, out, split) for split in corpus.SPLITS)
+    assert len(val) == 4
+    assert sorted(train + val) == sorted(DOCUMENTS)
+
+
+def test_the_manifest_counts_what_is_there(prepare):
+    manifest, out = prepare()
+    assert json.loads((out / "manifest.json").read_text()) == manifest
+    assert (manifest["vocab_size"], manifest["end_of_text"], manifest["dtype"]) == (300, 299, "<u2")
+    each = [hashlib.sha256(document.encode()).digest() for document in DOCUMENTS]
+    assert manifest["sha256"] == hashlib.sha256(b"".join(each)).hexdigest()
+    for split in corpus.SPLITS:
+        texts, told = texts_of(manifest, out, split), manifest[split]
+        size = sum(len(text.encode()) for text in texts)
+        assert (told["documents"], told["bytes"]) == (len(texts), size)
+        assert told["bytes_per_token"] == pytest.approx(size / (told["tokens"] - len(texts)), abs=1e-4)
+        assert told["sha256"] == hashlib.sha256((out / f"{split}.bin").read_bytes()).hexdigest()
+
+
+def watched(monkeypatch):
+    """The texts that the tokenizer is trained on from here on."""
+    seen, train = [], tokenizer.train
+
+    def watch(batches, vocab_size):
+        seen.extend(text for batch in batches for text in batch)
+        return train(iter([seen]), vocab_size)
+
+    monkeypatch.setattr(tokenizer, "train", watch)
+    return seen
+
+
+def test_the_tokenizer_is_trained_on_the_training_split_only(prepare, monkeypatch):
+    seen = watched(monkeypatch)
+    manifest, out = prepare()
+    assert "".join(seen) == "".join(texts_of(manifest, out, "train"))
+
+
+def test_a_large_training_split_is_sampled_for_the_tokenizer(prepare, monkeypatch):
+    seen = watched(monkeypatch)
+    manifest, _ = prepare(tokenizer={"train_bytes": 1000})
+    size = sum(len(text.encode()) for text in seen)
+    assert 0 < size < 2000 < manifest["train"]["bytes"]
+
+
+def test_one_document_is_split_by_position(prepare, source, tmp_path):
+    text = "A text of one document, which goes on and on.\n" * 100
+    (tmp_path / "source/a.txt").unlink()
+    (tmp_path / "source/b.txt").write_text(text)
+    manifest, out = prepare()
+    (train,), (val,) = (texts_of(manifest, out, split) for split in corpus.SPLITS)
+    assert train + val == text and len(val) == pytest.approx(0.1 * len(text), rel=0.1)
+
+
+def test_the_same_twice(prepare):
+    written = []
+    for _ in range(2):
+        _, out = prepare()
+        written.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert written[0] == written[1] and len(written[0]) == 4
+
+
+def test_ids_that_need_more_than_two_bytes():
+    assert corpus.dtype(50257) == corpus.dtype(65536) == np.dtype("<u2")
+    assert corpus.dtype(65537) == np.dtype("<u4")
+
+
+def test_gpt2_s_own_tokenizer(prepare, shared_data):
+    manifest, out = prepare(tokenizer={"kind": "gpt2", "gpt2_path": str(shared_data / "gpt2_bpe")})
+    assert (manifest["vocab_size"], manifest["end_of_text"], manifest["dtype"]) == (50257, 50256, "<u2")
+    assert sorted(texts_of(manifest, out, "train") + texts_of(manifest, out, "val")) == sorted(DOCUMENTS)
+
+
+def test_a_corpus_shorter_than_a_context(prepare):
+    with pytest.raises(BadInput, match=r"its val split has \d+ tokens: expected at least 1025, a context"):
+        prepare(n_ctx=1024)
+    manifest, _ = prepare()
+    prepare(n_ctx=manifest["val"]["tokens"] - 1)
+    with pytest.raises(BadInput, match="its val split"):
+        prepare(n_ctx=manifest["val"]["tokens"])
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, tree, source):
+    """A folder with params.yaml, as the stage finds it."""
+    tree |= {"study": "default", "studies": {"default": {}}}
+    tree["corpus"] |= source | {"tokenizer": tree["corpus"]["tokenizer"] | {"vocab_size": 300}}
+    tree["gpt2_presets"]["cpu"]["n_ctx"] = 16
+    (tmp_path / "params.yaml").write_text(json.dumps(tree))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_stage_replaces_what_was_there_and_leaves_nothing_else(project):
+    (project / "data/corpus").mkdir(parents=True)
+    (project / "data/corpus/old").touch()
+    stage.main()
+    found = sorted(path.name for path in (project / "data/corpus").iterdir())
+    assert found == ["manifest.json", "tokenizer.json", "train.bin", "val.bin"]
+    assert not (project / ".cache/corpus").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "corpus has no text in it: expected at least one document that is not blank"),
+        (b"\n \n", "corpus has no text in it"),
+        (b"\xff", "b.txt: line 1 has byte 0xff: expected UTF-8 text"),
+        (b"word", "expected at least 17, a context and one more"),
+        ("é".encode(), "its train split has 0 tokens: expected at least 17"),
+    ],
+)
+def test_the_stage_tells_bad_text_in_one_line_and_keeps_earlier_tokens(project, capsys, content, told):
+    stage.main()
+    before = {path.name: path.read_bytes() for path in (project / "data/corpus").iterdir()}
+    (project / "source/a.txt").unlink()
+    (project / "source/b.txt").write_bytes(content)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        stage.main()
+    assert ended.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and told in lines[0]
+    assert {path.name: path.read_bytes() for path in (project / "data/corpus").iterdir()} == before
