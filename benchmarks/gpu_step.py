@@ -22,9 +22,10 @@ from ours import CONTENTS, FAR, SCHEDULES, on_random_tokens, undisturbed, watchi
 from paper_scale import changed, flops, matrix_rate
 from peers import Peer, nanogpt
 
+from study.base import provenance as machine
 from study.gpt2.params import Gpt2Run, resolve
 from study.gpt2.pretrain import Pretraining
-from study.recording import machine, parts
+from study.recording import parts
 
 OURS, NANO = "ours, compiled", "nanoGPT's form, compiled"
 TRACKED = {f"ours, {content} tracked, {rate}": (kinds, due)
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a dry run: a tiny model on the CPU")
     asked = parser.parse_args()
     run = as_run(asked.tiny)
-    about = {"machine": machine.described(), "versions": machine.versions()}
+    about = {"machine": machine.machine(), "versions": machine.versions()}
     if run.device == "cuda":
         about["machine"] |= {"gpu": torch.cuda.get_device_name()}
     told = json.dumps(about | {"rows": rows(run, asked.rounds)}, indent=1)

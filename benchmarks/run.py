@@ -17,7 +17,7 @@ from typing import Any
 import machines
 from pages import with_table
 
-from study.recording.machine import processor
+from variance_dynamics.base.machine import processor
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"

@@ -14,6 +14,8 @@ from variance_dynamics.base.errors import BadInput
 
 PATH = Path("params.yaml")
 STUDY_KEYS = ("study", "studies")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+"""What a name may hold that becomes a key for DVC, a part of a command line, or a folder's name."""
 MOST_VALUES = 10_000
 """In one file, an alias counted each time it stands for something: ten lines of them can make billions."""
 

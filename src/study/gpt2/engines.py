@@ -17,8 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from study.gpt2.model import GPT2
 from study.gpt2.params import Gpt2Run
-from study.gpt2.side_by_side import cores, over_parts
+from study.gpt2.side_by_side import over_parts
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.machine import cores
 
 Read = Callable[[int], tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]

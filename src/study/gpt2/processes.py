@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-from study.gpt2.side_by_side import cores
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.machine import cores
 
 
 def started_by_torchrun() -> bool:

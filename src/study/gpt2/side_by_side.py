@@ -1,11 +1,12 @@
 """Parts of a batch on the cores of a CPU side by side, or one after another on a GPU."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import torch
+
+from variance_dynamics.base.machine import cores
 
 
 class Map(Protocol):
@@ -27,10 +28,3 @@ def over_parts(parts: int, device: str) -> Map:
     if parts == 1 or cores() == 1:
         return map
     return ThreadPoolExecutor(min(parts, cores()), initializer=torch.set_num_threads, initargs=(each,)).map
-
-
-def cores() -> int:
-    """Cores this process may use; OMP_NUM_THREADS, where it is set, says fewer."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(usable, int(asked)) if asked.isdecimal() and int(asked) else usable

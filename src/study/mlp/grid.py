@@ -4,7 +4,6 @@ A group is cut into chunks, small enough for the cache. A chunk is computed by o
 not depend on the number of cores.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from study.base.labelled import Labelled
 from study.mlp.ensemble import Dataset, Ensemble, Schedule
 from study.mlp.net import Mlps, matrices
 from study.mlp.updates import UPDATES
+from variance_dynamics.base.machine import all_cores
 from variance_dynamics.base.progress import progress
 from variance_dynamics.base.seeding import numpy_generator
 from variance_dynamics.weights.parameter import Parameter
@@ -109,7 +109,7 @@ def train_grid(
 ) -> Iterator[tuple[Group, Arrays]]:
     """Train all groups; yield each, in order, with its measurements (names as in Record, model axis last)."""
     data = {name: Dataset(labels) for name, labels in labelled.items()}
-    pool = ThreadPoolExecutor(_cores(), initializer=_one_thread)
+    pool = ThreadPoolExecutor(all_cores(), initializer=_one_thread)
     with Meter(groups, data, schedule.steps) as meter, pool:
 
         def start(group: Group) -> list[Future[Arrays]]:
@@ -144,10 +144,6 @@ def train(
 
 def _joined(parts: list[Arrays]) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _one_thread() -> None:

@@ -2,22 +2,18 @@
 
 from collections.abc import Mapping
 from html import escape
-from importlib.metadata import version
-from platform import python_version
 from typing import Any
 
 import yaml
 
-PACKAGES = ("variance-dynamics", "torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "tokenizers",
-            "dvc", "matplotlib", "vl-convert-python")
+from study.base.provenance import versions
 
 
 def reproduction(params: Mapping[str, Any], recorded: Mapping[str, Mapping[str, Any]]) -> str:
     """The exact params and versions of this run and of the recorded ones (see stage `analyze`'s origin)."""
-    versions = {"Python": python_version(), **{name: version(name) for name in PACKAGES}}
     others = "".join(_recorded(name, origin) for name, origin in recorded.items() if origin)
     return ('<section id="params"><h2>Params and versions</h2>'
-            f"<p>{_listed(versions)}.</p>{_params('this run', params)}{others}</section>")
+            f"<p>{_listed(versions())}.</p>{_params('this run', params)}{others}</section>")
 
 
 def _recorded(name: str, origin: Mapping[str, Any]) -> str:

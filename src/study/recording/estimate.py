@@ -1,6 +1,5 @@
 """How long a part will take on this machine: a few steps of each shape of model, and how many there are."""
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from study.mlp.grid import Group, Options, chunks, train
 from study.mlp.sweep import sweep_groups
 from study.mlp.sweep_params import MlpSweepParams
 from study.recording.parts import CORPUS, E1, E3, Part
+from variance_dynamics.base.machine import all_cores
 
 START = 5.0
 """Seconds to start a part: imports and data."""
@@ -95,7 +95,7 @@ def group_seconds(
 ) -> float:
     """`count` groups such as this: its first chunk, trained on every core at once for one and for two
     evaluations, so that what happens once a run is not taken for what happens each step."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = all_cores()
     parts = chunks(group, data)
 
     def timed(evaluations: int) -> float:

@@ -7,13 +7,13 @@ on from its checkpoint. After the last of the parts asked for, what is there is 
 import argparse
 import fcntl
 import json
-import re
 import signal
 import sys
 import time
 from pathlib import Path
 
 from study.analysis.params import LOCAL
+from study.base.params import NAME
 from study.data import mnist
 from study.recording import record
 from study.recording.parts import Part, Tree, chosen, parts, whole, write_params
@@ -21,7 +21,6 @@ from study.recording.working import Working, validate
 from variance_dynamics.base.errors import BadInput, one_line
 
 HOME = Path(".full")
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
 @one_line

@@ -13,8 +13,8 @@ import pandas as pd
 from study.analysis import keep
 from study.analysis.params import AnalyzeParams
 from study.base import params
+from study.base import provenance as machine
 from study.base.labelled import Labelled, load
-from study.recording import machine
 from study.recording.parts import CORPUS, E1, E2, E3, Tree
 from study.recording.working import Working
 from variance_dynamics.base import rows

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.recording import machine
+from study.base import provenance as machine
 from study.recording.parts import CORPUS, E3, Part, fingerprint, write_params
 from variance_dynamics.base.errors import BadInput
 
@@ -70,7 +70,7 @@ class Working:
         self._prepare()
         earlier = (_read(self.folder / "spent.json") or {"seconds": []})["seconds"]
         facts = {"fingerprint": self.fingerprint, **machine.commit(self.root),
-                 "machine": machine.described()}
+                 "machine": machine.machine()}
         return Attempt(self.folder, facts, [*earlier, 0.0])
 
     def _prepare(self) -> None:

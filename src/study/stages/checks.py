@@ -1,13 +1,12 @@
 """What one params section alone cannot tell: that sections fit together, and that what they name is there."""
 
-import re
 from collections.abc import Collection, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from study.analysis.params import AnalyzeParams, counted_alike
-from study.base.params import STUDY_KEYS, section
+from study.base.params import NAME, STUDY_KEYS, section
 from study.data import docstrings, mnist, texts, tokenizer
 from study.data.classification import DATASETS
 from study.data.classification_params import ClassificationParams
@@ -28,8 +27,6 @@ STUDY_SECTIONS = (
 """What a study changes: what dvc.yaml tracks of it, so each study has them all and nothing else."""
 SECTIONS = (*STUDY_KEYS, *STUDY_SECTIONS, "gpt2_arms")
 RECORDED = Path("data/recorded")
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-"""Of an arm: it becomes part of a command line and of a folder's name."""
 
 
 def sections(tree: Mapping[str, Any]) -> None:
