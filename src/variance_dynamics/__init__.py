@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from variance_dynamics.auditing.audit import audit as audit
     from variance_dynamics.forecasting.forecast import forecast as forecast
     from variance_dynamics.initialize import initialize as initialize
-    from variance_dynamics.tracking.track import Tracker as Tracker
+    from variance_dynamics.tracking.tracker import Tracker as Tracker
 
 HOMES = {
     "audit": "variance_dynamics.auditing.audit",
     "forecast": "variance_dynamics.forecasting.forecast",
     "initialize": "variance_dynamics.initialize",
-    "Tracker": "variance_dynamics.tracking.track",
+    "Tracker": "variance_dynamics.tracking.tracker",
 }
 """Public name -> the module that it lives in."""
 __all__ = ["Tracker", "audit", "forecast", "initialize"]

@@ -1,21 +1,18 @@
-"""Set every parameter of anyone's model by a scheme, matrix by matrix, from the roles that names give."""
+"""Set every parameter of a model by an initialisation scheme, matrix by matrix, and leave none out."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.init_matrices import drawn
-from variance_dynamics.roles.find_roles import Found
-from variance_dynamics.roles.of_model import owners, roles_of
-from variance_dynamics.weights.parameter import EMBEDDINGS
-from variance_dynamics.weights.pieces import Piece
-from variance_dynamics.weights.schemes import SCHEMES
+from variance_dynamics.base.seeding import torch_seed
+from variance_dynamics.weights.parameter import EMBEDDINGS, Parameter
+from variance_dynamics.weights.pieces import Piece, as_pieces
+from variance_dynamics.weights.schemes import Scheme, scaled_normal, scheme_named
 
 COLUMNS = ("layer", "role", "tensor", "shape", "std", "drawn")
 ZERO_CENTRED = ("Gemma", "Qwen3Next")
@@ -23,8 +20,8 @@ ZERO_CENTRED = ("Gemma", "Qwen3Next")
 
 
 @dataclass(frozen=True)
-class Row:
-    """What one matrix was given: the std that the scheme says, and that of the values drawn."""
+class DrawnMatrix:
+    """What one matrix was given: the std that the scheme gives it, and the std of the values drawn."""
 
     piece: Piece
     std: float
@@ -33,10 +30,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Initialized:
-    """What `initialize` set: matrices, then vectors at 1 and at 0 by name; `left` were ignored by pattern."""
+    """What `initialize` set: matrices, and by name the vectors at 1 and at 0; `left` are the ignored ones."""
 
     scheme: str
-    rows: tuple[Row, ...]
+    rows: tuple[DrawnMatrix, ...]
     ones: tuple[str, ...]
     zeros: tuple[str, ...]
     left: tuple[str, ...]
@@ -52,15 +49,18 @@ class Initialized:
 
 @torch.no_grad()
 def initialize(model: nn.Module, scheme: str, seed: int = 0, std: float = 0.02,
-               patterns: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None
-               ) -> Initialized:
-    """Draw each matrix of `model` by `scheme`, an entry of SCHEMES; norms to 1, biases to 0.
+               patterns: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None,
+               matrices: Sequence[Parameter | Piece] | None = None) -> Initialized:
+    """Draw each matrix of `model` by `scheme`, an entry of SCHEMES; set norms to 1 and biases to 0.
 
     Fused q, k and v are drawn each as a matrix of its own, a convolution as [in * kernel, out]. `std` is what
-    schemes with a std of their own use, and embeddings in the others. Each matrix has a stream of its own,
-    named by the parameter: a seed gives the same draws under each scheme. `patterns` maps regular expressions
-    on names to roles; "ignore" leaves a parameter as it is. `config` says head counts where the model has no
-    Hugging Face config. Tied parameters are drawn once.
+    schemes without a std of their own use, and the std of embeddings under the others. Each matrix has its
+    own random stream, named by the parameter: a seed gives the same normal draws under each scheme and std,
+    on any device. Tied parameters are drawn once.
+
+    Which parameters are matrices, and their roles, follow from their names. `patterns` maps regular
+    expressions on names to roles; "ignore" leaves a parameter as it is. `config` gives head counts where the
+    model has no Hugging Face config. With `matrices` no name is looked at: these are all the matrices.
 
     Raises BadInput for an unknown scheme, and for a parameter that nothing sets, before anything is changed.
 
@@ -71,35 +71,63 @@ def initialize(model: nn.Module, scheme: str, seed: int = 0, std: float = 0.02,
         2  readout  2.weight  10x128  0.12500  0.12306
     kaiming: 2 matrices, 0 vectors at 1, 2 at 0
     """
-    if scheme not in SCHEMES:
-        near = get_close_matches(scheme, SCHEMES, 1) or list(SCHEMES)
-        raise BadInput(f"scheme is {scheme!r}: expected {' or '.join(near)}")
+    chosen = scheme_named(scheme)
     if not 0 < std < math.inf:
         raise BadInput(f"std is {std}: expected a number above 0")
-    found = roles_of(model, patterns, config)
     weights = dict(model.named_parameters())
-    vectors = _vectors(model)
-    known = {piece.tensor for piece in found.pieces} | set(found.vectors)
-    left = tuple(name for name in weights if name not in known)
-    _check(found, vectors, weights)
-    plan = [(piece, SCHEMES[scheme].std(_known(piece), std)) for piece in found.pieces]
-    types = owners(model)
-    rows = []
-    for piece, sigma in plan:
-        its = _draw(piece, weights[piece.tensor], types[piece.tensor], scheme, sigma, seed)
-        rows.append(Row(piece, sigma, its))
+    if matrices is None:
+        pieces, others = _by_name(model, patterns, config)
+    else:
+        pieces = as_pieces(matrices, {name: tuple(weight.shape) for name, weight in weights.items()})
+        tensors = {piece.tensor for piece in pieces}
+        others = [name for name in weights if name not in tensors]
+    starts = _starting_values(model, others)
+    _check_memory(weights)
+    stds = [chosen.std(_checked(piece), std) for piece in pieces]
+    rows = [DrawnMatrix(piece, sigma, _draw(model, piece, chosen, sigma, seed))
+            for piece, sigma in zip(pieces, stds, strict=True)]
     _clear_padding(model)
-    for name in found.vectors:
-        weights[name].fill_(vectors[name])
-    ones, zeros = (tuple(name for name in found.vectors if vectors[name] == value) for value in (1.0, 0.0))
+    for name, value in starts.items():
+        weights[name].fill_(value)
+    ones, zeros = (tuple(name for name in starts if starts[name] == value) for value in (1.0, 0.0))
+    known = {*starts, *(piece.tensor for piece in pieces)}
+    left = tuple(name for name in weights if name not in known)
     return Initialized(scheme, tuple(rows), ones, zeros, left)
 
 
-def _check(found: Found, vectors: Mapping[str, float], weights: Mapping[str, Tensor]) -> None:
-    for name in found.vectors:
-        if name not in vectors:
+def _by_name(model: nn.Module, patterns: Mapping[str, str] | None, config: Mapping[str, Any] | None
+             ) -> tuple[Sequence[Piece], Sequence[str]]:
+    """The matrices, and the names of the vectors, by what the parameters' names say."""
+    # The study gives `matrices`. Imported here, an edit of the name patterns does not train its GPT-2 again.
+    from variance_dynamics.roles.of_model import roles_of
+
+    roles = roles_of(model, patterns, config)
+    return roles.pieces, roles.vectors
+
+
+def _starting_values(model: nn.Module, names: Sequence[str]) -> dict[str, float]:
+    """Value at which each of these parameters starts. Raises BadInput for one that is no norm and no bias."""
+    known = {f"{prefix}.{name}".lstrip("."): value for prefix, module in model.named_modules()
+             for name, value in _values_of(module)}
+    for name in names:
+        if name not in known:
             raise BadInput(f"{name}: parameter without a role: expected a bias or a norm's weight, "
                            "or patterns={regex: 'ignore'}")
+    return {name: known[name] for name in names}
+
+
+def _values_of(module: nn.Module) -> Iterator[tuple[str, float]]:
+    """Norms' weights start at 1, biases at 0."""
+    kind = type(module).__name__
+    for name, _ in module.named_parameters(recurse=False):
+        if name.endswith("bias") or "bias_" in name:
+            yield name, 0.0
+        elif name == "weight" and "norm" in kind.lower():
+            yield name, 0.0 if kind.startswith(ZERO_CENTRED) else 1.0
+
+
+def _check_memory(weights: Mapping[str, Tensor]) -> None:
+    """Raises BadInput for parameters that cannot be written to in place."""
     for name, weight in weights.items():
         if hasattr(weight, "to_local"):
             raise BadInput(f"{name}: parameter is sharded: expected initialize before fully_shard")
@@ -109,54 +137,51 @@ def _check(found: Found, vectors: Mapping[str, float], weights: Mapping[str, Ten
             raise BadInput(f"{name}: strides are {weight.stride()}: expected a contiguous parameter")
 
 
-def _known(piece: Piece) -> Any:
-    """The piece's parameter. Raises BadInput where its role is unknown, with what would settle it."""
+def _checked(piece: Piece) -> Parameter:
+    """The piece's parameter. Raises BadInput where its role is unknown, with the pattern that would help."""
     if piece.note:
         raise BadInput(f"{piece.parameter.name}: {piece.note}: expected patterns={{regex: role}} that does")
     return piece.parameter
 
 
-def _draw(piece: Piece, weight: Tensor, owner: str, scheme: str, std: float, seed: int) -> float:
-    """Fill the piece's part of `weight`; gives the std of what was drawn (NaN of nothing)."""
-    view = piece.of(weight)
+def _draw(model: nn.Module, piece: Piece, scheme: Scheme, std: float, seed: int) -> float:
+    """Fill the piece's part of its tensor; gives the std of the values drawn (NaN if there are none)."""
+    view = piece.of(model.get_parameter(piece.tensor))
     embedding = piece.parameter.role in EMBEDDINGS and len(piece.shape) <= 3
-    as_drawn = embedding or owner == "Conv1D"  # [fan_in, fan_out]
+    owner = model.get_submodule(piece.tensor.rpartition(".")[0])
+    as_drawn = embedding or type(owner).__name__ == "Conv1D"  # stored as [fan_in, fan_out]
     fan_out = piece.shape[-1] if as_drawn else piece.shape[0]
-    drawn_as = replace(piece.parameter, fan_in=view.numel() // max(1, fan_out), fan_out=fan_out)
-    values = drawn(drawn_as, scheme, std, seed)
+    fan_in = view.numel() // max(1, fan_out)
+    values = drawn(replace(piece.parameter, fan_in=fan_in, fan_out=fan_out), scheme, std, seed)
     view.copy_((values if as_drawn else values.mT).reshape(view.shape))
     return values.std(correction=0).item()
 
 
-def _vectors(model: nn.Module) -> dict[str, float]:
-    """Vector -> the value that it starts at: norms' weights 1, biases 0."""
-    return {f"{prefix}.{name}".lstrip("."): value for prefix, module in model.named_modules()
-            for name, value in _starts(module)}
+def drawn(parameter: Parameter, scheme: Scheme, std: float, seed: int) -> Tensor:
+    """Weights [fan_in, fan_out] of a matrix by `scheme`, from the random stream named by the parameter.
 
-
-def _starts(module: nn.Module) -> Iterator[tuple[str, float]]:
-    kind = type(module).__name__
-    for name, _ in module.named_parameters(recurse=False):
-        if name.endswith("bias") or "bias_" in name:
-            yield name, 0.0
-        elif name == "weight" and "norm" in kind.lower():
-            yield name, 0.0 if kind.startswith(ZERO_CENTRED) else 1.0
+    Embeddings are normal under every scheme, because a scheme's sampler is for layers that multiply.
+    """
+    generator = torch.Generator().manual_seed(torch_seed(seed, "init", parameter.name))
+    z = torch.randn(parameter.fan_in, parameter.fan_out, generator=generator)
+    sample = scaled_normal if parameter.role in EMBEDDINGS else scheme.sample
+    return sample(z, std)
 
 
 def _clear_padding(model: nn.Module) -> None:
-    """The padding token's embedding stays 0."""
+    """The embedding of a padding token stays 0."""
     for module in model.modules():
         if isinstance(module, nn.Embedding) and module.padding_idx is not None:
             module.weight[module.padding_idx].zero_()
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: DrawnMatrix) -> tuple[str, ...]:
     parameter = row.piece.parameter
     shape = "x".join(map(str, row.piece.shape))
     return (str(parameter.layer), parameter.role, parameter.name, shape, f"{row.std:.5f}", f"{row.drawn:.5f}")
 
 
 def _aligned(line: tuple[str, ...], widths: list[int]) -> str:
-    """Words to the left, numbers to the right."""
+    """One line of the table: words to the left, numbers to the right."""
     return "  ".join(cell.ljust(width) if name in ("role", "tensor") else cell.rjust(width)
                      for cell, width, name in zip(line, widths, COLUMNS, strict=True)).rstrip()

@@ -5,7 +5,7 @@ import pytest
 from study.gpt2.params import resolve
 from tiny_gpt2 import tiny_run
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.base.learning_rate import SCHEDULES
+from variance_dynamics.base.schedules import SCHEDULES
 
 
 def test_every_arm_of_every_preset_resolves(tree):
