@@ -68,7 +68,7 @@ def lightning(**options: Any) -> Any:
 
         @property
         def state_key(self) -> str:
-            return f"Tracker({Path(options.get('path') or '').name})"  # Lightning needs another one for each callback
+            return f"Tracker({Path(options.get('path') or '').name})"  # a key for each callback
 
         def state_dict(self) -> dict[str, Any]:
             return self.tracker.state_dict() if self.tracker is not None else {}

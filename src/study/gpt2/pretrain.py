@@ -14,7 +14,7 @@ from study.gpt2.params import EXECUTION, Gpt2Run
 from variance_dynamics.base import schedules
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.progress import progress
-from variance_dynamics.initialize import initialize
+from variance_dynamics.initializing import initialize
 from variance_dynamics.tracking.histograms import Histograms
 from variance_dynamics.tracking.sharded import cut_like, for_checkpoint, gathered
 from variance_dynamics.tracking.tracker import OF_MATRICES, Tracker
