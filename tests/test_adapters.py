@@ -10,7 +10,7 @@ from torch import nn
 
 from variance_dynamics.adapters import hugging_face, inner, lightning
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.tracking.track import Tracker
+from variance_dynamics.tracking.tracker import Tracker
 
 
 class Regression(nn.Module):

@@ -73,7 +73,7 @@ def _pattern(text: str) -> tuple[str, str]:
 
 
 def _forecast_options(parser: argparse.ArgumentParser) -> None:
-    from variance_dynamics.base.learning_rate import SCHEDULES
+    from variance_dynamics.base.schedules import SCHEDULES
 
     parser.description = "The std of a weight matrix under AdamW, by the null law: no parameter is fitted."
     add = parser.add_argument

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.base.learning_rate import SCHEDULES, learning_rate
+from variance_dynamics.base.schedules import SCHEDULES, learning_rate
 from variance_dynamics.theory import null_law
 
 Floats = NDArray[np.float64]

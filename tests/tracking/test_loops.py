@@ -232,7 +232,7 @@ def test_without_an_optimizer_the_loop_says_when():
 
 @pytest.mark.parametrize("name", ["run.parquet", "run.jsonl"])
 def test_files_hold_the_table_also_after_a_resume(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("variance_dynamics.tracking.track.FLUSH", 2)
+    monkeypatch.setattr("variance_dynamics.tracking.tracker.FLUSH", 2)
 
     def read():
         if name.endswith("parquet"):
