@@ -21,8 +21,8 @@ def state(step):
 def test_the_newest_is_found_and_two_are_kept(tmp_path):
     for step in (100, 200, 1000):
         checkpoint.save(tmp_path / "run", step, state(step))
-    found = checkpoint.latest(tmp_path / "run")
-    assert found["step"] == 1000 and found["rows"][0][2].tolist() == [0, 1000, 2000]
+    newest = checkpoint.latest(tmp_path / "run")
+    assert newest["step"] == 1000 and newest["rows"][0][2].tolist() == [0, 1000, 2000]
     assert len(list((tmp_path / "run").iterdir())) == checkpoint.KEPT
 
 
@@ -113,8 +113,8 @@ import torch
 from study.base import checkpoint
 for step in range(1, 61):
     checkpoint.save(Path(sys.argv[1]), step, {"step": step, "x": torch.ones(100)})
-    found = checkpoint.latest(Path(sys.argv[1]))
-    assert found is None or torch.equal(found["x"], torch.ones(100))
+    newest = checkpoint.latest(Path(sys.argv[1]))
+    assert newest is None or torch.equal(newest["x"], torch.ones(100))
     if step % 3 == 0:
         checkpoint.remove(Path(sys.argv[1]))
 """
@@ -125,9 +125,9 @@ def test_two_processes_with_one_folder(tmp_path):
     command = [sys.executable, "-c", SAVE_AND_REMOVE, str(tmp_path / "run")]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in both:
-        _, told = process.communicate(timeout=900)
-        assert process.returncode == 0, told
-        assert "damaged" not in told
+        _, stderr = process.communicate(timeout=900)
+        assert process.returncode == 0, stderr
+        assert "damaged" not in stderr
     assert list(tmp_path.iterdir()) == []
 
 
