@@ -66,10 +66,6 @@ def install(folder, name, modules):
     (info / "RECORD").write_text("".join(f"{path},,\n" for path in modules))
 
 
-def found(texts):
-    return [topic for text in texts for paragraph in text.split("\n\n") for topic in [paragraph.split()[5]]]
-
-
 def test_every_docstring_in_order_and_nothing_else():
     paragraphs = [text for doc in docstrings.docstrings(MODULE.encode()) for text in docstrings.prose(doc)]
     expected = [sentence(topic) for topic in TOPICS]

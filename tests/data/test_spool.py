@@ -93,14 +93,10 @@ def test_pieces_change_no_token(tmp_path_factory, text):
     """Cut at every few bytes, the pieces' tokens are the tokens of the uncut text."""
     if not text.strip(" \t\r\n\f\v"):
         return
-    folder = tmp_path_factory.mktemp("pieces")
-    data = text.encode()
+    two = spooled(tmp_path_factory.mktemp("pieces"), [[text.encode()]] * 2)  # one of them is in each split
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spool, "PIECE", 4)
-        with (folder / "text").open("wb+") as file:
-            file.write(data)
-            file.seek(0)
-            pieces = list(spool._pieces(file, len(data)))
+        pieces = list(Split(two, "train", 0.5, 0).pieces())
     assert "".join(piece for piece, _ in pieces) == text
     assert [ends for _, ends in pieces] == [False] * (len(pieces) - 1) + [True]
     if spool.LAST_BREAK.match(text):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from study.base.labelled import Labelled
-from study.mlp.grid import Group, Model
+from study.mlp.grid import MlpGroup, Variant
 
 torch.set_num_threads(1)  # as in the workers; products this small gain nothing from more
 
@@ -28,8 +28,8 @@ def labelled(features=6, classes=3, rows=90, seed=0):
 
 
 def group(models, optimizer="sgd", depth=3, width=8, seed=0, batch_size=16):
-    return Group("clusters", optimizer, depth, width, seed, batch_size, tuple(models))
+    return MlpGroup("clusters", optimizer, depth, width, seed, batch_size, tuple(models))
 
 
 def normal(*stds, lr=0.1):
-    return [Model("normal", std, lr) for std in stds]
+    return [Variant("normal", std, lr) for std in stds]

@@ -15,7 +15,7 @@ from study.stages import validate
 
 ARMS = {"gpt2": {}, "constant_lr": {}}
 CHANGES = [
-    # What one section alone tells
+    # Mistakes within one section
     ("classification.val_fraction", 0, "classification.val_fraction is 0: expected greater than 0"),
     ("classification.datasets", [], "classification.datasets is []: expected at least 1 item"),
     ("classification.datasets", ["wine", "wine"], "expected entries that differ"),
@@ -37,7 +37,7 @@ CHANGES = [
     ("gpt2.seeds", [-1], "gpt2.seeds.0 is -1: expected greater than or equal to 0"),
     ("analyze.confidence", 1.0, "analyze.confidence is 1.0: expected less than 1"),
     ("plot.dpi", 9999, "plot.dpi is 9999: expected"),
-    # What only sections together tell
+    # Sections that do not fit together
     ("classification.datasets", ["wine", "iris"], "datasets has 'iris': expected wine, digits, mnist"),
     ("mlp_sweep.tasks.wine", None, "mlp_sweep.tasks.wine"),
     ("gpt2.arms", ["gpt2", "nothing"], "gpt2.arms names 'nothing': expected one of gpt2, "),
@@ -65,7 +65,7 @@ CHANGES = [
     ("studies.default.corpus", 3, "studies.default.corpus is 3: expected a mapping"),
     ("corpus.hub.revision", "main", "corpus.hub.revision is 'main': expected the 40 hex digits of a commit"),
     ("classification.mnist.hub_revision", "v1.0", "hub_revision is 'v1.0': expected the 40 hex digits"),
-    # What is not there
+    # Files and distributions that are missing
     ("classification.datasets", ["mnist"], "path is data/raw/mnist: no train-images-idx3-ubyte"),
     ("corpus.source", "files", "corpus.files has 'data/raw/text/*', which matches no file"),
     ("corpus.packages", ["no-such-thing"], "has 'no-such-thing': expected an installed distribution"),
@@ -96,15 +96,16 @@ def put(tree, key, value):
     tree[last] = value
 
 
-@pytest.mark.parametrize(("key", "value", "told"), CHANGES, ids=[f"{each[0]}={each[1]}" for each in CHANGES])
-def test_each_mistake_ends_in_one_line(whole, run, capsys, tmp_path, key, value, told):
+@pytest.mark.parametrize(("key", "value", "message"), CHANGES,
+                         ids=[f"{key}={value}" for key, value, _ in CHANGES])
+def test_each_mistake_ends_in_one_line(whole, run, capsys, tmp_path, key, value, message):
     tree = copy.deepcopy(whole)
     put(tree, key, value)
     with pytest.raises(SystemExit) as ended:
         run(tree)
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and told in line
+    assert line.startswith("error: ") and message in line
     assert len(line) < 400
     assert not (tmp_path / "data").exists()
 

@@ -1,4 +1,4 @@
-"""The library `datasets`, kept to this project's folder, without code from the hub."""
+"""Data sets from the Hugging Face hub, cached in this project's folder. None of their code is run."""
 
 import os
 from collections.abc import Iterator
@@ -9,31 +9,31 @@ from variance_dynamics.base.errors import BadInput
 
 CACHE = Path(".cache/huggingface")
 BATCH = 256
-"""Rows held in memory at once."""
+"""How many rows are in memory at once."""
 
 
 def load(where: str, path: str, options: dict[str, Any]) -> Any:
-    """`datasets.load_dataset(path, **options)`: of version 4 or newer, which runs no code of a data set.
+    """What `datasets.load_dataset(path, **options)` returns. From version 4 on it runs no code of a data set.
 
-    Caches lie in .cache/ of this folder unless HF_HUB_CACHE and HF_DATASETS_CACHE say otherwise.
-    Raises BadInput, starting with `where`, for whatever cannot be loaded.
+    Caches are in .cache/ of this folder unless HF_HUB_CACHE and HF_DATASETS_CACHE are set.
+    Raises BadInput, which starts with `where`, for anything that cannot be loaded.
     """
     os.environ.setdefault("HF_DATASETS_CACHE", str(CACHE.resolve() / "datasets"))
     os.environ.setdefault("HF_HUB_CACHE", str(CACHE.resolve() / "hub"))
     import datasets
 
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what fails is raised, and told below
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # failures become one line below
     try:
         return datasets.load_dataset(path, **options)
-    except Exception as problem:  # whatever the hub, the network or a file's format may raise
+    except Exception as problem:  # the hub, the network and file formats raise many kinds
         raise BadInput(f"{where}: {path}: {_first_line(problem)}: expected a data set that loads") from None
 
 
 def column(where: str, rows: Any, name: str) -> Iterator[str]:
-    """The texts of one column of a streamed data set, in order, a few rows in memory at a time.
+    """The texts of one column of a streamed data set, in order, with `BATCH` rows in memory at a time.
 
-    Raises BadInput, starting with `where`, for a missing column or a row that is not text.
+    Raises BadInput, which starts with `where`, for a missing column or a row that is not text.
     """
     number = 0
     try:
@@ -49,8 +49,8 @@ def column(where: str, rows: Any, name: str) -> Iterator[str]:
     except BadInput:
         raise
     except Exception as problem:
-        told = _first_line(problem)
-        raise BadInput(f"{where}: after row {number}: {told}: expected readable rows") from None
+        first = _first_line(problem)
+        raise BadInput(f"{where}: after row {number}: {first}: expected readable rows") from None
 
 
 def _first_line(problem: Exception) -> str:
