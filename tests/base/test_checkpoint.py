@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there, found again by their key alone, and load without running code."""
+"""Checkpoints are whole or absent, are found by their key alone, and load without running code."""
 
 import hashlib
 import os
@@ -81,12 +81,12 @@ def test_a_folder_that_another_process_removes_while_it_is_listed(tmp_path, monk
 
     monkeypatch.setattr(os, "scandir", removed_first)
     assert done(place) is None
-    assert os.scandir is scandir and not place.exists()  # the removal did come in between
+    assert os.scandir is scandir and not place.exists()  # the removal did happen meanwhile
 
 
 @pytest.mark.parametrize("gone", ["run", "run/group-0"])
 def test_a_folder_that_another_process_removes_while_it_is_made(tmp_path, monkeypatch, gone):
-    """Between mkdir's finding it there and its looking what it is; and a parent that was just made."""
+    """The folder vanishes after mkdir has seen that it exists; or a parent vanishes once it is made."""
     place, mkdir = tmp_path / "run/group-0", os.mkdir
     if gone != "run":
         place.mkdir(parents=True)
@@ -121,7 +121,7 @@ for step in range(1, 61):
 
 
 def test_two_processes_with_one_folder(tmp_path):
-    """As when a run is queued twice: each saves, reads, and removes all on its success."""
+    """As when a run is queued twice: each process saves, reads, and removes everything at its end."""
     command = [sys.executable, "-c", SAVE_AND_REMOVE, str(tmp_path / "run")]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in both:

@@ -1,4 +1,4 @@
-"""Reading params.yaml: DVC's numbers, the study's overlay, and one line for every mistake."""
+"""Reading params.yaml: numbers as in DVC, the study's changes, and one line for every mistake."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Splits and standardisation, over every dataset that is embedded."""
+"""Splits and standardisation of the datasets that come with scikit-learn, and of made-up ones."""
 
 import hashlib
 import json
@@ -113,7 +113,7 @@ def test_a_constant_feature_stays_finite(section, monkeypatch):
         ([[0.0, 1.0], [0.0, 1.0]], [0, 1], "class 0 has 1 rows, none in val"),
     ],
 )
-def test_data_that_is_wrong_is_told_in_one_line(section, monkeypatch, x, y, message):
+def test_data_that_is_wrong_is_refused_in_one_line(section, monkeypatch, x, y, message):
     made_up(monkeypatch, x, y)
     with pytest.raises(BadInput) as problem:
         prepare("made_up", section)

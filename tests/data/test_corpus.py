@@ -1,4 +1,4 @@
-"""From text to tokens on disk: what is written decodes to what was read, and says so in the manifest."""
+"""From text to tokens on disk: the tokens decode to the text, and the manifest describes them."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ def prepare(tree, source, tmp_path):
 
 
 def texts_of(manifest, out, split):
-    """The documents of a split, decoded from the file with what the manifest says."""
+    """The documents of a split, decoded as the manifest says."""
     ids = np.fromfile(out / f"{split}.bin", dtype=manifest["dtype"])
     assert ids[-1] == manifest["end_of_text"] and len(ids) == manifest[split]["tokens"]
     bpe = tokenizer.load(out / "tokenizer.json")
@@ -71,7 +71,7 @@ def test_the_manifest_counts_what_is_there(prepare):
 
 
 def watched(monkeypatch):
-    """The texts that the tokenizer is trained on from here on."""
+    """A list that receives the texts on which the tokenizer is trained."""
     seen, train = [], tokenizer.train
 
     def watch(batches, vocab_size):
@@ -134,7 +134,7 @@ def test_a_corpus_shorter_than_a_context(prepare):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch, tree, source):
-    """A folder with params.yaml, as the stage finds it."""
+    """A folder with params.yaml, in which the stage runs."""
     tree |= {"study": "default", "studies": {"default": {}}}
     tree["corpus"] |= source | {"tokenizer": tree["corpus"]["tokenizer"] | {"vocab_size": 300}}
     tree["gpt2_presets"]["cpu"]["n_ctx"] = 16

@@ -1,4 +1,4 @@
-"""Prose from docstrings: found without importing, the same wherever a distribution is installed."""
+"""Prose from docstrings: read without an import, and the same wherever a distribution is installed."""
 
 import sys
 from textwrap import dedent

@@ -17,7 +17,7 @@ SIZES = {"train": 30, "test": 20}
 
 
 def encoded(array, kind=0x08):
-    """Written here from the format's description, apart from the reader."""
+    """An IDX file, written after the description of the format, without the reader's code."""
     return bytes([0, 0, kind, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
@@ -80,7 +80,7 @@ A = np.zeros((30, 28, 28), np.uint8)
         (LABELS, None, "no train-labels-idx1-ubyte there: expected four IDX files"),
     ],
 )
-def test_files_that_are_wrong_are_told_in_one_line(folder, name, content, message):
+def test_files_that_are_wrong_are_refused_in_one_line(folder, name, content, message):
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
@@ -104,7 +104,7 @@ def test_the_hub_s_columns_become_the_same_arrays(tmp_path, arrays):
 
 
 def test_real_files(shared_data):
-    """The sum of the raw training images is that which is published with the data."""
+    """The raw training images have the SHA-256 that was published with them."""
     (x, y), (x_test, y_test) = mnist.from_files(shared_data / "mnist")
     assert (x.shape, x_test.shape) == ((60000, 784), (10000, 784))
     header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 60000, 28, 28)

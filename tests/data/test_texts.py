@@ -107,7 +107,7 @@ def test_a_data_set_s_own_code_is_not_run(section, tmp_path):
         ("a.csv", b"text\nfine\n", "expected only files in .txt, .txt.gz, .jsonl, .parquet"),
     ],
 )
-def test_files_that_are_wrong_are_told_in_one_line(section, tmp_path, caplog, name, content, message):
+def test_files_that_are_wrong_are_refused_in_one_line(section, tmp_path, caplog, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput) as problem:
         documents(section)
@@ -137,7 +137,7 @@ def test_memory_does_not_grow_with_the_text(section, tmp_path):
 
 @pytest.mark.parametrize("pattern", ["**/*.txt", "**", "b/**", "b/**/*.txt", "**/c/**/*"])
 def test_deep_globs_end_where_links_make_circles(section, tmp_path, monkeypatch, pattern):
-    """Two links to the folder they lie in: glob.glob would go 40 levels down, two ways at each."""
+    """Two links lead to their own folder: glob.glob would follow both, 40 levels down."""
     (tmp_path / "b/c/.hidden").mkdir(parents=True)
     for name in ("b/c/d.txt", "b/c/.e.txt", "b/c/.hidden/f.txt"):
         (tmp_path / name).write_text("fine")

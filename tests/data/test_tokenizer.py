@@ -1,4 +1,4 @@
-"""The tokenizers: nothing lost, no separator out of text, the same each time, and GPT-2's own."""
+"""The tokenizers lose nothing, read no separator in a text, are the same each time, and include GPT-2's."""
 
 import json
 import os

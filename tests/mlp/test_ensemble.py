@@ -1,4 +1,4 @@
-"""Training many at once against training one at a time with PyTorch's own modules and optimizers."""
+"""Training many models at once, compared with PyTorch's modules and optimizers on one model at a time."""
 
 import math
 
@@ -48,7 +48,7 @@ def module_of(some, model, data):
 
 
 def loop(some, model, data):
-    """What one writes by hand: one model, autograd, torch.optim; its losses, gradient norms and module."""
+    """One model trained as one writes it by hand: its losses, its gradient norms and its module."""
     module = module_of(some, model, data)
     optimizer = TORCH[some.optimizer](module.parameters(), model.lr)
     order = grid.batches(some.seed, some.dataset, len(data.y["train"]), some.batch_size, STEPS)

@@ -1,4 +1,4 @@
-"""Groups: the same draws and minibatches for all models of a seed; chunks and cores change nothing."""
+"""Groups: all models of a seed have the same draws and minibatches; chunks and cores change nothing."""
 
 import math
 
@@ -55,7 +55,7 @@ def test_other_schemes_are_made_of_the_same_draws(data):
     assert (lecun.argsort() == uniform.argsort()).all()  # Phi is monotonic
     z = mlps.weights[1][0].double().mT * math.sqrt(24)
     cosine = torch.cosine_similarity(z.flatten(), orthogonal.view(24, 24).double().mT.flatten(), dim=0)
-    assert cosine > 0.4  # the Q of z leans towards z
+    assert cosine > 0.4  # the orthogonal factor of z correlates with z
 
 
 def test_draws_depend_on_the_seed_and_not_on_the_optimizer(data):
@@ -70,7 +70,7 @@ def test_draws_depend_on_the_seed_and_not_on_the_optimizer(data):
 
 @pytest.mark.parametrize("optimizer", OPTIONS)
 def test_the_control_trains_as_kaiming_bit_for_bit(optimizer, data):
-    """Same draws, same minibatches, same std: a gap would be the trainer's own."""
+    """They have the same draws, minibatches and std, so that a difference would come from the training."""
     some = group(schemes((0.3, 0.01)), optimizer, depth=6, width=32)
     measured = grid.train(some, some.models, data, PLAN, OPTIONS[optimizer])
     for run in (0, 6):
@@ -82,7 +82,7 @@ def test_the_control_trains_as_kaiming_bit_for_bit(optimizer, data):
 
 @pytest.mark.parametrize("optimizer", OPTIONS)
 def test_a_model_s_bits_do_not_depend_on_its_place(optimizer):
-    """30 times the same model, with sizes that leave something over in vectors and blocks."""
+    """30 times the same model, with sizes that are no multiples of a vector or a block."""
     data = Dataset(labelled(features=13, classes=3, rows=54))
     some = group([Variant("kaiming", math.nan, 0.02)] * 30, optimizer, depth=5, width=64, batch_size=32)
     measured = grid.train(some, some.models, data, PLAN, OPTIONS[optimizer])

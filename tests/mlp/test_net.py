@@ -1,4 +1,4 @@
-"""The batched MLP against PyTorch modules, one model at a time, in float64."""
+"""The batched MLPs, compared with PyTorch modules for one model at a time, in float64."""
 
 import math
 from itertools import pairwise

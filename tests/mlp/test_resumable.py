@@ -31,7 +31,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The groups that were trained, as they are."""
+    """A list that receives each group when it is trained."""
     seen = []
     train = grid.train
     monkeypatch.setattr(grid, "train", lambda some, *rest: (seen.append(some), train(some, *rest))[1])
@@ -117,7 +117,7 @@ def contents(folder):
 
 
 def prepare(folder):
-    """A folder in which the stage runs: wine's data and one width, some seconds of training."""
+    """A folder in which the stage trains for some seconds: data of the shape of wine, and small params."""
     (folder / "data/classification").mkdir(parents=True)
     data = labelled(features=13, rows=120)
     parts = {"x": data.x, "y": data.y}

@@ -1,4 +1,4 @@
-"""The stage validate: the study's params pass; each mistake ends in one line, quickly."""
+"""The stage validate: the study's params are valid, and each mistake ends in one line, quickly."""
 
 import copy
 import json
@@ -82,7 +82,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(tree):
-        monkeypatch.setattr(params, "load", lambda: tree)  # tests/test_params.py tests the reading
+        monkeypatch.setattr(params, "load", lambda: tree)  # tests/base/test_params.py tests it
         validate.main()
         return tmp_path / "data/validated.json"
 
@@ -117,7 +117,7 @@ def test_a_threshold_that_a_recorded_run_was_not_counted_by(whole, run, capsys, 
     run(tree)
     noted = {"params": {"analyze": {"e1": {"tail_fraction": 0.2}}}}
     (tmp_path / "data/recorded/other/provenance.json").write_text(json.dumps(noted))
-    run(tree)  # it holds no MLPs, which alone were counted by it
+    run(tree)  # the folder holds no MLPs, and the threshold is about these only
     (tmp_path / "data/recorded/other/mlp_sweep").mkdir()
     with pytest.raises(SystemExit):
         run(tree)
@@ -141,7 +141,7 @@ def leaves(tree, path=()):
 
 
 def test_no_key_may_be_missing_and_every_key_is_named(whole, run, capsys):
-    """Each leaf of params.yaml in turn, arms and studies aside, which may say little or nothing."""
+    """Each leaf of params.yaml in turn, but not those of arms and studies, which need not set anything."""
     sections = {name: value for name, value in whole.items() if name not in ("gpt2_arms", "studies")}
     for path in leaves(sections):
         tree = copy.deepcopy(whole)
@@ -158,7 +158,7 @@ def test_no_key_may_be_missing_and_every_key_is_named(whole, run, capsys):
 
 
 def test_an_arm_s_name_cannot_bring_a_command_along(whole, run, capsys):
-    """`gpt2_pretrain` is run by a shell with the arm's name in its command line."""
+    """A shell runs `gpt2_pretrain` with the name of the arm in its command line."""
     whole = copy.deepcopy(whole)
     whole["gpt2"]["arms"] = ["$(touch x)"]
     whole["gpt2_arms"]["$(touch x)"] = {}

@@ -21,7 +21,7 @@ MOST_VALUES = 10_000
 
 
 class Section(BaseModel):
-    """Base of every section's type: no value is converted or changed, no unknown key, no NaN or infinity."""
+    """Base of every section's type: strict types, no change afterwards, no unknown key, NaN or infinity."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 

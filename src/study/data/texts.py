@@ -24,6 +24,8 @@ LONGEST_ROW = 1 << 26
 """The most bytes of a row of .jsonl, and of a batch of rows of .parquet, as these are read whole."""
 ROWS = 8
 """Rows of .parquet in a batch. They are few because one long entry of a dictionary may be in every row."""
+HUB_ROWS = 256
+"""Rows of a data set on the hub that are in memory at once."""
 MOST_TEXT = 100
 """The most bytes of text for each byte of a file, so that a small file cannot fill the disk."""
 FREE = 1 << 26
@@ -41,7 +43,8 @@ def from_hub(params: CorpusParams) -> Chunks:
     chosen = {"name": source.name, "split": source.split, "revision": source.revision}
     rows = hub.load(where, source.path, {**chosen, "streaming": True})
     known = (rows.info.splits or {}).get(source.split)
-    texts = hub.column(where, rows, params.text_column)
+    batches = rows.with_format("arrow").iter(batch_size=HUB_ROWS)
+    texts = _column(where, params.text_column, batches, "readable rows")
     bar = progress(texts, desc="download", unit=" rows", total=known.num_examples if known else None)
     return _documents(where, iter(bar))
 
@@ -133,43 +136,58 @@ def _json_text(where: str, line: bytes, column: str) -> str:
         raise BadInput(f"{where}: {problem}: expected a JSON object in UTF-8") from None
     if not isinstance(row, dict):
         raise BadInput(f"{where} is {row!s:.60}: expected a JSON object")
-    if column not in row:
-        known = " or ".join(list(row)[:5])
-        raise BadInput(f"{where}: corpus.text_column is {column!r}: expected {known or 'a column of text'}")
+    _check_column(where, column, list(row))
     if not isinstance(row[column], str):
         raise BadInput(f"{where}: column {column!r} is {row[column]!r:.60}: expected text")
     return str(row[column])
 
 
 def _parquet(path: Path, file: BufferedReader, params: CorpusParams) -> Chunks:
-    return _documents(str(path), _parquet_rows(path, params.text_column))
+    batches = _batches(path, params.text_column)
+    expected = "a whole Parquet file, of pages that fit in memory"
+    return _documents(str(path), _column(str(path), params.text_column, batches, expected))
 
 
-def _parquet_rows(path: Path, column: str) -> Iterator[str]:
+def _batches(path: Path, column: str) -> Iterator[Any]:
+    """The column's rows of a .parquet file, `ROWS` at a time, as record batches of pyarrow."""
     from pyarrow.parquet import ParquetFile
 
+    with ParquetFile(path, pre_buffer=False) as file:
+        _check_column(str(path), column, file.schema_arrow.names)
+        _check_row_groups(path, file.metadata)
+        for batch in file.iter_batches(ROWS, columns=[column], use_threads=False):
+            if batch.nbytes > LONGEST_ROW:
+                raise BadInput(f"{path}: {ROWS} rows of {batch.nbytes} bytes: expected shorter ones")
+            yield batch
+
+
+def _column(where: str, column: str, batches: Iterator[Any], expected: str) -> Iterator[str]:
+    """The texts in one column of batches of rows, in order.
+
+    Raises BadInput, which starts with `where`, for a missing column, for a row that is not text, and for rows
+    that cannot be read; `expected` is then the end of its message.
+    """
     number = 0
     try:
-        with ParquetFile(path, pre_buffer=False) as file:
-            if column not in file.schema_arrow.names:
-                known = " or ".join(file.schema_arrow.names[:5])
-                raise BadInput(f"{path}: corpus.text_column is {column!r}: expected {known}")
-            _check_row_groups(path, file.metadata)
-            for batch in file.iter_batches(ROWS, columns=[column], use_threads=False):
-                if batch.nbytes > LONGEST_ROW:
-                    raise BadInput(f"{path}: {ROWS} rows of {batch.nbytes} bytes: expected shorter ones")
-                for text in batch.column(0).to_pylist():
-                    number += 1
-                    if not isinstance(text, str):
-                        row = f"row {number} of column {column!r}"
-                        raise BadInput(f"{path}: {row} is {text!r:.60}: expected text")
-                    yield text
+        for batch in batches:
+            _check_column(where, column, batch.schema.names)
+            for text in batch.column(column).to_pylist():
+                number += 1
+                if not isinstance(text, str):
+                    row = f"row {number} of column {column!r}"
+                    raise BadInput(f"{where}: {row} is {text!r:.60}: expected text")
+                yield text
     except BadInput:
         raise
-    except Exception as problem:  # the library raises many kinds for a damaged file
-        first = (str(problem) or type(problem).__name__).splitlines()[0][:200]
-        expected = "a whole Parquet file, of pages that fit in memory"
-        raise BadInput(f"{path}: after row {number}: {first}: expected {expected}") from None
+    except Exception as problem:  # the libraries raise many kinds for what is damaged
+        first = hub.first_line(problem)
+        raise BadInput(f"{where}: after row {number}: {first}: expected {expected}") from None
+
+
+def _check_column(where: str, column: str, names: list[str]) -> None:
+    if column not in names:
+        known = " or ".join(names[:5]) or "a column of text"
+        raise BadInput(f"{where}: corpus.text_column is {column!r}: expected {known}")
 
 
 def _check_row_groups(path: Path, metadata: Any) -> None:

@@ -27,7 +27,7 @@ from variance_dynamics.weights.parameter import Parameter
 from variance_dynamics.weights.schemes import SCHEMES
 
 LAYER_BYTES = 2**21
-"""Bytes that a product in the widest layer of a chunk reads and writes (measured: benchmarks/NOTES.md)."""
+"""The most bytes that one product of a chunk reads and writes (measured: benchmarks/NOTES.md)."""
 Arrays = dict[str, NDArray[np.floating]]
 
 
