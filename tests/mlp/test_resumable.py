@@ -14,8 +14,8 @@ from mlp.small_grid import OPTIONS, group, labelled, normal
 from study.base import params
 from study.base.labelled import Labelled
 from study.mlp import grid
+from study.mlp.experiments import Resumable
 from study.mlp.params import TrainingPlan
-from study.mlp.resumable import Resumable
 from study.mlp.tables import tables
 
 PLAN = TrainingPlan(steps=12, eval_every=5, eval_rows=1000)

@@ -23,15 +23,12 @@ GRAMMAR = (3, 11)
 LEFT_OUT = {"test", "tests", "testing", "_internal", "_vendor", "externals"}
 SHORTEST = 8
 """The fewest words of a paragraph that is kept."""
-COMMON = frozenset(
-    word
-    for line in (
-        "a an and are as at be been but by can do does each for from has have how if in into is it its may",
-        "more must no not of on only or other should so than that the their then there these they this to",
-        "two used using was we when where which will with you your",
-    )
-    for word in line.split()
-)
+COMMON_WORDS = """
+    a an and are as at be been but by can do does each for from has have how if in into is it its may
+    more must no not of on only or other should so than that the their then there these they this to
+    two used using was we when where which will with you your
+"""
+COMMON = frozenset(COMMON_WORDS.split())
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 

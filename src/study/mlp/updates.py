@@ -15,12 +15,12 @@ from study.mlp.net import VECTOR, Mlps, accumulate
 
 
 class Update(Protocol):
-    """The interface of an optimizer for the training loop."""
+    """What the training loop calls of an optimizer."""
 
     scale: Tensor
 
     def begin(self) -> None:
-        """Called before each step."""
+        """Called before each step; does nothing unless an optimizer needs it."""
 
     def __call__(self, layer: int, delta: Tensor, inputs: Tensor) -> None:
         """Update one layer; see `net.backward`."""
@@ -29,14 +29,11 @@ class Update(Protocol):
         """Keep only the models with these indices; `mlps` holds only those already."""
 
 
-class SgdUpdate:
+class SgdUpdate(Update):
     """w <- w - lr g."""
 
     def __init__(self, mlps: Mlps, lr: Tensor) -> None:
         self.mlps, self.scale = mlps, lr.to(mlps.dtype)
-
-    def begin(self) -> None:
-        pass
 
     def __call__(self, layer: int, delta: Tensor, inputs: Tensor) -> None:
         accumulate(self.mlps.weights[layer], delta, inputs, beta=1, alpha=-1)
@@ -46,15 +43,12 @@ class SgdUpdate:
         self.scale = self.scale[models]
 
 
-class MomentumUpdate:
+class MomentumUpdate(Update):
     """v <- momentum v + lr g, w <- w - v. The learning rate may be a factor in v because it is constant."""
 
     def __init__(self, mlps: Mlps, lr: Tensor, momentum: float) -> None:
         self.mlps, self.scale, self.momentum = mlps, lr.to(mlps.dtype), momentum
         self.velocity = Mlps([*map(torch.zeros_like, mlps.weights)], [*map(torch.zeros_like, mlps.biases)])
-
-    def begin(self) -> None:
-        pass
 
     def __call__(self, layer: int, delta: Tensor, inputs: Tensor) -> None:
         weight, bias = self.velocity.weights[layer], self.velocity.biases[layer]
@@ -70,7 +64,7 @@ Layer = tuple[Tensor, Tensor]
 """A layer's weight [M, O, I] and padded bias [M, P], or their gradients, or their optimizer states."""
 
 
-class AdamWUpdate:
+class AdamWUpdate(Update):
     """Adam with decoupled weight decay (arXiv 1711.05101), by torch's fused kernel.
 
     The kernel takes one learning rate, so it is called once for each run of consecutive models with the same
