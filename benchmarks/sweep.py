@@ -26,9 +26,10 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 
 from study.base.labelled import Labelled
-from study.mlp.ensemble import Dataset, Schedule
-from study.mlp.grid import Group, Model, batches, chunks, flops, initial, shape, train_grid
+from study.mlp.ensemble import Dataset
+from study.mlp.grid import MlpGroup, Variant, batches, chunks, flops, initial, shape, train_grid
 from study.mlp.net import Mlps
+from study.mlp.params import TrainingPlan
 
 LR = 1e-3
 LOOPED = 3
@@ -70,8 +71,8 @@ class Setting:
         self.data = Dataset(self.labelled)
         width, depth = case.sizes[1], len(case.sizes) - 1
         stds = np.geomspace(1e-4, 2 * np.sqrt(2 / width), case.models)
-        models = tuple(Model("normal", float(std), LR) for std in stds)
-        self.group = Group(case.name, "sgd", depth, width, 0, case.batch, models)
+        models = tuple(Variant("normal", float(std), LR) for std in stds)
+        self.group = MlpGroup(case.name, "sgd", depth, width, 0, case.batch, models)
         self.x, self.y = self.data.x["train"], self.data.y["train"]
 
     def order(self, steps: int) -> Tensor:
@@ -81,7 +82,7 @@ class Setting:
         return initial(self.group, self.group.models, self.data)
 
     def ours(self, steps: int) -> Losses:
-        schedule = Schedule(steps, eval_every=steps, eval_rows=1)
+        schedule = TrainingPlan(steps, eval_every=steps, eval_rows=1)
         with redirect_stderr(StringIO()):  # its progress
             (_, arrays), = train_grid([self.group], {self.case.name: self.labelled}, schedule, {"sgd": {}})
         return arrays["train_loss"].T

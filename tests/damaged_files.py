@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.base import params
-from study.data import idx, spool, texts
-from study.data.corpus_params import CorpusParams
+from study.data import mnist, spool, texts
+from study.data.params import CorpusParams
 from variance_dynamics.base.errors import BadInput
 
 MEMORY = 3 << 30
@@ -67,7 +67,7 @@ def damaged(content: bytes, random: np.random.Generator) -> bytes:
 def read(kind: str, path: Path, section: CorpusParams, scratch: Path) -> None:
     """Read it, and compare with what another reader makes of the same bytes."""
     if kind.startswith("idx"):
-        array, content = idx.read(path, 3), path.read_bytes()
+        array, content = mnist.read_idx(path, 3), path.read_bytes()
         data = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
         assert array.shape == struct.unpack(">3I", data[4:16]) and array.tobytes() == data[16:]
         return

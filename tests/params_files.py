@@ -1,4 +1,4 @@
-"""Params files drawn at random, valid and broken, from a description that is not the code's own."""
+"""Params drawn at random, valid and broken, from a description that shares nothing with the code."""
 
 import copy
 import math
@@ -11,7 +11,7 @@ from study.base import params
 
 DEFAULT = alone(params.load(ROOT / "params.yaml"))
 ANYTHING = [None, True, "", "1e-3", "0.1", [], {}, [1], {"a": 1}, math.nan, math.inf, -math.inf]
-"""Wrong as a whole number; the other kinds take out what is right for them."""
+"""Values that are wrong where a whole number is expected; other kinds leave out what is right for them."""
 
 
 def whole(low, high=10**6):
@@ -19,7 +19,7 @@ def whole(low, high=10**6):
 
 
 def real(low, high, beyond):
-    """`beyond` are numbers just out of range; a whole number is a number."""
+    """`beyond` are numbers just out of range. Whole numbers are right too."""
     return st.floats(low, high) | st.sampled_from([low, high]), [*beyond, *ANYTHING]
 
 
@@ -192,14 +192,14 @@ def at(tree, key):
 
 @st.composite
 def valid(draw, changes=12):
-    """The repository's params with up to `changes` keys drawn anew."""
+    """The repository's params with new values for up to `changes` keys."""
     tree = copy.deepcopy(DEFAULT)
     names = draw(st.lists(st.sampled_from(sorted(set(WRONG) - set(LISTS))), max_size=changes, unique=True))
     for name in names:
         parent, last = at(tree, name)
         section, _, key = name.partition(".")
         parent[last] = draw(KEYS[section][key][0])
-    if draw(st.booleans()):  # the same value by way of the study
+    if draw(st.booleans()):  # the same value, but set by the study
         name = draw(st.sampled_from(["plot.dpi", "mlp_sweep.steps", "init_comparison.width", "gpt2.lr"]))
         parent, last = at(tree, name)
         tree["studies"]["default"][name.partition(".")[0]] = {last: parent[last]}
@@ -208,7 +208,7 @@ def valid(draw, changes=12):
 
 @st.composite
 def broken(draw):
-    """A valid tree with one thing wrong; what the message must hold, as (tree, parts)."""
+    """A valid tree with one mistake in it, and the parts that the message must contain."""
     tree = draw(valid(changes=4))
     kind = draw(st.sampled_from(["wrong", "wrong", "wrong", "missing", "unknown", "crossed"]))
     return {"wrong": _wrong, "missing": _missing, "unknown": _unknown, "crossed": _crossed}[kind](draw, tree)
@@ -273,9 +273,9 @@ CROSSED = {
 
 def _crossed(draw, tree):
     where = draw(st.sampled_from(sorted(CROSSED)))
-    change, told = draw(st.sampled_from(CROSSED[where]))
+    change, message = draw(st.sampled_from(CROSSED[where]))
     tree["gpt2"]["preset"] = "cpu"
     tree["studies"]["default"] = {section: {} for section in tree["studies"]["default"]}
     parent, last = at(tree, where)
     parent[last] |= copy.deepcopy(change)
-    return tree, [told]
+    return tree, [message]

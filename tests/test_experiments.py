@@ -81,7 +81,7 @@ def test_comments_in_params_run_nothing(tracked):
 
 def test_code_runs_the_stages_that_import_it(tracked):
     """A comment is code to DVC, which compares bytes."""
-    file = tracked / "src/study/mlp/sweep.py"
+    file = tracked / "src/study/mlp/experiments.py"
     file.write_text(file.read_text() + "# a comment\n")
     assert stages_to_run(tracked) == {"mlp_sweep"}
 

@@ -7,10 +7,8 @@ import pytest
 from imports import ROOT
 from study.base import params
 from study.gpt2.params import resolve
-from study.mlp.comparison import comparison_groups
-from study.mlp.comparison_params import ComparisonParams
-from study.mlp.sweep import sweep_groups
-from study.mlp.sweep_params import MlpSweepParams
+from study.mlp.experiments import init_comparison_groups, mlp_sweep_groups
+from study.mlp.params import InitComparisonParams, MlpSweepParams
 from study.recording import parts
 from study.recording.full import plan, spoken
 from variance_dynamics.base.errors import BadInput
@@ -27,8 +25,8 @@ def every(full):
 
 
 def groups(tree, stage):
-    kind, make = {"mlp_sweep": (MlpSweepParams, sweep_groups),
-                  "init_comparison": (ComparisonParams, comparison_groups)}[stage]
+    kind, make = {"mlp_sweep": (MlpSweepParams, mlp_sweep_groups),
+                  "init_comparison": (InitComparisonParams, init_comparison_groups)}[stage]
     return make(params.section(tree, stage, kind), tree["classification"]["datasets"])
 
 

@@ -41,15 +41,15 @@ import sys
 from pathlib import Path
 from study.base import params
 from variance_dynamics.base.errors import one_line
-from study.data import idx
+from study.data import mnist
 from study.data import spool
 from study.data import texts
-from study.data.corpus_params import CorpusParams
+from study.data.params import CorpusParams
 
 def main():
     path, scratch = Path(sys.argv[1]), Path(sys.argv[2])
     section = params.section(params.read(), "corpus", CorpusParams).model_copy(update={"files": [str(path)]})
-    idx.read(path, 3) if "idx" in path.name else spool.write(texts.from_files(section), scratch)
+    mnist.read_idx(path, 3) if "idx" in path.name else spool.write(texts.from_files(section), scratch)
 
 one_line(main)()
 """

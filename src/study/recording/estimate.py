@@ -11,16 +11,14 @@ import torch
 from study.base import params
 from study.base.labelled import Labelled
 from study.data.classification import prepare
-from study.data.classification_params import ClassificationParams
+from study.data.params import ClassificationParams
 from study.gpt2.batches import Corpus
 from study.gpt2.params import Gpt2Run, resolve
 from study.gpt2.pretrain import Pretraining, dump_steps
-from study.mlp.comparison import comparison_groups
-from study.mlp.comparison_params import ComparisonParams
-from study.mlp.ensemble import Dataset, Schedule
-from study.mlp.grid import Group, Options, chunks, train
-from study.mlp.sweep import sweep_groups
-from study.mlp.sweep_params import MlpSweepParams
+from study.mlp.ensemble import Dataset
+from study.mlp.experiments import init_comparison_groups, mlp_sweep_groups
+from study.mlp.grid import MlpGroup, Options, chunks, train
+from study.mlp.params import InitComparisonParams, MlpSweepParams, TrainingPlan
 from study.recording.parts import CORPUS, E1, E3, Part
 from variance_dynamics.base.machine import all_cores
 
@@ -71,27 +69,25 @@ def labelled(name: str, section: ClassificationParams) -> Labelled:
     return Labelled(x, y, classes)
 
 
-def grid(part: Part, dataset: str) -> tuple[list[Group], Schedule, Options]:
+def grid(part: Part, dataset: str) -> tuple[list[MlpGroup], TrainingPlan, Options]:
     """The groups of a part of E1 or E2, with schedule and optimizer options, as its stage makes them."""
     if part.stage == E1:
         sweep = params.section(part.tree, part.stage, MlpSweepParams)
-        return (sweep_groups(sweep, [dataset]), Schedule(sweep.steps, sweep.eval_every, sweep.eval_rows),
-                sweep.optimizers.options())
-    both = params.section(part.tree, part.stage, ComparisonParams)
-    return (comparison_groups(both, [dataset]), Schedule(both.steps, both.eval_every, both.eval_rows),
-            both.optimizers.options())
+        return mlp_sweep_groups(sweep, [dataset]), sweep.plan, sweep.optimizers.options()
+    comparison = params.section(part.tree, part.stage, InitComparisonParams)
+    return init_comparison_groups(comparison, [dataset]), comparison.plan, comparison.optimizers.options()
 
 
-def shapes(groups: Iterable[Group]) -> list[tuple[Group, int]]:
+def shapes(groups: Iterable[MlpGroup]) -> list[tuple[MlpGroup, int]]:
     """One group of each shape and optimizer, with the number of seeds."""
-    found: dict[tuple[object, ...], list[Group]] = {}
+    found: dict[tuple[object, ...], list[MlpGroup]] = {}
     for group in groups:
         found.setdefault((group.width, group.depth, group.optimizer), []).append(group)
     return [(same[0], len(same)) for same in found.values()]
 
 
 def group_seconds(
-    group: Group, count: int, data: Dataset, schedule: Schedule, options: Options
+    group: MlpGroup, count: int, data: Dataset, schedule: TrainingPlan, options: Options
 ) -> float:
     """`count` groups such as this: its first chunk, trained on every core at once for one and for two
     evaluations, so that what happens once a run is not taken for what happens each step."""
@@ -100,7 +96,7 @@ def group_seconds(
 
     def timed(evaluations: int) -> float:
         steps = min(evaluations * schedule.eval_every, schedule.steps)
-        short = Schedule(steps, schedule.eval_every, schedule.eval_rows)
+        short = TrainingPlan(steps, schedule.eval_every, schedule.eval_rows)
         with ThreadPoolExecutor(cores, initializer=_one_thread) as pool:
             started = time.perf_counter()
             work = [pool.submit(train, group, parts[0], data, short, options[group.optimizer])

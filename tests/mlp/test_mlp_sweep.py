@@ -1,4 +1,4 @@
-"""E1's grid: what the issue asks of the defaults, and where it is refined."""
+"""E1's grid: it is as large as the study needs, and refined around the critical std."""
 
 import math
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from study.base import params
-from study.mlp.sweep import std_grid, sweep_groups
-from study.mlp.sweep_params import MlpSweepParams, Stds
+from study.mlp.experiments import mlp_sweep_groups, std_grid
+from study.mlp.params import MlpSweepParams, Stds
 from variance_dynamics.base.errors import BadInput
 
 STDS = Stds(low=1e-4, high=10.0, per_decade=6, refined_per_decade=24, refined_below=3.0, refined_above=4.0)
@@ -35,8 +35,8 @@ def test_widths_share_one_lattice():
     assert {round(math.log10(std) * 6, 6) for std in coarse} >= {float(i) for i in range(-24, 7)}
 
 
-def test_defaults_are_at_least_what_is_asked(section):
-    groups = sweep_groups(section, ["wine", "digits"])
+def test_the_default_grid_is_as_large_as_the_study_needs(section):
+    groups = mlp_sweep_groups(section, ["wine", "digits"])
     assert section.stds.low <= 1e-4 and section.stds.high >= 10
     assert section.stds.per_decade >= 6 and section.stds.refined_per_decade >= 24
     for dataset, widths in (("digits", {64, 128, 256}), ("wine", {64})):
@@ -49,7 +49,7 @@ def test_defaults_are_at_least_what_is_asked(section):
 
 
 def test_models_of_a_group_differ_in_std_alone(section):
-    for some in sweep_groups(section, ["digits"])[:4]:
+    for some in mlp_sweep_groups(section, ["digits"])[:4]:
         stds = [model.std for model in some.models]
         assert stds == sorted(set(stds))
         assert {(m.scheme, m.lr, m.shared) for m in some.models} == {("normal", some.models[0].lr, True)}
@@ -71,9 +71,9 @@ def test_models_of_a_group_differ_in_std_alone(section):
     ],
 )
 def test_bad_values_are_named(tree, change, message):
-    with pytest.raises(BadInput, match=r"^params\.yaml: ") as told:
+    with pytest.raises(BadInput, match=r"^params\.yaml: ") as problem:
         params.section(params.merged(tree, {"mlp_sweep": change}), "mlp_sweep", MlpSweepParams)
-    assert message in str(told.value)
+    assert message in str(problem.value)
 
 
 def test_an_optimizer_can_be_left_out(tree):

@@ -8,21 +8,20 @@ import pytest
 
 from mlp.small_grid import OPTIONS, group, labelled, normal
 from study.base import params
-from study.mlp.comparison import comparison_groups
-from study.mlp.comparison_params import ComparisonParams
-from study.mlp.ensemble import Schedule
-from study.mlp.grid import Model, train_grid
+from study.mlp.experiments import init_comparison_groups
+from study.mlp.grid import Variant, train_grid
+from study.mlp.params import InitComparisonParams, TrainingPlan
 from study.mlp.tables import tables
 from variance_dynamics.base.errors import BadInput
 
 
 @pytest.fixture
 def section(tree):
-    return params.section(tree, "init_comparison", ComparisonParams)
+    return params.section(tree, "init_comparison", InitComparisonParams)
 
 
-def test_defaults_are_at_least_what_is_asked(section):
-    groups = comparison_groups(section, ["wine", "digits"])
+def test_the_default_grid_is_as_large_as_the_study_needs(section):
+    groups = init_comparison_groups(section, ["wine", "digits"])
     asked = {"xavier", "kaiming", "lecun", "torch_default", "orthogonal", "xavier_sqrt2"}
     assert set(section.schemes) >= asked
     assert {g.depth for g in groups} >= {3, 10, 20}
@@ -50,23 +49,24 @@ def test_defaults_are_at_least_what_is_asked(section):
     ],
 )
 def test_bad_values_are_named(tree, change, message):
-    with pytest.raises(BadInput, match=r"^params\.yaml: ") as told:
-        params.section(params.merged(tree, {"init_comparison": change}), "init_comparison", ComparisonParams)
-    assert message in str(told.value)
+    with pytest.raises(BadInput, match=r"^params\.yaml: ") as problem:
+        changed = params.merged(tree, {"init_comparison": change})
+        params.section(changed, "init_comparison", InitComparisonParams)
+    assert message in str(problem.value)
 
 
 @pytest.fixture
 def written():
-    unshared = Model("kaiming", math.nan, 0.2, shared=False)
+    unshared = Variant("kaiming", math.nan, 0.2, shared=False)
     groups = [group(normal(0.3, 1e14)), group([unshared], "adamw", depth=2)]
-    data, schedule = {"clusters": labelled()}, Schedule(steps=9, eval_every=4, eval_rows=30)
-    trained = list(train_grid(groups, data, schedule, OPTIONS))
-    return trained, tables(trained, data, schedule), data["clusters"]
+    data, plan = {"clusters": labelled()}, TrainingPlan(steps=9, eval_every=4, eval_rows=30)
+    trained = list(train_grid(groups, data, plan, OPTIONS))
+    return trained, tables(trained, data, plan), data["clusters"]
 
 
 def test_models_table(written):
-    _, found, data = written
-    models = found["models"]
+    _, tables_by_name, data = written
+    models = tables_by_name["models"]
     assert models["run"].tolist() == [0, 1, 2]
     assert models["scheme"].tolist() == ["normal", "normal", "kaiming"]
     assert models["shared"].tolist() == [True, True, False]
@@ -78,8 +78,8 @@ def test_models_table(written):
 
 
 def test_curves_and_layers_hold_every_measurement_once(written):
-    trained, found, _ = written
-    curves, layers = found["curves"], found["layers"]
+    trained, tables_by_name, _ = written
+    curves, layers = tables_by_name["curves"], tables_by_name["layers"]
     assert not curves.duplicated(["run", "step", "stat"]).any()
     assert not layers.duplicated(["run", "step", "layer", "stat"]).any()
     assert len(curves) == 3 * (9 + 2 * 4 + 2)
