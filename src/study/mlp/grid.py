@@ -26,7 +26,7 @@ from variance_dynamics.weights.parameter import Parameter
 from variance_dynamics.weights.schemes import SCHEMES
 
 LAYER_BYTES = 2**21
-"""Size of a chunk: what one product of its widest layer reads and writes (measured: benchmarks/NOTES.md)."""
+"""Size of a chunk: what one product of its widest layer reads and writes (measured: docs/benchmarks.md)."""
 Arrays = dict[str, NDArray[np.floating]]
 
 
