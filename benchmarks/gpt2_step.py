@@ -1,8 +1,8 @@
 """GPT-2 training steps per second: ours, transformers' GPT-2, nanoGPT's, and the step's matrix products.
 
 All start from the same weights and see the same batches; their first losses are compared before anything is
-timed. Ours is `Pretraining.advance` as the stage calls it, between two dumps, which tracking_cost.py measures.
-Every peer clips gradients, updates with AdamW, and has no dropout.
+timed. Ours is `Pretraining.advance` as the stage calls it, between two dumps, which tracking_cost.py
+measures. Every peer clips gradients, updates with AdamW, and has no dropout.
 
 Only a quiet machine gives figures. The peers, and the products of the whole batch, split each operation over
 all cores and wait for the slowest core every time, so beside other work they come out many times slower.

@@ -1,10 +1,10 @@
 """On one GPU, at the paper's size: tokens per second of our step, of nanoGPT's, and of ours with tracking.
 
 `python benchmarks/run.py gpu_step`, where there is a GPU. Ours is preset gpt2 (124M parameters) through
-`Pretraining.advance`; the peer is a model of nanoGPT's form in bf16 with the fused AdamW. Both are compiled as
-a whole, start from the same weights and see the same random tokens; their logits and first losses are compared
-before anything is timed. `share` is the share of the rate of large bf16 products on that GPU. The rows with
-tracking are our run with a tracker in its place, at every step or at one step in ten.
+`Pretraining.advance`; the peer is a model of nanoGPT's form in bf16 with the fused AdamW. Both are compiled
+as a whole, start from the same weights and see the same random tokens; their logits and first losses are
+compared before anything is timed. `share` is the share of the rate of large bf16 products on that GPU. The
+rows with tracking are our run with a tracker in its place, at every step or at one step in ten.
 """
 
 import functools
@@ -145,7 +145,7 @@ def share(run: Gpt2Run, values: list[float]) -> dict[str, float]:
 
 
 def flops(run: Gpt2Run) -> int:
-    """FLOPs of a token, forward and backward: 6 for each weight, 12 L T D for attention (arXiv 2001.08361)."""
+    """FLOPs of a token, forward and backward: 6 for a weight, 12 L T D for attention (arXiv 2001.08361)."""
     weights = 12 * run.n_layer * run.n_embd**2 + run.vocab_size * run.n_embd
     return 6 * weights + 12 * run.n_layer * run.n_embd * run.n_ctx
 

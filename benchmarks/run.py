@@ -105,7 +105,7 @@ def sweep_line(shapes: dict[str, dict[str, Row]]) -> str:
                        for name in ("ours", "JAX jit(vmap(scan))", "plain PyTorch loop"))
     return (f"Sweeps of MLPs ({names}): {numbers(jax, 'ratio_median')} times JAX's `jit(vmap(scan))`, "
             f"{numbers(loop, 'ratio_median')} times a plain PyTorch loop; {numbers(ours, 'share')} of the "
-            "rate of the step's matrix products alone.")
+            "rate of their matrix products alone.")
 
 
 def step_line(shapes: dict[str, dict[str, Row]]) -> str:
@@ -115,16 +115,15 @@ def step_line(shapes: dict[str, dict[str, Row]]) -> str:
     ours = [peers["ours"] for peers in shapes.values()]
     return (f"GPT-2's step ({names}): {numbers(fastest, 'ratio_median')} times the faster of transformers' "
             f"and nanoGPT's model, compiled in bf16, {numbers(fastest, 'compiled_ratio_median')} times where "
-            f"ours is compiled too; {numbers(ours, 'share')} of the rate of the step's matrix products alone.")
+            f"ours is compiled too; {numbers(ours, 'share')} of the rate of its matrix products alone.")
 
 
 def tracking_line(shapes: dict[str, dict[str, Row]]) -> str:
-    added = {shape: f"{peers['ours']['median']:.2g}%" for shape, peers in shapes.items()}
+    weights, weights_in_ten, all_kinds, all_in_ten = (peers["ours"]["median"] for peers in shapes.values())
     ratios = [peers["histograms of every parameter"]["ratio_median"] for peers in shapes.values()]
-    return (f"Tracking adds to a step: the weights' statistics {added['weights, every step']} at every step and "
-            f"{added['weights, one step in ten']} at one in ten, everything {added['everything, every step']} "
-            f"and {added['everything, one step in ten']}; histograms of every parameter {min(ratios):.1f} to "
-            f"{max(ratios):.1f} times as much.")
+    return (f"Tracking adds to a step: the weights' statistics {weights:.2g}% at every step and "
+            f"{weights_in_ten:.2g}% at one in ten, everything {all_kinds:.2g}% and {all_in_ten:.2g}%; histograms "
+            f"of every parameter {min(ratios):.1f} to {max(ratios):.1f} times as much.")
 
 
 def study_line(shapes: dict[str, dict[str, Row]]) -> str:

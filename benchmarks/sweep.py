@@ -2,9 +2,9 @@
 
 All train the same MLPs on the same minibatches with SGD; their losses are compared before anything is timed.
 Ours is `train_grid` as the stages call it, with the drawing of the weights and the evaluation. JAX is
-compiled beforehand. The plain loop trains only `LOOPED` models, one after another; each other one would take as
-long. The data are clusters of the shape of Wine, digits and MNIST. The grid of stds ends at twice the critical
-one, so that no model dies: ours leaves dead models out, which would say nothing about its speed.
+compiled beforehand. The plain loop trains only `LOOPED` models, one after another; each other one would take
+as long. The data are clusters of the shape of Wine, digits and MNIST. The grid of stds ends at twice the
+critical one, so that no model dies: ours leaves dead models out, which would say nothing about its speed.
 """
 
 import json
@@ -63,7 +63,7 @@ CASES = [
 
 
 class Setting:
-    """A case's data, minibatches and initial weights, and every way to train it; each returns losses [M, T]."""
+    """A case's data, minibatches and initial weights, and each way to train it, which gives losses [M, T]."""
 
     def __init__(self, case: Case) -> None:
         self.case = case

@@ -2,9 +2,9 @@
 
 All watch one run of preset cpu in turn, through the calls that `Pretraining.advance` makes. The time of those
 calls is divided by the time of the rest of the same steps. "weights" is std, mean, rms, absmax and kurtosis
-of the 74 matrices; "everything" adds the gradients' norm and kurtosis, the update's rms, epsilon's share and the
-displacements from the start and over windows. The peer counts 64 bins of each of the 197 parameters, and for
-"everything" also of each gradient, and fetches the counts.
+of the 74 matrices; "everything" adds the gradients' norm and kurtosis, the update's rms, epsilon's share and
+the displacements from the start and over windows. The peer counts 64 bins of each of the 197 parameters, and
+for "everything" also of each gradient, and fetches the counts.
 """
 
 import json
