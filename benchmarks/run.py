@@ -122,8 +122,8 @@ def tracking_line(shapes: dict[str, dict[str, Row]]) -> str:
     weights, weights_in_ten, all_kinds, all_in_ten = (peers["ours"]["median"] for peers in shapes.values())
     ratios = [peers["histograms of every parameter"]["ratio_median"] for peers in shapes.values()]
     return (f"Tracking adds to a step: the weights' statistics {weights:.2g}% at every step and "
-            f"{weights_in_ten:.2g}% at one in ten, everything {all_kinds:.2g}% and {all_in_ten:.2g}%; histograms "
-            f"of every parameter {min(ratios):.1f} to {max(ratios):.1f} times as much.")
+            f"{weights_in_ten:.2g}% at one in ten, everything {all_kinds:.2g}% and {all_in_ten:.2g}%; "
+            f"histograms of every parameter {min(ratios):.1f} to {max(ratios):.1f} times as much.")
 
 
 def study_line(shapes: dict[str, dict[str, Row]]) -> str:

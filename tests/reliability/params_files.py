@@ -11,7 +11,7 @@ from study.base import params
 
 DEFAULT = alone(params.load(ROOT / "params.yaml"))
 ANYTHING = [None, True, "", "1e-3", "0.1", [], {}, [1], {"a": 1}, math.nan, math.inf, -math.inf]
-"""Wrong as a whole number; the other kinds take out what is right for them."""
+"""Values that are wrong for a whole number; for another kind of key, those that are right are left out."""
 
 
 def whole(low, high=10**6):
@@ -208,7 +208,7 @@ def valid(draw, changes=12):
 
 @st.composite
 def broken(draw):
-    """A valid tree with one thing wrong; what the message must hold, as (tree, parts)."""
+    """(tree, parts): a valid tree with one thing wrong, and the parts that the error message must have."""
     tree = draw(valid(changes=4))
     kind = draw(st.sampled_from(["wrong", "wrong", "wrong", "missing", "unknown", "crossed"]))
     return {"wrong": _wrong, "missing": _missing, "unknown": _unknown, "crossed": _crossed}[kind](draw, tree)
@@ -273,9 +273,9 @@ CROSSED = {
 
 def _crossed(draw, tree):
     where = draw(st.sampled_from(sorted(CROSSED)))
-    change, told = draw(st.sampled_from(CROSSED[where]))
+    change, part = draw(st.sampled_from(CROSSED[where]))
     tree["gpt2"]["preset"] = "cpu"
     tree["studies"]["default"] = {section: {} for section in tree["studies"]["default"]}
     parent, last = at(tree, where)
     parent[last] |= copy.deepcopy(change)
-    return tree, [told]
+    return tree, [part]
