@@ -118,7 +118,7 @@ def refreshed(text, real):
 
 
 def main(names):
-    """Refresh the pages of these names, or all; some need files of a folder `shared` beside the repository."""
+    """Refresh the pages of these names, or all; some need files of `shared`, a folder beside ours."""
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
         clone, real = started(home / "start")
