@@ -13,7 +13,7 @@ test: $(READY)
 	mypy
 	pytest
 
-# A quarter of an hour on a quiet machine; "make bench BENCH=sweep" runs one of them, BENCH=study the whole study.
+# A quarter of an hour on a quiet machine; BENCH=sweep runs one of them, BENCH=whole_study the whole study.
 bench: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --constraint requirements.lock --editable '.[bench]'
 	$(VENV)/bin/python benchmarks/run.py $(BENCH)

@@ -113,9 +113,9 @@ def test_what_short_runs_had_shown_is_confirmed_or_refuted():
 
 def test_a_gradient_that_grows_has_drift():
     def growing(rng, start, shape):
-        growing.size *= 1.02
-        return growing.size * rng.normal(size=shape)
-    growing.size = 1.0
+        growing.size *= 1.02  # type: ignore[attr-defined]
+        return growing.size * rng.normal(size=shape)  # type: ignore[attr-defined]
+    growing.size = 1.0  # type: ignore[attr-defined]
     one = {"layers": 1, "roles": ("q",), "gradients": lambda *_: growing}
     found = together(adam_noise.run("gpt2", 0, steps=200, **one))
     last = found.matrices.query("step == 200").iloc[0]

@@ -19,7 +19,7 @@ KINDS = 6
 
 
 def fuzzed(folder, count, seed):
-    command = [sys.executable, ROOT / "tests" / "damaged_files.py", folder, str(count), str(seed)]
+    command = [sys.executable, ROOT / "tests/reliability/damaged_files.py", folder, str(count), str(seed)]
     result = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-2000:]
     lines = result.stdout.splitlines()
@@ -84,7 +84,7 @@ def plant(path):
 
 @pytest.mark.reliability
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("dictionary.parquet", "over 100 times as much text"),
         ("rows.parquet", "fit in memory"),
@@ -93,11 +93,11 @@ def plant(path):
         ("a.idx.gz", "more than 47040000 bytes of data"),
     ],
 )
-def test_a_bomb_is_refused_within_three_gigabytes_and_twenty_seconds(tmp_path, name, told):
+def test_a_bomb_is_refused_within_three_gigabytes_and_twenty_seconds(tmp_path, name, message):
     plant(tmp_path / name)
     command = [sys.executable, "-c", BOMB, tmp_path / name, tmp_path]
     result = subprocess.run(
         command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=900, preexec_fn=limited)
     shutil.rmtree(tmp_path)
     assert result.returncode == 2, result.stderr[-2000:]
-    assert told in result.stderr.splitlines()[-1]
+    assert message in result.stderr.splitlines()[-1]

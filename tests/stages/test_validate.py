@@ -11,7 +11,7 @@ import pytest
 from copies import alone
 from imports import ROOT
 from study.base import params
-from study.stages import validate
+from study.stages import checks, validate
 
 ARMS = {"gpt2": {}, "constant_lr": {}}
 CHANGES = [
@@ -125,7 +125,7 @@ def test_a_threshold_that_a_recorded_run_was_not_counted_by(whole, run, capsys, 
     assert "analyze.e1.tail_fraction is 0.1: expected 0.2, by which the recorded run other" in line
 
 
-@pytest.mark.parametrize("section", [*params.STUDY_KEYS, *validate.checks.STUDY_SECTIONS, "gpt2_arms"])
+@pytest.mark.parametrize("section", [*params.STUDY_KEYS, *checks.STUDY_SECTIONS, "gpt2_arms"])
 def test_no_section_may_be_missing(whole, run, capsys, section):
     with pytest.raises(SystemExit):
         run({name: value for name, value in whole.items() if name != section})

@@ -27,7 +27,7 @@ from variance_dynamics.weights.parameter import Parameter
 from variance_dynamics.weights.schemes import SCHEMES
 
 LAYER_BYTES = 2**21
-"""The most bytes that one product of a chunk reads and writes (measured: benchmarks/NOTES.md)."""
+"""The most bytes that one product of a chunk reads and writes (measured: docs/benchmarks.md)."""
 Arrays = dict[str, NDArray[np.floating]]
 
 

@@ -1,11 +1,11 @@
-"""A stage that is killed and started again, as a script of its own: `python tests/killed_runs.py PLAN.json`.
+"""A stage that is killed and started again, as a script of its own: `python killed_runs.py PLAN.json`.
 
-torch is imported once; each start is a fork, so that it takes no seconds. The plan: {"stage": a module,
+torch is imported once and each start is a fork, which saves seconds. The plan is {"stage": a module,
 "arguments": [...], "starts": [{"folder", "signal", "seconds" or "event", "root"}, ...]}. A start ends by
-itself, or is sent the signal after so many seconds, or sends it to itself at the n-th time that it opens a
-file to write, renames or deletes one. It may have limits, see `_limit`, from its start or, with "tables",
-from where it writes its tables. Prints a line of JSON for each start: how it ended, its steps, seconds and
-events. After one that succeeded, those in the same folder are left out.
+itself, or gets the signal after so many seconds, or sends it to itself at the n-th time that it opens a file
+to write, renames or deletes one. It may have limits (see `_limit`) from its start or, with "tables", from the
+moment when it writes its tables. The script prints a line of JSON for each start: its exit status, steps,
+seconds and events. Once a start has succeeded, later ones in the same folder are skipped.
 """
 
 import ctypes
@@ -52,7 +52,7 @@ def _size(log: Path) -> int:
 
 
 def _become(folder: Path, plan: dict[str, Any]) -> None:
-    """A process of its own in the folder, which counts its steps and what it does to files."""
+    """Turn this fork into a process of the folder, which logs its steps and what it does to files."""
     os.chdir(folder)
     log = os.open("stderr.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -73,11 +73,16 @@ def _become(folder: Path, plan: dict[str, Any]) -> None:
     sys.addaudithook(watch)
     _limit_tables(plan) if plan.get("tables") else _limit(plan)
     _count_steps(steps)
-    sys.excepthook = lambda *told: (sys.__excepthook__(*told), os._exit(1))[1]
+    sys.excepthook = _print_and_exit
+
+
+def _print_and_exit(*error: Any) -> None:
+    sys.__excepthook__(*error)
+    os._exit(1)
 
 
 def _limit(plan: dict[str, Any]) -> None:
-    """file: bytes that one may have; memory: bytes beyond those in use; plain: root's rights end at modes."""
+    """Set limits: "file" bytes a file, "memory" bytes beyond those in use; "plain" gives up root's rights."""
     if "file" in plan:
         resource.setrlimit(resource.RLIMIT_FSIZE, (plan["file"], plan["file"]))
     if "memory" in plan:
@@ -131,7 +136,7 @@ def main(plan: dict[str, Any]) -> None:
 
 
 def _guarded(stage: Any) -> Any:
-    """The stage's exit status for SystemExit and errors alike: a fork must not go on in this script."""
+    """The stage, after which the fork ends in every case: it must not continue with this script."""
 
     def run() -> None:
         try:

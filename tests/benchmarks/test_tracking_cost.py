@@ -1,22 +1,17 @@
 """The tracking benchmark: who watches what, and that percentages are of the steps without it."""
 
-import importlib
-
 import pytest
 import torch
-
-from imports import ROOT
 
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_ctx": 16, "vocab_size": 512, "batch_size": 4,
          "micro_batch_size": 2}
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    threads = torch.get_num_threads()
-    yield importlib.import_module("tracking")
-    torch.set_num_threads(threads)
+def bench():
+    import tracking_cost
+
+    return tracking_cost
 
 
 def test_rows(bench):

@@ -1,4 +1,4 @@
-"""Starts of the stage gpt2_pretrain that are killed, starved or left alone, in folders of a tiny study."""
+"""Starts of the stage gpt2_pretrain in folders of a tiny study: some are killed, some meet a limit."""
 
 import json
 import os
@@ -18,7 +18,7 @@ FILES = ["activations.parquet", "histograms.parquet", "losses.parquet", "model.s
 
 
 def make(folder):
-    """Params and a corpus, all that the stage needs."""
+    """Write params and a corpus into the folder, which is all that the stage needs."""
     tree = params.load(ROOT / "params.yaml")
     more = {"steps": STEPS, "micro_batch_size": 4, "val_every": 5, "val_batches": 2}
     tree["gpt2"] |= {"preset": "tiny", "dumps": DUMPS, "checkpoint_every": EVERY}
@@ -33,35 +33,39 @@ def copy(origin, folder):
 
 
 def run(folder, starts):
-    """What became of each start, as tests/killed_runs.py tells it; the folder is for its plan."""
+    """How each start ended, as killed_runs.py prints it; the plan for that script is written to `folder`."""
     plan = {"stage": "study.stages.gpt2_pretrain", "arguments": ["gpt2", "0"], "starts": starts}
     (folder / "plan.json").write_text(json.dumps(plan))
-    command = [sys.executable, ROOT / "tests/killed_runs.py", folder / "plan.json"]
+    command = [sys.executable, ROOT / "tests/reliability/killed_runs.py", folder / "plan.json"]
     result = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def killed(folder, how):
-    """The starts of a run that is killed in each of these ways, and then left alone."""
+    """A plan's starts of a run that is killed in each of these ways, and then left alone."""
     starts = [{"folder": str(folder), "signal": signal.SIGKILL, **each} for each in how]
     return [*starts, {"folder": str(folder)}]
 
 
-def told(folder):
-    """What all starts in the folder wrote to stderr and stdout."""
+def log_of(folder):
+    """The text that all starts in the folder wrote to stderr and stdout."""
     return (folder / "stderr.log").read_text()
 
 
 def contents(folder):
-    found = {path.name: path.read_bytes() for path in (folder / "data/gpt2/gpt2-0").iterdir()}
-    assert sorted(found) == FILES
-    return found
+    """The bytes of each file of the finished run in the folder."""
+    files = {path.name: path.read_bytes() for path in (folder / "data/gpt2/gpt2-0").iterdir()}
+    assert sorted(files) == FILES
+    return files
 
 
 def nothing_is_lost(folder, whole, ends, kills):
-    """`ends` are of some kills and a last start; `whole` is the run that was left alone."""
-    assert ends[-1]["status"] == 0, told(folder)
+    """The files are those of `whole`, a run left alone, and each of the kills cost one interval at most.
+
+    `ends` is how the starts ended: the killed ones and a last one that was left alone.
+    """
+    assert ends[-1]["status"] == 0, log_of(folder)
     assert contents(folder) == whole[0]
     assert sum(end["steps"] for end in ends) - STEPS <= kills * EVERY
     left = [file.name for file in (folder / ".checkpoints").glob("*/*")]

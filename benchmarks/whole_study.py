@@ -1,7 +1,7 @@
 """The default study by `dvc repro` in a fresh clone of HEAD, stage by stage, and a repro with nothing to do.
 
-`make bench BENCH=study`; half an hour, so `make bench` leaves it out. A stage's time is from DVC's line that
-it runs to the next such line, with what DVC itself does for it.
+`make bench BENCH=whole_study`. It takes up to half an hour, so `make bench` leaves it out. A stage's time is
+that from DVC's line "Running stage" to the next such line; what DVC itself does for the stage is in it.
 """
 
 import json
@@ -15,16 +15,15 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from measure import Row
+from measure import ROOT, Row
 
-ROOT = Path(__file__).resolve().parent.parent
 RUNNING = "Running stage '"
 REPEATS = 3
 WHOLE, NOTHING = "all of it", "all of it, nothing to do"
 
 
 def repro(folder: Path) -> Iterator[tuple[str, float]]:
-    """Each stage that runs, when it begins, and ("", when all has ended)."""
+    """The name and start of each stage that runs, at last ("", the end); AssertionError where DVC fails."""
     dvc = Path(sys.executable).with_name("dvc")
     env = os.environ | {"PATH": f"{dvc.parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
     command = [str(dvc), "repro"]
@@ -39,15 +38,15 @@ def repro(folder: Path) -> Iterator[tuple[str, float]]:
 
 
 def by_stage(begun: list[tuple[str, float]]) -> dict[str, list[float]]:
-    """Seconds of each run of each stage, runs of a matrix under the stage's name."""
-    found: dict[str, list[float]] = {}
+    """Seconds of each run of each stage; the runs of a matrix are all under the stage's own name."""
+    seconds: dict[str, list[float]] = {}
     for (name, start), (_, end) in pairwise(begun):
-        found.setdefault(name.partition("@")[0], []).append(end - start)
-    return found
+        seconds.setdefault(name.partition("@")[0], []).append(end - start)
+    return seconds
 
 
 def timed(folder: Path) -> tuple[list[tuple[str, float]], float]:
-    """What ran, and the seconds of all."""
+    """What `repro` yields, and the seconds that all of it took."""
     started = time.perf_counter()
     begun = list(repro(folder))
     return begun, time.perf_counter() - started
@@ -61,9 +60,9 @@ def rows() -> list[Row]:
         again = [timed(folder) for _ in range(REPEATS)]
     assert all(len(ran) == 1 for ran, _ in again), "a second repro runs stages"
     nothing = statistics.median(seconds for _, seconds in again)
-    told = [*by_stage(begun).items(), (WHOLE, [whole]), (NOTHING, [nothing])]
+    seconds = by_stage(begun) | {WHOLE: [whole], NOTHING: [nothing]}
     return [{"bench": "whole study", "shape": "default study", "peer": name, "seconds": round(sum(each), 1),
-             "runs": len(each)} for name, each in told]
+             "runs": len(each)} for name, each in seconds.items()]
 
 
 if __name__ == "__main__":

@@ -273,9 +273,9 @@ CROSSED = {
 
 def _crossed(draw, tree):
     where = draw(st.sampled_from(sorted(CROSSED)))
-    change, message = draw(st.sampled_from(CROSSED[where]))
+    change, part = draw(st.sampled_from(CROSSED[where]))
     tree["gpt2"]["preset"] = "cpu"
     tree["studies"]["default"] = {section: {} for section in tree["studies"]["default"]}
     parent, last = at(tree, where)
     parent[last] |= copy.deepcopy(change)
-    return tree, [message]
+    return tree, [part]

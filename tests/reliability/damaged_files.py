@@ -1,7 +1,7 @@
 """Damaged data files, a thousand of each kind, given to the readers: run by itself under limits.
 
-`python tests/damaged_files.py FOLDER COUNT SEED` prints how many were read, and how many refused, by kind.
-Anything but the right result or a BadInput ends it with a traceback.
+`python tests/reliability/damaged_files.py FOLDER COUNT SEED` prints how many were read, and how many refused,
+by kind. Anything but the right result or a BadInput ends it with a traceback.
 """
 
 import gzip
@@ -71,8 +71,8 @@ def read(kind: str, path: Path, section: CorpusParams, scratch: Path) -> None:
         data = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
         assert array.shape == struct.unpack(">3I", data[4:16]) and array.tobytes() == data[16:]
         return
-    found = section.model_copy(update={"files": [str(path)]})
-    text = spool.write(texts.from_files(found), scratch)
+    this_file = section.model_copy(update={"files": [str(path)]})
+    text = spool.write(texts.from_files(this_file), scratch)
     expected = [document for document in documents(kind, path) if document.strip()]
     assert text.path.read_bytes() == b"".join(expected)
     assert list(np.diff(text.ends, prepend=0)) == [len(document) for document in expected]

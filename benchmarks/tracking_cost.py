@@ -1,10 +1,10 @@
 """What tracking adds to a training step: ours, and histograms of every parameter as experiment trackers take.
 
-All watch one run of preset cpu in turn, through the calls that `Pretraining.advance` makes: what those calls
-take is divided by what the rest of the same steps took. Weights are std, mean, rms, absmax and kurtosis of
-the 74 matrices; everything adds the gradients' norm and kurtosis, the update's rms, epsilon's share and the
-displacements from the start and over windows. The peer counts 64 bins of each of the 197 parameters, and
-for everything of each gradient, and fetches the counts.
+All watch one run of preset cpu in turn, through the calls that `Pretraining.advance` makes. The time of those
+calls is divided by the time of the rest of the same steps. "weights" is std, mean, rms, absmax and kurtosis
+of the 74 matrices; "everything" adds the gradients' norm and kurtosis, the update's rms, epsilon's share and
+the displacements from the start and over windows. The peer counts 64 bins of each of the 197 parameters, and
+for "everything" also of each gradient, and fetches the counts.
 """
 
 import json
@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from gpt2_step import as_run
+from gpt2_runs import CONTENTS, SCHEDULES, on_random_tokens, undisturbed, watching
 from measure import Row, spread
-from ours import CONTENTS, SCHEDULES, on_random_tokens, watching
 from torch import Tensor, nn
 
 OURS, PEER = "ours", "histograms of every parameter"
@@ -26,7 +25,7 @@ BINS = 64
 
 
 class Histograms:
-    """Histograms of what a step leaves: the parameters, and on request their gradients before the update."""
+    """Histograms of all parameters after a step, and on request of their gradients before the update."""
 
     def __init__(self, model: nn.Module, gradients: bool, schedule: Callable[[int], bool]) -> None:
         self.parameters, self.gradients, self.schedule = list(model.parameters()), gradients, schedule
@@ -42,18 +41,18 @@ class Histograms:
 
 
 def counted(tensors: Iterable[Tensor | None]) -> list[Any]:
-    """Lowest and highest value, and counts between them, of each tensor."""
-    found = []
+    """The lowest value, the highest value and the counts between them, for each tensor."""
+    counts = []
     for tensor in tensors:
         assert tensor is not None
         values = tensor.flatten()
         low, high = values.min().item(), values.max().item()
-        found.append((low, high, torch.histc(values, BINS, low, high).tolist()))
-    return found
+        counts.append((low, high, torch.histc(values, BINS, low, high).tolist()))
+    return counts
 
 
 class Clock:
-    """Stands where the run's tracker stands, and sums up what its calls take."""
+    """Takes the place of the run's tracker, passes its calls on to `watcher`, and sums up their seconds."""
 
     def __init__(self) -> None:
         self.watcher: Any = None
@@ -73,14 +72,14 @@ class Clock:
 
 
 Case = tuple[str, str, str]
-"""Content, rate and who."""
+"""What is tracked, how often, and by whom."""
 
 
 class Setting:
     """One run, and everyone who may watch it."""
 
     def __init__(self, **changes: Any) -> None:
-        self.training = on_random_tokens(as_run(**changes))
+        self.training = on_random_tokens(undisturbed("cpu", **changes))
         self.clock = self.training.tracker = Clock()  # type: ignore[assignment]
         self.watchers: dict[Case, Any] = {}
         for content, kinds in CONTENTS.items():
@@ -104,20 +103,20 @@ class Setting:
 def rows(rounds: int = 5, **changes: Any) -> list[Row]:
     """Everyone once in each round: ten steps at one dump in ten, three at a dump in every step."""
     setting = Setting(**changes)
-    found: dict[Case, list[float]] = {case: [] for case in setting.watchers}
+    shares: dict[Case, list[float]] = {case: [] for case in setting.watchers}
     for number in range(rounds):
-        for case in found:
-            found[case].append(setting.share(case, STEPS[case[1]]))
+        for case in shares:
+            shares[case].append(setting.share(case, STEPS[case[1]]))
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-    return [row(case, found) for case in found]
+    return [row(case, shares) for case in shares]
 
 
-def row(case: Case, found: dict[Case, list[float]]) -> Row:
-    """What one added, and how many times what ours adds that is."""
+def row(case: Case, shares: dict[Case, list[float]]) -> Row:
+    """The percentages that one added, and their ratios to what ours added in the same rounds."""
     content, rate, who = case
-    ratios = [theirs / ours for theirs, ours in zip(found[case], found[content, rate, OURS], strict=True)]
+    ratios = [theirs / ours for theirs, ours in zip(shares[case], shares[content, rate, OURS], strict=True)]
     return {"bench": "tracking", "shape": f"{content}, {rate}", "peer": who, "unit": "% of a step",
-            **spread(found[case]), **spread(ratios, "ratio_")}
+            **spread(shares[case]), **spread(ratios, "ratio_")}
 
 
 if __name__ == "__main__":
