@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("variance_dynamics", "study")
+from study.base.provenance import loaded_code
+
 KEPT = 2
 """Checkpoints kept: if the newest is damaged, the one before is used."""
 ABANDONED = 600.0
@@ -30,13 +31,6 @@ def key(*facts: Any) -> str:
     """A name from the facts (anything that JSON holds), the package's loaded code and torch's version."""
     told = json.dumps([facts, loaded_code(), torch.__version__], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:32]
-
-
-def loaded_code() -> dict[str, str]:
-    """sha256 of every loaded module of the library and the study."""
-    files = {name: module.__file__ for name, module in sys.modules.items()
-             if name.partition(".")[0] in PACKAGES}
-    return {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in files.items() if file}
 
 
 def save(place: Path, step: int, state: dict[str, Any]) -> None:

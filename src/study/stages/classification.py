@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from study.base import params
+from study.base import params, runs
 from study.data.classification import SPLITS, prepare
 from study.data.classification_params import ClassificationParams
 from variance_dynamics.base.errors import one_line
@@ -15,6 +15,7 @@ OUT = Path("data/classification")
 
 
 @one_line
+@runs.noted("classification", OUT)
 def main() -> None:
     section = params.section(params.read(), "classification", ClassificationParams)
     prepared = {name: prepare(name, section) for name in section.datasets}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from study.base import params
+from study.base import params, runs
 from study.base.labelled import load
 from study.mlp.comparison import comparison_groups
 from study.mlp.comparison_params import ComparisonParams
@@ -16,6 +16,7 @@ OUT = Path("data/init_comparison")
 
 
 @one_line
+@runs.noted("init_comparison", OUT)
 def main() -> None:
     section = params.section(params.read(), "init_comparison", ComparisonParams)
     data = load()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from study.base import params
+from study.base import params, runs
 from study.base.labelled import load
 from study.mlp.ensemble import Schedule
 from study.mlp.resumable import Resumable
@@ -16,6 +16,7 @@ OUT = Path("data/mlp_sweep")
 
 
 @one_line
+@runs.noted("mlp_sweep", OUT)
 def main() -> None:
     section = params.section(params.read(), "mlp_sweep", MlpSweepParams)
     data = load()
