@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python benchmarks/gpu_step.py [--rounds 5] [--out FILE.json]
 
-Preset gpt2 (124M parameters) as paper_scale.sh trains it, through `Pretraining.advance`; the peer is a model
+Preset gpt2 (124M parameters) as docs/scale.md trains it, through `Pretraining.advance`; the peer is a model
 of nanoGPT's form, compiled as a whole, in bf16 with the fused AdamW. Both start from the same weights and see
 the same random tokens; their logits and first losses are compared. `share` is of the rate of large bf16
 products on that GPU. Tracking is the same run with a tracker in its place, at every step or at one in ten.
@@ -10,7 +10,9 @@ products on that GPU. Tracking is the same run with a tracker in its place, at e
 """
 
 import argparse
+import functools
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 from measure import Row, against, rates, spread
-from ours import CONTENTS, FAR, SCHEDULES, on_random_tokens, undisturbed, watching
-from paper_scale import changed, flops, matrix_rate
+from ours import CONTENTS, SCHEDULES, on_random_tokens, undisturbed, watching
 from peers import Peer, nanogpt
 
+from study.base import params
 from study.base import provenance as machine
 from study.gpt2.params import Gpt2Run, resolve
 from study.gpt2.pretrain import Pretraining
-from study.recording import parts
 
 OURS, NANO = "ours, compiled", "nanoGPT's form, compiled"
 TRACKED = {f"ours, {content} tracked, {rate}": (kinds, due)
@@ -47,10 +48,34 @@ class Nobody:
     def after_step(self, step: int) -> None: ...
 
 
+TINY = {"device": "cpu", "compile": False, "n_embd": 24, "n_ctx": 32, "batch_size": 4, "micro_batch_size": 2}
+
+
 def as_run(tiny: bool) -> Gpt2Run:
-    """What paper_scale.sh trains, undisturbed."""
-    asked = argparse.Namespace(steps=FAR, runs="gpt2-0", tiny=tiny)
-    return undisturbed(resolve(changed(parts.whole("default"), asked), "gpt2"))
+    """What docs/scale.md trains, undisturbed."""
+    tree = params.read()
+    tree["gpt2"] |= {"preset": "gpt2", "device": "cuda", "precision": "bf16", "compile": True, "lr": 6e-4}
+    return undisturbed(resolve(tree, "gpt2"), **TINY if tiny else {})
+
+
+def flops(run: Gpt2Run) -> int:
+    """Of a token, forward and backward: 6 for each weight of a product, and attention's, nothing masked."""
+    weights = 12 * run.n_layer * run.n_embd**2 + run.vocab_size * run.n_embd
+    return 6 * weights + 12 * run.n_layer * run.n_embd * run.n_ctx
+
+
+@functools.cache
+def matrix_rate(device: str, size: int = 8192, repeats: int = 20) -> float:
+    """FLOP/s of bf16 products of random square matrices on a GPU."""
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(3):
+        a @ b
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(repeats):
+        a @ b
+    torch.cuda.synchronize()
+    return repeats * 2 * size**3 / (time.perf_counter() - started)
 
 
 def start(run: Gpt2Run) -> Pretraining:

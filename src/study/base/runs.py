@@ -127,7 +127,7 @@ def _gpu() -> Note:
 def _read(path: Path) -> Note | None:
     try:
         note: Note = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     return note
 
