@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("variance_dynamics", "study")
+from study.base.provenance import loaded_code
+
 KEPT = 2
 """How many checkpoints are kept. If the newest one is damaged, the one before it is used."""
 ABANDONED = 600.0
@@ -33,13 +34,6 @@ def key(*facts: Any) -> str:
     """A name made from the facts (anything that JSON can hold), our loaded code and torch's version."""
     text = json.dumps([facts, loaded_code(), torch.__version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def loaded_code() -> dict[str, str]:
-    """sha256 of every module of the library and of the study that this process has loaded."""
-    files = {name: module.__file__ for name, module in sys.modules.items()
-             if name.partition(".")[0] in PACKAGES}
-    return {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in files.items() if file}
 
 
 def save(place: Path, step: int, state: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from study.base import params
+from study.base import params, runs
 from study.base.labelled import FOLDER, SPLITS
 from study.data.classification import prepare
 from study.data.params import ClassificationParams
@@ -13,6 +13,7 @@ from variance_dynamics.base.errors import one_line
 
 
 @one_line
+@runs.noted("classification", FOLDER)
 def main() -> None:
     section = params.section(params.read(), "classification", ClassificationParams)
     prepared = {name: prepare(name, section) for name in section.datasets}

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from study.base import params
+from study.base import params, runs
 from study.data.corpus import prepare
 from study.data.params import CorpusParams
 from variance_dynamics.base.errors import one_line
@@ -13,6 +13,7 @@ SCRATCH = Path(".cache/corpus")
 
 
 @one_line
+@runs.noted("corpus", OUT)
 def main() -> None:
     tree = params.read()
     section = params.section(tree, "corpus", CorpusParams)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from study.base import params
+from study.base import params, runs
 from study.base.labelled import load
 from study.mlp.experiments import init_comparison_groups, train_and_write
 from study.mlp.params import InitComparisonParams
@@ -12,6 +12,7 @@ OUT = Path("data/init_comparison")
 
 
 @one_line
+@runs.noted("init_comparison", OUT)
 def main() -> None:
     section = params.section(params.read(), "init_comparison", InitComparisonParams)
     data = load()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from study.base import params
+from study.base import params, runs
 from study.base.labelled import load
 from study.mlp.experiments import mlp_sweep_groups, train_and_write
 from study.mlp.params import MlpSweepParams
@@ -12,6 +12,7 @@ OUT = Path("data/mlp_sweep")
 
 
 @one_line
+@runs.noted("mlp_sweep", OUT)
 def main() -> None:
     section = params.section(params.read(), "mlp_sweep", MlpSweepParams)
     data = load()
