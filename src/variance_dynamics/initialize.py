@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.init_matrices import drawn
-from variance_dynamics.roles.find_roles import Found
+from variance_dynamics.roles.find_roles import NetworkRoles
 from variance_dynamics.roles.of_model import owners, roles_of
 from variance_dynamics.weights.parameter import EMBEDDINGS
 from variance_dynamics.weights.pieces import Piece
@@ -95,7 +95,7 @@ def initialize(model: nn.Module, scheme: str, seed: int = 0, std: float = 0.02,
     return Initialized(scheme, tuple(rows), ones, zeros, left)
 
 
-def _check(found: Found, vectors: Mapping[str, float], weights: Mapping[str, Tensor]) -> None:
+def _check(found: NetworkRoles, vectors: Mapping[str, float], weights: Mapping[str, Tensor]) -> None:
     for name in found.vectors:
         if name not in vectors:
             raise BadInput(f"{name}: parameter without a role: expected a bias or a norm's weight, "

@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 
 from networks import NanoGPT, transformer
 from variance_dynamics.auditing.checkpoint_files import open_checkpoint
-from variance_dynamics.auditing.moments import measure
-from variance_dynamics.auditing.stored import float64
+from variance_dynamics.auditing.tensors import float64, measure
 from variance_dynamics.base.errors import BadInput
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from damaged_files import damaged
 from variance_dynamics.auditing.checkpoint_files import open_checkpoint
-from variance_dynamics.auditing.moments import measure
+from variance_dynamics.auditing.tensors import measure
 from variance_dynamics.base.errors import BadInput
 
 STATE = {f"h.{number}.weight": torch.ones(4, 6) for number in range(6)} | {"b": torch.ones(3).bfloat16()}

@@ -5,7 +5,7 @@ The sampler, the theory and the figures read the same std functions. Importing t
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from variance_dynamics.base.errors import BadInput
@@ -47,11 +47,27 @@ def scaled_orthogonal(z: "Tensor", std: float) -> "Tensor":
 class Scheme:
     """`std(parameter, sigma)`, sigma the run's `std` param, and `sample(z, std)`, z [..., fan_in, fan_out].
 
-    `std` raises BadInput for a role that the scheme says nothing about.
+    `std` raises BadInput for a role that the scheme says nothing about. `other_std` is what code that names
+    this scheme gives a parameter instead, where it differs.
     """
 
     std: Std
     sample: Callable[["Tensor", float], "Tensor"] = scaled_normal
+    other_std: Callable[[Parameter], float] | None = None
+
+    def expected(self, parameter: Parameter, sigma: float) -> float | None:
+        """As `std`, but None for a role that the scheme says nothing about."""
+        try:
+            return self.std(parameter, sigma)
+        except BadInput:
+            return None
+
+    def allowed(self, parameter: Parameter, sigma: float) -> tuple[float, ...]:
+        """Every std that weights drawn by this scheme may have, the expected one first; empty for none."""
+        own = self.expected(parameter, sigma)
+        if own is None:
+            return ()
+        return (own, self.other_std(parameter)) if self.other_std else (own,)
 
 
 def _matrices(formula: Callable[[Parameter], float], roles: tuple[str, ...] = MATRICES) -> Std:
@@ -123,6 +139,17 @@ def torch_default(p: Parameter) -> float:
     return math.sqrt(1 / (3 * p.fan_in))
 
 
+def torch_layer(p: Parameter) -> float:
+    """What PyTorch's own layers draw: torch_default, but embeddings are N(0, 1), and the fused q, k and v of
+    nn.MultiheadAttention are Xavier as one matrix.
+    """
+    if p.role in EMBEDDINGS:
+        return 1.0
+    if "in_proj_weight" in p.name:
+        return xavier(replace(p, fan_out=3 * p.fan_out))
+    return torch_default(p)
+
+
 def orthogonal(p: Parameter) -> float:
     """Rms of a semi-orthogonal matrix with gain sqrt 2. Saxe et al. 2014, arXiv 1312.6120."""
     return math.sqrt(2 / max(p.fan_in, p.fan_out))
@@ -150,7 +177,7 @@ SCHEMES: dict[str, Scheme] = {
     "xavier_sqrt2": Scheme(_matrices(xavier_sqrt2)),
     "kaiming": Scheme(_matrices(kaiming)),
     "kaiming_fan_out": Scheme(_matrices(kaiming_fan_out)),
-    "torch_default": Scheme(_matrices(torch_default), scaled_uniform),
+    "torch_default": Scheme(_matrices(torch_default), scaled_uniform, torch_layer),
     "orthogonal": Scheme(_matrices(orthogonal), scaled_orthogonal),
     "gpt2": Scheme(gpt2),
     "small": Scheme(_matrices(small, BLOCK)),
