@@ -48,7 +48,7 @@ def test_headers_nested_without_end(tmp_path, name):
 
 
 def test_a_zip_of_another_disk(tmp_path):
-    """What zipfile itself raises is told too."""
+    """What zipfile itself raises is refused as well."""
     save(tmp_path / "a.pt", "pt")
     content = bytearray((tmp_path / "a.pt").read_bytes())
     locator = content.rfind(b"PK\x06\x07")

@@ -40,6 +40,7 @@ def test_init_is_forgotten_when_its_share_is_below_a_twentieth():
     made = forecast(0.05, lr=1e-3, steps=40_000, schedule="constant", weight_decay=0.1)
     assert made.share_of_init[0] == 1.0
     step = made.forgotten
+    assert step is not None
     kept = [(0.05 * (1 - 1e-4) ** t) ** 2 / made.std[t] ** 2 for t in (step - 1, step)]
     assert kept[0] >= 0.05 > kept[1]
 

@@ -39,6 +39,7 @@ def run(tmp_path):
 
 def test_ratios_come_back_and_verdicts_follow(run):
     made, recorded = forecast_of(str(run), None, {})
+    assert recorded is not None
     assert made.schedule == SCHEDULE and made.sigma_0 == pytest.approx(0.02)
     verdicts = {verdict.role: verdict for verdict in recorded.roles}
     assert list(verdicts) == ["q", "k", "v", "attn_out", "mlp_in", "mlp_out"]
@@ -75,6 +76,7 @@ def test_options_go_before_what_the_run_says(run):
 
 def test_errors_of_the_law_and_of_no_change(run):
     _, recorded = forecast_of(str(run), None, {})
+    assert recorded is not None
     end = weights().query("stat == 'std' and step == 400")["value"]
     law = null_law.std(0.02, SCHEDULE.rates, SCHEDULE.weight_decay)[-1]
     assert recorded.error("predicted") == pytest.approx(np.abs(np.log(law / end)).mean())

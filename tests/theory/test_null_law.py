@@ -155,6 +155,6 @@ def test_each_lr_has_its_equilibrium():
     (lambda: null_law.equilibrium(2.0, 0.6), r"expected 0 or more, and lr \* weight_decay below 1"),
     (lambda: null_law.injected([0.1], 0.1, 1.0), "beta1 is 1.0"),
 ])
-def test_bad_input_is_told(call, said):
+def test_bad_input_is_refused(call, said):
     with pytest.raises(BadInput, match=said):
         call()

@@ -67,7 +67,7 @@ def test_the_natural_axis_is_the_logits_rms_to_the_power_of_depth(sizes):
     assert np.sqrt(moments[:, -1].mean()) == pytest.approx(a ** (len(sizes) - 1), rel=0.1)
 
 
-def test_bad_input_is_told():
+def test_bad_input_is_refused():
     with pytest.raises(BadInput, match="2 stds for sizes"):
         theory.forward_second_moment([3, 4, 5, 6], [0.1, 0.2])
 

@@ -106,7 +106,7 @@ def test_signal_is_what_gradients_share_in_wide_networks(load, depth):
     assert np.exp(np.log(share).mean()) == pytest.approx(bands.signal(x, y, depth), rel=0.12)
 
 
-def test_bad_input_is_told():
+def test_bad_input_is_refused():
     with pytest.raises(BadInput, match="expected two weight layers or more"):
         bands.band_edges([4, 3], 0.1, 10, 0.1)
     with pytest.raises(BadInput, match="signal of inputs"):

@@ -23,7 +23,7 @@ from variance_dynamics.weights.pieces import Piece
 from variance_dynamics.weights.schemes import SCHEMES
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 SHOW_PROGRESS_FROM = 3 * 10**8
 """Values; fewer are measured in a few seconds."""
@@ -59,11 +59,12 @@ class Audit:
         return int(bool(self.alarms) or (bool(self.recipe) and bool(self.broken)))
 
 
-def audit(source: "str | Path | nn.Module | Mapping[str, Tensor]", recipe: str = AUTO,
+def audit(source: "str | Path | nn.Module | Mapping[str, Any]", recipe: str = AUTO,
           std: float | None = None, trained: bool = False, patterns: Mapping[str, str] | None = None,
           heads: int | None = None) -> Audit:
     """Judge each weight matrix of a model at step 0.
 
+    `source` is a file or a folder, a live module, a state dict, or what a training script saved around one.
     `recipe` is the name of a scheme, or "auto" for the one that fits best. `std` is the scheme's std param
     (default: the config's initializer_range, else .02). With `trained` nothing is judged. `patterns` maps
     regular expressions on names to roles; `heads` is the number of heads, for fused heads without a config.
