@@ -9,8 +9,7 @@ Each is imported when it is first used, so that importing the package costs noth
 
 Rooms, from the ground up: base; weights; roles and theory; tracking, auditing and forecasting. A room
 imports from rooms below it; each says which. The modules beside them (initialize, adapters, cli) may
-import every room.
-"""
+import every room. """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,6 @@ __all__ = ["Tracker", "audit", "forecast", "initialize"]
 def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Kept under its name: the import of a module of the same name (initialize) has put the module there.
+    # Kept under its name, where the import of a module of the same name would otherwise leave the module.
     globals()[name] = value = getattr(import_module(HOMES[name]), name)
     return value

@@ -5,7 +5,7 @@ The sampler, the theory and the figures read the same std functions. Importing t
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from variance_dynamics.base.errors import BadInput
@@ -47,13 +47,13 @@ def scaled_orthogonal(z: "Tensor", std: float) -> "Tensor":
 class Scheme:
     """`std(parameter, sigma)`, sigma the run's `std` param, and `sample(z, std)`, z [..., fan_in, fan_out].
 
-    `std` raises BadInput for a role that the scheme says nothing about. `other_std` is what code that names
-    this scheme gives a parameter instead, where it differs.
+    `std` raises BadInput for a role that the scheme says nothing about.
     """
 
     std: Std
     sample: Callable[["Tensor", float], "Tensor"] = scaled_normal
     other_std: Callable[[Parameter], float] | None = None
+    """Another std that a parameter may have, because other code draws by the same name differently."""
 
     def expected(self, parameter: Parameter, sigma: float) -> float | None:
         """As `std`, but None for a role that the scheme says nothing about."""
@@ -146,7 +146,7 @@ def torch_layer(p: Parameter) -> float:
     if p.role in EMBEDDINGS:
         return 1.0
     if "in_proj_weight" in p.name:
-        return xavier(replace(p, fan_out=3 * p.fan_out))
+        return math.sqrt(2 / (p.fan_in + 3 * p.fan_out))
     return torch_default(p)
 
 
