@@ -36,7 +36,7 @@ def test_a_clone_of_committed_results_passes(clone):
         ("params.yaml", "dpi: 150", "dpi: 100"),
         ("src/study/mlp/grid.py", "import", "import  "),
         ("metrics/gpt2.json", "e3_", "e3_x_"),
-        ("plots/e3_loss.json", "[", "[ "),
+        ("plots/rows/e3_loss.json", "[", "[ "),
     ],
 )
 def test_a_change_by_hand_fails(clone, name, old, new):

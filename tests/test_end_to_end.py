@@ -12,10 +12,10 @@ from copies import edit, fresh_copy, run
 
 def hashes(folder):
     lock = yaml.safe_load((folder / "dvc.lock").read_text())
-    found = {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
-    for name in sorted((folder / "metrics").glob("*.json")) + sorted((folder / "plots").glob("*.json")):
-        found[str(name.relative_to(folder))] = hashlib.md5(name.read_bytes()).hexdigest()
-    return found
+    sums = {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
+    for file in sorted((folder / "metrics").glob("*.json")) + sorted((folder / "plots").rglob("*.json")):
+        sums[str(file.relative_to(folder))] = hashlib.md5(file.read_bytes()).hexdigest()
+    return sums
 
 
 def test_every_declared_result_is_there(smoke):
@@ -36,8 +36,23 @@ def test_a_second_repro_runs_nothing(smoke):
     print(f"no-op repro: {time.monotonic() - started:.1f} s")
 
 
+def test_what_a_stage_loads_lies_in_its_deps(smoke):
+    """The modules that functions import, too: the notes of the runs name all that were loaded."""
+    stages = yaml.safe_load((smoke / "dvc.yaml").read_text())["stages"]
+    notes = sorted((smoke / ".runs").glob("*/*.json"))
+    assert {note.parent.name.partition("@")[0] for note in notes} == {
+        "classification", "corpus", "mlp_sweep", "init_comparison", "gpt2_pretrain"}
+    for note in notes:
+        deps = [smoke / dep for dep in stages[note.parent.name.partition("@")[0]]["deps"]]
+        for name in json.loads(note.read_text())["code"]:
+            path = smoke / "src" / Path(*name.split("."))
+            file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            own = len(name.split(".")) == 1 or name == "study.stages"  # packages hold no code, but words
+            assert own or any(file.is_relative_to(dep) for dep in deps), (note.parent.name, name)
+
+
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "parts"),
     [
         (("lr: 1e-3", "lr: 0"), ("gpt2.lr", "0")),
         (("n_head: 2", "n_head: 3"), ("n_head", "3", "32")),
@@ -45,7 +60,7 @@ def test_a_second_repro_runs_nothing(smoke):
         (("grad_clip: 1.0", "gradclip: 1.0"), ("grad",)),
     ],
 )
-def test_bad_params_end_in_one_line_and_leave_results(smoke, change, told):
+def test_bad_params_end_in_one_line_and_leave_results(smoke, change, parts):
     params, before = smoke / "params.yaml", hashes(smoke)
     good = edit(params, *change)
     try:
@@ -53,7 +68,7 @@ def test_bad_params_end_in_one_line_and_leave_results(smoke, change, told):
         assert result.returncode != 0
         lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
         assert len(lines) == 1, result.stderr
-        assert all(part in lines[0] for part in told), lines[0]
+        assert all(part in lines[0] for part in parts), lines[0]
         assert "mlp_sweep" not in result.stdout
     finally:
         params.write_text(good)
