@@ -79,11 +79,22 @@ def test_comments_in_params_run_nothing(tracked):
     assert stages_to_run(tracked) == set()
 
 
-def test_code_runs_the_stages_that_import_it(tracked):
-    """A comment is code to DVC, which compares bytes."""
-    file = tracked / "src/study/mlp/experiments.py"
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("src/study/mlp/experiments.py", {"mlp_sweep", "init_comparison"}),
+        ("src/study/plotting/charts.py", {"plot"}),
+        ("src/variance_dynamics/adapters.py", set()),
+        ("src/variance_dynamics/roles/patterns.py", set()),
+        ("src/variance_dynamics/auditing/judge.py", set()),
+        ("src/variance_dynamics/theory/null_law.py", {"analyze", "plot"}),
+    ],
+)
+def test_code_runs_the_stages_that_read_its_room(tracked, name, stages):
+    """A room is a cache boundary. A comment is code to DVC, which compares bytes; `validate` reads all code."""
+    file = tracked / name
     file.write_text(file.read_text() + "# a comment\n")
-    assert stages_to_run(tracked) == {"mlp_sweep"}
+    assert stages_to_run(tracked) == {"validate"} | stages
 
 
 def test_data_brought_along_are_read_and_prepared_anew(tracked):
