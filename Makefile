@@ -13,7 +13,7 @@ test: $(READY)
 	mypy
 	pytest
 
-# A quarter of an hour on a quiet machine; "make bench BENCH=sweep" runs one of them, BENCH=study the whole study.
+# A quarter of an hour on a quiet machine; BENCH=sweep runs one of them, BENCH=whole_study the whole study.
 bench: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --constraint requirements.lock --editable '.[bench]'
 	$(VENV)/bin/python benchmarks/run.py $(BENCH)
@@ -23,11 +23,15 @@ consistent: $(READY)
 	CI=true dvc repro --dry --allow-missing > $(VENV)/dry.log || { cat $(VENV)/dry.log; exit 1; }
 	! grep 'Running stage' $(VENV)/dry.log
 
-# The recorded run: hours, in parts that are kept in .full/; PARTS="e1 e3-gpt2" runs some of them.
+# The full study: hours. A stage that was stopped goes on from its checkpoint; PARTS="mlp_sweep gpt2_pretrain@wd_0-0"
+# makes some of it. It sets params.yaml; "git checkout params.yaml dvc.lock && dvc checkout" brings back what was there.
 STUDY := full
 NAME := full-cpu
+PARTS := mlp_sweep init_comparison gpt2_pretrain
+ARMS := import yaml; print(",".join(yaml.safe_load(open("params.yaml"))["gpt2_arms"]))
 full: $(READY)
-	env PYTHONPATH=src python -m study.recording.full --study $(STUDY) --name $(NAME) $(PARTS)
+	dvc exp run -S study=$(STUDY) -S "gpt2.arms=[$$(python -c '$(ARMS)')]" $(PARTS)
+	env PYTHONPATH=src python -m study.stages.record $(NAME)
 
 setup: $(READY)
 

@@ -1,15 +1,14 @@
 """Model-steps per second of a std grid: ours, a plain loop, torch.func.vmap, JAX, and the products alone.
 
 All train the same MLPs on the same minibatches with SGD; their losses are compared before anything is timed.
-Ours is `train_grid` as the stages call it, drawing of the weights and evaluation included; JAX is compiled
-beforehand. The plain loop trains `LOOPED` models, one after another, the others would cost as much each.
-Data are clusters of the shape of Wine, digits and MNIST. Stds end at twice the critical one, so that every
-model lives: ours would leave dead ones out, which says nothing about speed.
+Ours is `train_grid` as the stages call it, with the drawing of the weights and the evaluation. JAX is
+compiled beforehand. The plain loop trains only `LOOPED` models, one after another; each other one would take
+as long. The data are clusters of the shape of Wine, digits and MNIST. The grid of stds ends at twice the
+critical one, so that no model dies: ours leaves dead models out, which would say nothing about its speed.
 """
 
 import json
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
@@ -26,12 +25,15 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 
 from study.base.labelled import Labelled
-from study.mlp.ensemble import Dataset, Schedule
-from study.mlp.grid import Group, Model, batches, chunks, flops, initial, shape, train_grid
+from study.mlp.ensemble import Dataset
+from study.mlp.grid import MlpGroup, Variant, batches, chunks, flops, initial, shape, train_grid
 from study.mlp.net import Mlps
+from study.mlp.params import TrainingPlan
+from variance_dynamics.base.machine import all_cores
 
 LR = 1e-3
 LOOPED = 3
+OURS, CHUNKS, WHOLE = "ours", "products alone, in our chunks", "products alone, all models"
 COMPARED = 10
 """Steps over which losses must agree, within `CLOSE` of each other."""
 CLOSE = 1e-3
@@ -62,7 +64,7 @@ CASES = [
 
 
 class Setting:
-    """A case's data, minibatches and initial weights, and every way to train it; each gives losses [M, T]."""
+    """A case's data, minibatches and initial weights, and each way to train it, which gives losses [M, T]."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -70,8 +72,8 @@ class Setting:
         self.data = Dataset(self.labelled)
         width, depth = case.sizes[1], len(case.sizes) - 1
         stds = np.geomspace(1e-4, 2 * np.sqrt(2 / width), case.models)
-        models = tuple(Model("normal", float(std), LR) for std in stds)
-        self.group = Group(case.name, "sgd", depth, width, 0, case.batch, models)
+        models = tuple(Variant("normal", float(std), LR) for std in stds)
+        self.group = MlpGroup(case.name, "sgd", depth, width, 0, case.batch, models)
         self.x, self.y = self.data.x["train"], self.data.y["train"]
 
     def order(self, steps: int) -> Tensor:
@@ -81,13 +83,13 @@ class Setting:
         return initial(self.group, self.group.models, self.data)
 
     def ours(self, steps: int) -> Losses:
-        schedule = Schedule(steps, eval_every=steps, eval_rows=1)
+        schedule = TrainingPlan(steps, eval_every=steps, eval_rows=1)
         with redirect_stderr(StringIO()):  # its progress
             (_, arrays), = train_grid([self.group], {self.case.name: self.labelled}, schedule, {"sgd": {}})
         return arrays["train_loss"].T
 
     def loop(self, steps: int) -> Losses:
-        """The last models of the grid, as one writes it by hand."""
+        """The last models of the grid in the training loop that one writes by hand."""
         return np.stack([self._alone(i, steps) for i in range(-LOOPED, 0)])
 
     def _alone(self, i: int, steps: int) -> Losses:
@@ -106,7 +108,7 @@ class Setting:
         net = nn.Sequential(*layers[:-1])
         mlps = self.start()
         with torch.no_grad():
-            for layer, weight, bias in zip(layers[::2], mlps.weights, mlps.biases, strict=True):
+            for layer, weight, bias in zip(net[::2], mlps.weights, mlps.biases, strict=True):
                 layer.weight.copy_(weight[i])
                 layer.bias.copy_(bias[i])
         return net
@@ -122,10 +124,10 @@ class Setting:
 
         step = vmap(grad_and_value(loss), in_dims=(0, None, None))
         for rows in self.order(steps):
-            gradients, found = step(parameters, self.x[rows], self.y[rows])
+            gradients, losses_now = step(parameters, self.x[rows], self.y[rows])
             for name, gradient in gradients.items():
                 parameters[name].sub_(gradient, alpha=LR)
-            losses.append(found)
+            losses.append(losses_now)
         return torch.stack(losses, 1).numpy()
 
     def jax(self, steps: int) -> Callable[[], Losses]:
@@ -141,8 +143,8 @@ class Setting:
 
         def train(layers, x, y, order):
             def step(layers, rows):
-                found, gradients = jax.value_and_grad(loss)(layers, x[rows], y[rows])
-                return jax.tree.map(lambda a, g: a - LR * g, layers, gradients), found
+                loss_now, gradients = jax.value_and_grad(loss)(layers, x[rows], y[rows])
+                return jax.tree.map(lambda a, g: a - LR * g, layers, gradients), loss_now
 
             return jax.lax.scan(step, layers, order)[1]
 
@@ -154,7 +156,7 @@ class Setting:
         return lambda: np.asarray(program(*given))
 
     def products(self, models: int, steps: int) -> None:
-        """A step's batched matrix products alone, on tensors of its shapes that keep their size."""
+        """A step's batched matrix products alone, on tensors of its shapes, whose numbers keep their size."""
         samples = self.case.batch
         sizes = [(p.fan_out, p.fan_in) for p in shape(self.group, self.data)]
         weights = [torch.full((models, *size), math.prod(size) ** -0.5) for size in sizes]
@@ -171,13 +173,13 @@ class Setting:
 
     def products_in_chunks(self, steps: int) -> None:
         """The same for our chunks of models, one thread on each core."""
-        with ThreadPoolExecutor(cores(), initializer=lambda: torch.set_num_threads(1)) as pool:
+        with ThreadPoolExecutor(all_cores(), initializer=lambda: torch.set_num_threads(1)) as pool:
             parts = chunks(self.group, self.data)
             list(pool.map(lambda part: self.products(len(part), steps), parts))
 
 
 def clusters(features: int, classes: int, rows: int) -> Labelled:
-    """Gaussian clusters, one a class; 200 more rows to evaluate on."""
+    """Gaussian clusters, one for each class, with 200 more rows to evaluate on."""
     random = np.random.default_rng(0)
     y = random.integers(0, classes, rows + 200)
     x = random.standard_normal((classes, features))[y] + random.standard_normal((len(y), features))
@@ -186,31 +188,24 @@ def clusters(features: int, classes: int, rows: int) -> Labelled:
     return Labelled(x_of, {name: y[part] for name, part in parts.items()}, classes)
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def check(setting: Setting, with_jax: bool = True) -> float:
     """The largest relative difference of a peer's losses from ours; AssertionError where it is not small."""
     ours = setting.ours(COMPARED)
-    found = {"loop": setting.loop(COMPARED), "vmap": setting.vmap(COMPARED)}
+    theirs = {"loop": setting.loop(COMPARED), "vmap": setting.vmap(COMPARED)}
     if with_jax:
-        found["jax"] = setting.jax(COMPARED)()
-    worst = {name: np.abs(losses / ours[-len(losses):] - 1).max() for name, losses in found.items()}
+        theirs["jax"] = setting.jax(COMPARED)()
+    worst = {name: np.abs(losses / ours[-len(losses):] - 1).max() for name, losses in theirs.items()}
     assert all(value < CLOSE for value in worst.values()), worst
     return float(max(worst.values()))
 
 
-OURS, CHUNKS, WHOLE = "ours", "products alone, in our chunks", "products alone, all models"
-
-
 def compare(case: Case, rounds: int) -> list[Row]:
-    """Everyone's rate on one case, and ours in units of each; `share` is of the faster products alone."""
+    """Everyone's rate on one case, and ours over it; `share` is ours over the faster products alone."""
     setting, steps, few = Setting(case), case.steps, case.vmap_steps
-    torch.set_num_threads(cores())
+    torch.set_num_threads(all_cores())
     check(setting)
     all_steps = float(case.models * steps)
-    found = rates({
+    measured = rates({
         OURS: (lambda: setting.ours(steps), all_steps),
         "JAX jit(vmap(scan))": (setting.jax(steps), all_steps),
         CHUNKS: (lambda: setting.products_in_chunks(steps), all_steps),
@@ -219,12 +214,12 @@ def compare(case: Case, rounds: int) -> list[Row]:
         "plain PyTorch loop": (lambda: setting.loop(steps), float(LOOPED * steps)),
     }, rounds)  # fmt: skip
     work = flops(setting.group, setting.data) / 1e9
-    best = max((CHUNKS, WHOLE), key=lambda name: spread(found[name])["median"])
+    best = max((CHUNKS, WHOLE), key=lambda name: spread(measured[name])["median"])
     return [
         {"bench": "sweep", "shape": str(case), "peer": name, "unit": "model-steps/s", **spread(values),
-         **against(found, OURS, name), "gflops": round(spread(values)["median"] * work, 1),
-         **({"share": against(found, OURS, best)["ratio_median"]} if name == OURS else {})}
-        for name, values in found.items()
+         **against(measured, OURS, name), "gflops": round(spread(values)["median"] * work, 1),
+         **({"share": against(measured, OURS, best)["ratio_median"]} if name == OURS else {})}
+        for name, values in measured.items()
     ]  # fmt: skip
 
 

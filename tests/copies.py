@@ -15,7 +15,7 @@ RESULTS = ("metrics/", "plots/", "dvc.lock")
 
 
 def environment(**more):
-    """Of this process, with this Python's programs first."""
+    """The environment of this process, with this Python's programs first in PATH; `more` adds to it."""
     return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1", **more}
 
 
@@ -27,17 +27,27 @@ def run(folder, *command, check=True, **more):
 
 
 def fresh_copy(folder):
-    """The files of the working tree as they stand, without results, in a git repository of their own."""
+    """Copy the files of the working tree, without results, into `folder` and make a git repository of it."""
     listed = run(ROOT, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file() and not name.startswith(RESULTS):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    run(folder, "git", "init", "--quiet", "--initial-branch=main")
-    run(folder, "git", "config", "user.name", "A Reader")
-    run(folder, "git", "config", "user.email", "reader@example.org")
+    repository(folder)
     commit(folder, "The study")
     return folder
+
+
+def repository(folder):
+    """Make a git repository of the folder, with an author and without a commit."""
+    run(folder, "git", "init", "--quiet", "--initial-branch=main")
+    identify(folder)
+
+
+def identify(folder):
+    """Name the author of the commits of a repository."""
+    run(folder, "git", "config", "user.name", "A Reader")
+    run(folder, "git", "config", "user.email", "reader@example.org")
 
 
 def commit(folder, message):
@@ -46,7 +56,7 @@ def commit(folder, message):
 
 
 def edit(file, old, new):
-    """Replace the first `old`; the text before."""
+    """Replace the first `old` by `new`; returns the text as it was before."""
     text = file.read_text()
     assert old in text, f"{file.name} has no {old!r}"
     file.write_text(text.replace(old, new, 1))
@@ -54,7 +64,7 @@ def edit(file, old, new):
 
 
 def alone(tree):
-    """A params tree that names no recorded run: a folder of a test's own holds none."""
+    """The params tree without the names of recorded runs, which a test's own folder does not hold."""
     return tree | {"analyze": tree["analyze"] | {"recorded": []}}
 
 

@@ -31,36 +31,36 @@ MASKS = [
 
 
 def steps(text):
-    """(command, lines that it printed) of every console block, in order."""
-    found = []
+    """(command, lines shown below it) of every console block, in order."""
+    pairs: list[tuple[str, list[str]]] = []
     for line in "".join(BLOCK.findall(text)).splitlines():
         if line.startswith("$ "):
-            found.append((line[2:], []))
+            pairs.append((line[2:], []))
         else:
-            found[-1][1].append(line)
-    return found
+            pairs[-1][1].append(line)
+    return pairs
 
 
 def printed(commands, folder, home):
-    """What each command prints in one shell that starts in `folder`; it must not fail."""
+    """The lines that each command prints, in one shell that starts in `folder`; none of them may fail."""
     shell = "set -e\n" + "".join(f"echo '{BETWEEN}'\n{{ {command}\n}} 2>&1\n" for command in commands)
     env = environment(HOME=str(home), COLUMNS="110", PAGER="cat")
     done = subprocess.run(["bash", "-c", shell], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    told = done.stdout.replace(str(folder), "/home/me/variance-dynamics").replace("\r", "\n")
-    _, *parts = told.split(f"{BETWEEN}\n")
+    output = done.stdout.replace(str(folder), "/home/me/variance-dynamics").replace("\r", "\n")
+    _, *parts = output.split(f"{BETWEEN}\n")
     return [[line.rstrip() for line in part.splitlines() if not NOISE.search(line)] for part in parts]
 
 
 def masked(line):
-    """Without what differs between machines, versions and days: numbers, hashes, paths and column widths."""
+    """The line without what differs between machines and days: numbers, hashes, dates and column widths."""
     for pattern, replacement in MASKS:
         line = re.sub(pattern, replacement, line)
     return line.strip()
 
 
 def aligned(shown, real):
-    """The real lines in the place of those shown, `...` standing for any number; None where they disagree."""
+    """The real lines instead of those shown, where `...` stands for any number; None where they disagree."""
     if not shown:
         return None if real else []
     if shown[0] == LEFT_OUT:
@@ -74,7 +74,7 @@ def aligned(shown, real):
 
 
 def started(folder, cache=None):
-    """A clone after the commands of the start page, and what they printed; with what `cache` holds."""
+    """A clone after the start page's commands, and what they printed; its cache is a copy of `cache`."""
     folder.mkdir()
     fresh_copy(folder)
     if cache:
@@ -87,14 +87,14 @@ def commands(page):
 
 
 def download(shared, home):
-    """Put there what the pages take from ~/Downloads."""
+    """Put the files that the pages take from ~/Downloads into the folder Downloads of `home`."""
     (home / "Downloads").mkdir()
     for file in (shared / "mnist").glob("*.gz"):
         shutil.copy(file, home / "Downloads")
 
 
 def disagreements(page, real):
-    """For each command whose output is not as shown, both."""
+    """The lines printed and the lines shown, for each command where they disagree."""
     wrong = []
     for (command, shown), lines in zip(steps(page.read_text()), real, strict=True):
         if aligned(shown, lines) is None:
@@ -110,15 +110,15 @@ def refreshed(text, real):
         lines = []
         for command in (line for line in match[1].splitlines() if line.startswith("$ ")):
             (_, shown), printed_now = next(queue)
-            found = aligned(shown, printed_now)
-            lines += [command, *(printed_now if found is None else found)]
+            same = aligned(shown, printed_now)
+            lines += [command, *(printed_now if same is None else same)]
         return "\n".join(["```console", *lines, "```"])
 
     return BLOCK.sub(block, text)
 
 
 def main(names):
-    """Refresh the pages of these names, or all; with a second folder, `shared`, those that need downloads."""
+    """Refresh the pages of these names, or all; some need files of `shared`, a folder beside ours."""
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
         clone, real = started(home / "start")

@@ -29,11 +29,11 @@ def imported_names(file: Path, inside: bool = True) -> set[str]:
 
 def direct_imports(file: Path, inside: bool = True) -> set[Path]:
     """Files of ours that a file imports."""
-    return {found for name in imported_names(file, inside) if (found := module_file(name))}
+    return {target for name in imported_names(file, inside) if (target := module_file(name))}
 
 
 def closure(file: Path) -> set[Path]:
-    """The file and all that importing it loads: what functions import later is seen when a stage runs."""
+    """The file and all files of ours that importing it loads; imports inside functions are left out."""
     seen, ahead = set(), [file]
     while ahead:
         current = ahead.pop()

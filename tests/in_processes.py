@@ -1,9 +1,9 @@
 """`python tests/in_processes.py JOBS.json`: tiny trainings one after another, alone or as torchrun's process.
 
-A job has "out" and "corpus"; it may have "changes" of the run, "seconds" (a time limit), "elsewhere" (all but
-the first process look for checkpoints in another folder) and "dies" (the last process ends without a word at
-this step, once). Beside "out" each process leaves which rows of which batch it read, and any tables that it
-should not write.
+A job has "out" and "corpus"; it may have "changes" of the run, "stops" (all processes end after this step),
+"elsewhere" (all but the first process look for checkpoints in another folder) and "dies" (the last process
+ends without a word at this step, once). Beside "out" each process writes which rows of which batch it read,
+and any tables that it should not write.
 """
 
 import json
@@ -17,7 +17,8 @@ import torch
 from study.base import checkpoint
 from study.gpt2 import processes
 from study.gpt2 import tables as pretrain_tables
-from study.gpt2.batches import Batches, Contexts, open_corpus
+from study.gpt2.batches import Batches, Contexts, Corpus, open_corpus
+from study.gpt2.params import Gpt2Run
 from study.gpt2.pretrain import Pretraining, pretrain
 from tiny_gpt2 import VOCAB, tiny_run
 
@@ -41,13 +42,26 @@ def work(job: dict) -> None:
         os.environ["DVC_ROOT"] += "/elsewhere"
     READ.clear()
     run = tiny_run(micro_batch_size=2, **job.get("changes", {}))
-    training = pretrain(run, "gpt2", 0, open_corpus(Path(job["corpus"]), VOCAB, 16), job.get("seconds"))
+    corpus = open_corpus(Path(job["corpus"]), VOCAB, 16)
+    if "stops" in job:
+        stopped(run, corpus, job["stops"])
+        return
+    training = pretrain(run, "gpt2", 0, corpus)
     Path(f"{job['out']}.read-{RANK}.json").write_text(json.dumps(READ))
-    if training is not None:
-        out = job["out"] if training.engine.writes else f"{job['out']}.tables-{RANK}"
-        pretrain_tables.write(Path(out), "gpt2", training)
-        if training.engine.writes:
-            checkpoint.remove(training.checkpoints)
+    out = job["out"] if training.engine.writes else f"{job['out']}.tables-{RANK}"
+    pretrain_tables.write(Path(out), "gpt2", training)
+    if training.engine.writes:
+        checkpoint.remove(training.checkpoints)
+
+
+def stopped(run: Gpt2Run, corpus: Corpus, step: int) -> None:
+    """Train from the last checkpoint until so many updates are done, and leave a checkpoint."""
+    training = Pretraining(run, 0, corpus)
+    saved = checkpoint.latest(training.checkpoints)
+    training.start() if saved is None else training.load_state_dict(saved)
+    while training.step < step:
+        training.advance()
+    training.save()
 
 
 def note_reads() -> None:

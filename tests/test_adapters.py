@@ -10,7 +10,7 @@ from torch import nn
 
 from variance_dynamics.adapters import hugging_face, inner, lightning
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.tracking.track import Tracker
+from variance_dynamics.tracking.tracker import Tracker
 
 
 class Regression(nn.Module):
@@ -133,7 +133,7 @@ def whole_and_moving(path, steps):
 def library(monkeypatch):
     """A Lightning that has nothing but its base class."""
     library = ModuleType("lightning.pytorch")
-    library.Callback = type("Callback", (), {})
+    library.Callback = type("Callback", (), {})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "lightning", ModuleType("lightning"))
     monkeypatch.setitem(sys.modules, "lightning.pytorch", library)
     return library
@@ -194,7 +194,7 @@ def fit(folder, steps, checkpoint=None, **options):
     """Lightning itself, with a new module; its checkpoint is `folder`/last.ckpt."""
     pl = pytest.importorskip("lightning.pytorch")
 
-    class Module(pl.LightningModule):
+    class Module(pl.LightningModule):  # type: ignore[name-defined]
         def __init__(self):
             super().__init__()
             self.fc, self.head = nn.Linear(6, 8), nn.Linear(8, 1)

@@ -1,4 +1,4 @@
-"""What an experiment retrains and what it does not: without training, and by the log of real runs."""
+"""What an experiment retrains and what it does not: by DVC's plan without training, and by real runs."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from copies import commit, edit, fresh_copy, run, set_param
+from copies import commit, edit, fresh_copy, identify, run, set_param
 
 ARMS = ("gpt2", "constant_lr")
 GPT2 = {f"gpt2_pretrain@{arm}-{seed}" for arm in ARMS for seed in range(3)}
@@ -43,7 +43,7 @@ def tracked(recorded):
 
 
 def stages_to_run(folder):
-    """The stages whose params, deps or outputs changed, those downstream of them left out."""
+    """The stages whose own params, deps or outputs changed; what depends on them is not listed."""
     with opened(folder) as repo:
         return {stage.addressing for stage in repo.reproduce(dry=True)}
 
@@ -81,7 +81,7 @@ def test_comments_in_params_run_nothing(tracked):
 
 def test_code_runs_the_stages_that_import_it(tracked):
     """A comment is code to DVC, which compares bytes."""
-    file = tracked / "src/study/mlp/sweep.py"
+    file = tracked / "src/study/mlp/experiments.py"
     file.write_text(file.read_text() + "# a comment\n")
     assert stages_to_run(tracked) == {"mlp_sweep"}
 
@@ -114,8 +114,7 @@ def status(folder):
 
 def new_clone(source, folder, cache=None):
     run(source, "git", "clone", "--quiet", ".", folder)
-    run(folder, "git", "config", "user.name", "A Reader")
-    run(folder, "git", "config", "user.email", "reader@example.org")
+    identify(folder)
     if cache:
         run(folder, "dvc", "config", "--local", "cache.dir", str(cache))
     return folder
@@ -152,8 +151,8 @@ def test_experiments_in_a_copy_leave_the_workspace_clean(clone):
 
 
 def names_in_queue(folder):
-    told = run(folder, "dvc", "queue", "status").stdout
-    return [line.split()[1] for line in told.splitlines() if "Success" in line]
+    queue = run(folder, "dvc", "queue", "status").stdout
+    return [line.split()[1] for line in queue.splitlines() if "Success" in line]
 
 
 def wait_for_queue(folder, most_seconds=600):
@@ -191,7 +190,7 @@ def test_a_folder_as_remote_spares_a_fresh_clone_all_training(smoke, tmp_path):
     commit(mine, "A remote")
     run(mine, "dvc", "push", "--run-cache")
     theirs = new_clone(mine, tmp_path / "theirs")
-    told = run(theirs, "dvc", "repro", "--pull")
-    assert "Running stage" not in told.stdout + told.stderr
+    pulled = run(theirs, "dvc", "repro", "--pull")
+    assert "Running stage" not in pulled.stdout + pulled.stderr
     assert (theirs / "plots" / "report.html").read_bytes() == (mine / "plots" / "report.html").read_bytes()
     assert status(theirs) == ""

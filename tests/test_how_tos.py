@@ -20,7 +20,7 @@ def named(page):
 
 
 def overrides(command):
-    """Of a DVC command, after a check that DVC knows it and its options, the params that it sets."""
+    """The params that a DVC command sets; DVC's own parser fails for a command or option that it has not."""
     words = shlex.split(command, comments=True)
     return getattr(parse_args(words[1:]), "set_param", None) or [] if words[:1] == ["dvc"] else []
 
@@ -42,7 +42,7 @@ def test_six_pages_each_on_the_start_page():
 
 
 def columns():
-    """Of `dvc exp show`, those of metrics, and two of files."""
+    """The claims, and the columns of `dvc exp show`: all of metrics, and two of files."""
     tables = {file.stem: json.loads(file.read_text()) for file in (ROOT / "metrics").glob("*.json")}
     claims = tables.pop("claims")
     del tables["claims_detail"]  # not declared as metrics
@@ -58,14 +58,6 @@ def test_the_readme_s_table_of_experiments_is_the_claims_and_the_loss():
     left = {name for name in names if re.match(keep, name) or not re.match(drop, name)}
     headlines = {f"{claim}.{field}" for claim in claims for field in ("effect", "verdict")}
     assert left == headlines | {"e3_val_loss"}
-
-
-def test_what_is_shown_is_compared_but_for_numbers():
-    shown = ["$$", "loss  0.123  3e-4", "...", "Ran 2 of abcdef0"]
-    real = ["$$", "loss 17.0 1.5", "more", "and more", "Ran 3 of 0123456"]
-    assert how_tos.aligned(shown, real) == ["$$", "loss 17.0 1.5", "...", "Ran 3 of 0123456"]
-    assert how_tos.aligned(shown, [*real, "Failed"]) is None
-    assert how_tos.aligned(["a"], ["b"]) is None
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,18 @@ STAGES = PIPELINE["stages"]
 ROOMS = sorted({room(file) for file in SOURCE.rglob("*.py")} - {LIBRARY, STUDY})
 
 
+def stage_module(stage):
+    """The file that the stage's command runs."""
+    run = re.search(r"-m study\.stages\.(\w+)", STAGES[stage]["cmd"])
+    assert run, f"{stage} runs no module of study.stages"
+    return SOURCE / STUDY / "stages" / f"{run[1]}.py"
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_s_imports_lie_in_its_deps(stage):
     """DVC does not trace imports: a module outside of deps would leave stale results."""
     deps = [ROOT / dep for dep in STAGES[stage]["deps"]]
-    needed = closure(SOURCE / STUDY / "stages" / f"{stage}.py")
+    needed = closure(stage_module(stage))
     missing = [file for file in needed if not any(file.is_relative_to(dep) for dep in deps)]
     assert not missing, f"{stage} needs deps: {sorted(str(file.relative_to(ROOT)) for file in missing)}"
 
@@ -32,7 +39,7 @@ def test_a_stage_s_imports_lie_in_its_deps(stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_stage_depends_on_a_room_that_it_does_not_read(stage):
     """Else an edit there would run it again for nothing."""
-    needed = closure(SOURCE / STUDY / "stages" / f"{stage}.py")
+    needed = closure(stage_module(stage))
     deps = [ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith("src")]
     assert all(dep.exists() for dep in deps)
     assert not [dep for dep in deps if not any(file.is_relative_to(dep) for file in needed)]
@@ -71,9 +78,8 @@ def test_no_room_imports_one_that_imports_it():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_says_what_it_does_and_runs_its_own_module(stage):
+def test_every_stage_says_what_it_does(stage):
     assert STAGES[stage]["desc"]
-    assert f"study.stages.{stage}" in STAGES[stage]["cmd"]
 
 
 def paths(outs):
@@ -84,7 +90,9 @@ def paths(outs):
 
 def before(stage):
     """The stages whose outputs this one reads, and those before them."""
-    read = {name for name in STAGES if set(paths(STAGES[name]["outs"])) & set(STAGES[stage]["deps"])}
+    deps = STAGES[stage]["deps"]
+    read = {name for name in STAGES for out in paths(STAGES[name]["outs"])
+            if any(f"{dep}/".startswith(f"{out}/") for dep in deps)}
     return read.union(*map(before, read))
 
 
@@ -94,7 +102,7 @@ def test_nothing_starts_before_params_are_valid(stage):
     assert "validate" in before(stage)
 
 
-@pytest.mark.parametrize("stage", [name for name in STAGES if name != "validate"])
+@pytest.mark.parametrize("stage", [name for name in STAGES if name not in ("validate", "numbers", "figures")])
 def test_what_is_computed_depends_on_the_versions_it_is_computed_with(stage):
     """Numerics change with torch, numpy and scipy, Parquet's bytes with pyarrow."""
     assert "requirements.lock" in STAGES[stage]["deps"]
@@ -152,8 +160,8 @@ def test_a_run_of_gpt2_declares_each_of_its_knobs():
 
 
 def test_expensive_stages_keep_dvc_s_run_cache():
-    """An output with cache: false costs a stage its run-cache: returning to an old value would retrain."""
-    for stage in ("corpus", "classification", "mlp_sweep", "init_comparison", "gpt2_pretrain"):
+    """An output with cache: false costs a stage its run-cache: an old value would run anew."""
+    for stage in set(STAGES) - {"numbers", "figures"}:
         assert all(isinstance(out, str) for out in STAGES[stage]["outs"]), stage
 
 
@@ -165,11 +173,11 @@ def test_dvc_s_own_schema_accepts_the_pipeline():
         assert not {"metrics", "plots"} & set(stage), "declared twice, a plot is drawn twice"
 
 
-def test_every_plot_reads_an_output_of_the_stage_plot():
-    made = set(paths(STAGES["plot"]["outs"]))
+def test_every_plot_reads_an_output_of_the_stage_figures():
+    made = paths(STAGES["figures"]["outs"])
     for plot in PIPELINE["plots"]:
         read = [plot] if isinstance(plot, str) else [name for entry in plot.values() for name in entry["y"]]
-        assert set(read) <= made, plot
+        assert all(any(f"{name}/".startswith(f"{out}/") for out in made) for name in read), plot
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -177,7 +185,7 @@ def test_descriptions_fit_in_dvc_stage_list(stage):
     assert len(STAGES[stage]["desc"]) <= 76, "dvc stage list cuts longer ones"
 
 
-@pytest.mark.parametrize("stage", ["validate", "corpus", "classification", "analyze", "plot"])
+@pytest.mark.parametrize("stage", ["validate", "corpus", "classification", "analyze", "plot", "publish"])
 def test_stages_that_do_not_train_start_in_two_seconds_without_torch(stage):
     """Of CPU, as the machine may be busy. A library that they import might bring torch along."""
     code = (f"import sys, time, study.stages.{stage}; "

@@ -1,9 +1,10 @@
-"""The tracker inside other people's training loops. Their libraries are imported when asked for, not before.
+"""The tracker in the training loops of transformers and Lightning, which are imported only when used.
 
     trainer = transformers.Trainer(..., callbacks=[hugging_face(every=100, path="weights.parquet")])
     trainer = lightning.Trainer(..., callbacks=[lightning(every=100, path="weights.parquet")])
 
-The tracker's state is saved with their checkpoints, so that a resumed run ends with the whole table.
+The tracker's state is saved with their checkpoints, so that a resumed run ends with the whole table. Where
+weights are sharded (FSDP2) every process must find the checkpoint.
 """
 
 import os
@@ -18,18 +19,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.tracking.track import Tracker, is_sharded
+from variance_dynamics.tracking.tracker import Tracker
 
 LIGHTNING = ("lightning.pytorch", "pytorch_lightning")
 STATE = "tracker.pt"
-"""The tracker's state in a checkpoint's folder of transformers' Trainer."""
+"""File of the tracker's state in a checkpoint's folder of transformers' Trainer."""
 
 
 def hugging_face(**options: Any) -> Any:
     """A transformers.TrainerCallback that tracks the Trainer's model; `options` are Tracker's.
 
-    Its `tracker` is there once training has begun. Raises BadInput where transformers is not installed, and
-    where training is resumed without the tracker's state and `path` is there already.
+    Its `tracker` is made when training begins. Raises BadInput if transformers is not installed, and if
+    training is resumed without the tracker's state while `path` exists.
     """
 
     class Callback(_base("TrainerCallback", "transformers")):  # type: ignore[misc]
@@ -43,8 +44,9 @@ def hugging_face(**options: Any) -> Any:
         def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             if self.tracker is not None:
                 self.tracker.flush()
+                of_all = self.tracker.state_dict()  # in which every process must take part
                 if self.tracker.rank == 0:
-                    _save(_checkpoint(args, state), self.tracker.state_dict())
+                    _save(_checkpoint(args, state), of_all)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             if self.tracker is not None:
@@ -56,9 +58,8 @@ def hugging_face(**options: Any) -> Any:
 def lightning(**options: Any) -> Any:
     """A Lightning Callback that tracks the module with its first optimizer; `options` are Tracker's.
 
-    Gradients are as before clipping. Its `tracker` is there once training has begun. Raises BadInput where
-    Lightning is not installed, and where training is resumed without the tracker's state and `path` is there
-    already.
+    Gradients are measured before clipping. Its `tracker` is made when training begins. Raises BadInput if
+    Lightning is not installed, and if training is resumed without the tracker's state while `path` exists.
     """
 
     class Callback(_base("Callback", *LIGHTNING)):  # type: ignore[misc]
@@ -67,7 +68,7 @@ def lightning(**options: Any) -> Any:
 
         @property
         def state_key(self) -> str:
-            return f"Tracker({Path(options.get('path') or '').name})"  # Lightning wants one for each callback
+            return f"Tracker({Path(options.get('path') or '').name})"  # a key for each callback
 
         def state_dict(self) -> dict[str, Any]:
             return self.tracker.state_dict() if self.tracker is not None else {}
@@ -95,7 +96,7 @@ def lightning(**options: Any) -> Any:
 
 
 def inner(optimizer: Any) -> Any:
-    """The torch optimizer inside what accelerate and Lightning wrap around it."""
+    """The torch optimizer inside the wrappers of accelerate and Lightning."""
     while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
         optimizer = optimizer.optimizer
     return optimizer
@@ -103,29 +104,27 @@ def inner(optimizer: Any) -> Any:
 
 def _started(model: nn.Module, optimizer: Any, step: int, saved: dict[str, Any] | None,
              options: Mapping[str, Any]) -> Tracker:
-    """A tracker that goes on from what was saved; without that, it overwrites nothing of an earlier run."""
+    """A tracker that continues from what was saved; without that, it overwrites nothing of an earlier run."""
     path, moving = options.get("path"), "displacement" in (options.get("measure") or ())
     if step and saved is None and path is not None and Path(path).exists():
-        raise BadInput(f"path is {str(path)!r}, a file that is there, at the resumed step {step}, without "
+        raise BadInput(f"path is {str(path)!r}, a file that exists, at the resumed step {step}, without "
                        "the tracker's state in the checkpoint: expected a new name")
-    # of sharded weights each rank has its own part, and the checkpoint that of rank 0
-    lost = moving and (saved is None or any(map(is_sharded, model.parameters())))
-    if step and lost:
+    if step and saved is None and moving:
         warnings.warn(f"resumed at step {step} without the weights of the start: no displacement from there",
                       stacklevel=3)
     tracker = Tracker(model, optimizer, start=step, **options)
     if step and saved is not None:
-        tracker.load_state_dict(saved | {"anchors": {}} if lost else saved)
+        tracker.load_state_dict(saved)
     return tracker
 
 
 def _checkpoint(args: Any, state: Any) -> Path:
-    """Where transformers' Trainer has its checkpoint of this step."""
+    """The folder of the checkpoint that transformers' Trainer makes at this step."""
     return Path(args.output_dir, f"checkpoint-{state.global_step}")
 
 
 def _save(folder: Path, state: dict[str, Any]) -> None:
-    if folder.is_dir():  # a hyperparameter search has its checkpoints elsewhere
+    if folder.is_dir():  # a hyperparameter search keeps its checkpoints elsewhere
         partial = folder / f"{STATE}.partial"
         torch.save(state, partial)
         os.replace(partial, folder / STATE)

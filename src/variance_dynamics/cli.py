@@ -77,7 +77,7 @@ def _pattern(text: str) -> tuple[str, str]:
 
 
 def _forecast_options(parser: argparse.ArgumentParser) -> None:
-    from variance_dynamics.base.learning_rate import SCHEDULES
+    from variance_dynamics.base.schedules import SCHEDULES
 
     parser.description = "The std of a weight matrix under AdamW, by the null law. No parameter is fitted."
     add = parser.add_argument

@@ -25,7 +25,7 @@ def fan_factor(depth, width, features, second_moment=1.0):
 
 
 def sweep(edge, datasets=("digits",), optimizers=("sgd",), depths=(4, 8), widths=(64, 128, 256), seeds=5,
-          stds=STDS):
+          stds=STDS) -> tuple[pd.DataFrame, pd.DataFrame]:
     """models, curves: a model trains within edge(dataset, optimizer, depth, width, seed) = (lower, upper).
 
     Below, it stays at ln K; above, its loss is 10 ln K, and not finite beyond twice the upper edge.
@@ -48,7 +48,8 @@ def sweep(edge, datasets=("digits",), optimizers=("sgd",), depths=(4, 8), widths
 
 
 def comparison(steps, accuracy, schemes=("kaiming", "xavier", "xavier_sqrt2"), datasets=("digits",),
-               optimizers=("sgd",), depths=(3, 10), lrs=(0.01, 0.1, 1.0), shared=0.1, seeds=10):
+               optimizers=("sgd",), depths=(3, 10), lrs=(0.01, 0.1, 1.0), shared=0.1, seeds=10
+               ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """models, curves: the loss falls from ln K to .1 ln K at step steps(optimizer, depth, scheme, lr, seed).
 
     At STEPS or beyond it never does. accuracy(...) of the same is the final one; 1 - accuracy the final

@@ -65,7 +65,7 @@ def test_kept_runs_of_gpt2_give_the_same_results(tmp_path):
             rows.write(tmp_path / "raw" / "gpt2" / f"gpt2-{seed}" / f"{name}.parquet", table)
         (tmp_path / "raw" / "gpt2" / f"gpt2-{seed}" / "run.json").write_text(json.dumps(knobs))
         folders = [tmp_path / name / "gpt2" / f"gpt2-{seed}" for name in ("raw", "kept")]
-        keep.gpt2(*folders, histograms=seed == 0)
+        keep.gpt2(*folders, histograms=seed == 0)  # type: ignore[misc]
     raw, kept = (analyzed(tmp_path / name, PARAMS, {}) for name in ("raw", "kept"))
     assert raw.tables.keys() == kept.tables.keys()
     for name, table in raw.tables.items():

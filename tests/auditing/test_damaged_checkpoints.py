@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from damaged_files import damaged
+from reliability.damaged_files import damaged
 from variance_dynamics.auditing.checkpoint_files import open_checkpoint
 from variance_dynamics.auditing.tensors import measure
 from variance_dynamics.base.errors import BadInput

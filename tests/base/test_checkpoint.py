@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there, found again by their key alone, and load without running code."""
+"""Checkpoints are whole or absent, are found by their key alone, and load without running code."""
 
 import hashlib
 import os
@@ -21,8 +21,8 @@ def state(step):
 def test_the_newest_is_found_and_two_are_kept(tmp_path):
     for step in (100, 200, 1000):
         checkpoint.save(tmp_path / "run", step, state(step))
-    found = checkpoint.latest(tmp_path / "run")
-    assert found["step"] == 1000 and found["rows"][0][2].tolist() == [0, 1000, 2000]
+    newest = checkpoint.latest(tmp_path / "run")
+    assert newest["step"] == 1000 and newest["rows"][0][2].tolist() == [0, 1000, 2000]
     assert len(list((tmp_path / "run").iterdir())) == checkpoint.KEPT
 
 
@@ -81,12 +81,12 @@ def test_a_folder_that_another_process_removes_while_it_is_listed(tmp_path, monk
 
     monkeypatch.setattr(os, "scandir", removed_first)
     assert done(place) is None
-    assert os.scandir is scandir and not place.exists()  # the removal did come in between
+    assert os.scandir is scandir and not place.exists()  # the removal did happen meanwhile
 
 
 @pytest.mark.parametrize("gone", ["run", "run/group-0"])
 def test_a_folder_that_another_process_removes_while_it_is_made(tmp_path, monkeypatch, gone):
-    """Between mkdir's finding it there and its looking what it is; and a parent that was just made."""
+    """The folder vanishes after mkdir has seen that it exists; or a parent vanishes once it is made."""
     place, mkdir = tmp_path / "run/group-0", os.mkdir
     if gone != "run":
         place.mkdir(parents=True)
@@ -113,21 +113,21 @@ import torch
 from study.base import checkpoint
 for step in range(1, 61):
     checkpoint.save(Path(sys.argv[1]), step, {"step": step, "x": torch.ones(100)})
-    found = checkpoint.latest(Path(sys.argv[1]))
-    assert found is None or torch.equal(found["x"], torch.ones(100))
+    newest = checkpoint.latest(Path(sys.argv[1]))
+    assert newest is None or torch.equal(newest["x"], torch.ones(100))
     if step % 3 == 0:
         checkpoint.remove(Path(sys.argv[1]))
 """
 
 
 def test_two_processes_with_one_folder(tmp_path):
-    """As when a run is queued twice: each saves, reads, and removes all on its success."""
+    """As when a run is queued twice: each process saves, reads, and removes everything at its end."""
     command = [sys.executable, "-c", SAVE_AND_REMOVE, str(tmp_path / "run")]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in both:
-        _, told = process.communicate(timeout=900)
-        assert process.returncode == 0, told
-        assert "damaged" not in told
+        _, stderr = process.communicate(timeout=900)
+        assert process.returncode == 0, stderr
+        assert "damaged" not in stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Reading params.yaml: DVC's numbers, the study's overlay, and one line for every mistake."""
+"""Reading params.yaml: numbers as in DVC, the study's changes, and one line for every mistake."""
 
 from typing import Annotated
 
@@ -74,7 +74,7 @@ def test_merging_replaces_lists_and_keeps_what_is_not_named():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "parts"),
     [
         (STUDY.replace("study: default", "study: tiny"), ("study is 'tiny'", "default, small")),
         ("studies: {}\n", ("study is None",)),
@@ -96,11 +96,11 @@ def test_merging_replaces_lists_and_keeps_what_is_not_named():
         (LAUGHS, ("more than 10000 values",)),
     ],
 )
-def test_a_file_that_is_wrong_is_told_in_one_line(tmp_path, text, told):
+def test_a_file_that_is_wrong_is_refused_in_one_line(tmp_path, text, parts):
     with pytest.raises(BadInput) as problem:
         params.read(write(tmp_path, text))
     assert "\n" not in str(problem.value)
-    assert all(part in str(problem.value) for part in told), problem.value
+    assert all(part in str(problem.value) for part in parts), problem.value
 
 
 def test_no_file_at_all(tmp_path):
@@ -109,7 +109,7 @@ def test_no_file_at_all(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"n": 0}, "a.n is 0: expected greater than 0"),
         ({"n": "2"}, "a.n is '2': expected a valid integer"),
@@ -131,10 +131,10 @@ def test_no_file_at_all(tmp_path):
         ({"extra": "x" * 99}, "a.extra is 'xxxxx"),
     ],
 )
-def test_a_value_that_is_wrong_is_told_in_one_line(change, told):
+def test_a_value_that_is_wrong_is_refused_in_one_line(change, message):
     with pytest.raises(BadInput) as problem:
         params.section({"a": GOOD | change}, "a", A)
-    assert str(problem.value).startswith(f"params.yaml: {told}")
+    assert str(problem.value).startswith(f"params.yaml: {message}")
     assert len(str(problem.value)) < 150
 
 

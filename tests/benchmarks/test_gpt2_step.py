@@ -1,28 +1,19 @@
-"""The benchmark of GPT-2's step compares what is equal: the peers give our losses."""
+"""The benchmark of GPT-2's step compares what is equal: the peers have our losses."""
 
-import importlib
 import math
-import sys
-from pathlib import Path
 
 import pytest
-import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 TINY = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_ctx": 16, "vocab_size": 64, "batch_size": 4,
         "micro_batch_size": 2}
 
 
 @pytest.fixture
-def gpt2_step(tmp_path, monkeypatch):
-    """The script, with two cores, and checkpoints in a folder of the test's own."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    threads = torch.get_num_threads()
-    yield importlib.import_module("gpt2_step")
-    torch.set_num_threads(threads)
-    sys.modules.pop("gpt2_step")
+def gpt2_step():
+    import gpt2_step
+
+    return gpt2_step
 
 
 def test_the_peers_losses_are_ours(gpt2_step):
@@ -41,8 +32,7 @@ def test_a_difference_is_noticed(gpt2_step):
 
 def test_the_products_are_those_of_a_step(gpt2_step):
     """6 N P, and 12 N T D for attention: Kaplan et al. 2020, arXiv 2001.08361, with the head."""
-    run = gpt2_step.as_run(**TINY)
-    products = gpt2_step.Products(run, 2)
+    products = gpt2_step.Products(gpt2_step.undisturbed("cpu", **TINY), 2)
     with FlopCounterMode(display=False) as counter:
         products()
     weights = 2 * 12 * 16 * 16 + 64 * 16
@@ -50,11 +40,11 @@ def test_the_products_are_those_of_a_step(gpt2_step):
 
 
 def test_when_compiling_pays(gpt2_step):
-    found = {gpt2_step.OURS: [4.0, 4.0, 5.0], gpt2_step.OURS_COMPILED: [5.0, 9.0, 5.0]}
-    assert gpt2_step.pays(found, 40.0) == {"pays_from_steps": 800}, "0.05 s a step"
-    assert gpt2_step.pays(found | {gpt2_step.OURS: [6.0]}, 40.0) == {}
+    measured = {gpt2_step.OURS: [4.0, 4.0, 5.0], gpt2_step.OURS_COMPILED: [5.0, 9.0, 5.0]}
+    assert gpt2_step.pays(measured, 40.0) == {"pays_from_steps": 800}, "0.05 s a step"
+    assert gpt2_step.pays(measured | {gpt2_step.OURS: [6.0]}, 40.0) == {}
 
 
 def test_no_step_is_measured_with_a_dump(gpt2_step):
-    training = gpt2_step.Ours(gpt2_step.as_run(**TINY)).training
+    training = gpt2_step.Ours(gpt2_step.undisturbed("cpu", **TINY)).training
     assert not any(training.dumped(step) for step in range(1, 1000))

@@ -1,6 +1,5 @@
-"""`make bench`: the table comes from results.json alone, and the README holds today's."""
+"""`make bench`: the pages come from results.json alone, and they hold today's."""
 
-import importlib
 import json
 import re
 
@@ -8,76 +7,100 @@ import pytest
 
 from imports import ROOT
 
+SWEEP = {"script": "sweep", "bench": "sweep", "unit": "model-steps/s"}
+STEP = {"script": "gpt2_step", "bench": "gpt2 step", "shape": "small, short", "unit": "steps/s"}
+STUDY = {"script": "whole_study", "bench": "whole study", "shape": "default study", "runs": 1}
 ROWS = [
-    {"bench": "sweep", "shape": "wine", "peer": "ours", "unit": "model-steps/s", "median": 65432.1,
-     "low": 1.5, "high": 7e4, "ratio_median": 1.0, "ratio_low": 1.0, "ratio_high": 1.0, "share": 0.5612},
-    {"bench": "sweep", "shape": "wine", "peer": "JAX", "unit": "model-steps/s", "median": 34250.0, "low": 3e4,
-     "high": 4e4, "ratio_median": 1.928, "ratio_low": 1.4, "ratio_high": 2.4},
-    {"bench": "gpt2 step", "shape": "small", "peer": "ours, compiled", "unit": "steps/s", "median": 5.0,
-     "low": 4.0, "high": 6.0, "ratio_median": 0.8, "ratio_low": 0.7, "ratio_high": 0.9, "share": 0.5,
-     "compile_seconds": 41.6, "pays_from_steps": 1234},
-    {"bench": "gpt2 step", "shape": "small", "peer": "theirs", "unit": "steps/s", "median": 2.0, "low": 1.0,
-     "high": 3.0, "ratio_median": 2.0, "ratio_low": 1.5, "ratio_high": 2.5, "compiled_ratio_median": 2.5,
-     "compiled_ratio_low": 2.0, "compiled_ratio_high": 3.0},
-    {"bench": "stages", "shape": "corpus, smoke study", "peer": "ours", "seconds": 4.1, "peak_mb": 200},
-    {"bench": "corpus", "shape": "72 MB of text", "peer": "ours", "seconds": 9.0, "peak_mb": 210,
-     "mb_per_s": 8.0},
-    {"bench": "whole study", "shape": "default study", "peer": "gpt2_pretrain", "seconds": 400.1, "runs": 6},
-    {"bench": "whole study", "shape": "default study", "peer": "plot", "seconds": 30.0, "runs": 1},
+    {**SWEEP, "shape": "wine 13-3", "peer": "ours", "median": 65432.1, "low": 1.5, "high": 7e4,
+     "ratio_median": 1.0, "ratio_low": 1.0, "ratio_high": 1.0, "share": 0.5612},
+    {**SWEEP, "shape": "wine 13-3", "peer": "JAX jit(vmap(scan))", "median": 34250.0, "low": 3e4, "high": 4e4,
+     "ratio_median": 1.928, "ratio_low": 1.4, "ratio_high": 2.4},
+    {**SWEEP, "shape": "wine 13-3", "peer": "plain PyTorch loop", "median": 3425.0, "low": 3e3, "high": 4e3,
+     "ratio_median": 19.28, "ratio_low": 14.0, "ratio_high": 24.0},
+    {**STEP, "peer": "ours", "median": 4.0, "low": 3.0, "high": 5.0, "ratio_median": 1.0, "ratio_low": 1.0,
+     "ratio_high": 1.0, "share": 0.4},
+    {**STEP, "peer": "ours, compiled", "median": 5.0, "low": 4.0, "high": 6.0, "ratio_median": 0.8,
+     "ratio_low": 0.7, "ratio_high": 0.9, "share": 0.5, "compile_seconds": 41.6, "pays_from_steps": 1234},
+    *({**STEP, "peer": f"{name}, compiled bf16", "median": median, "low": 1.0, "high": 3.0,
+       "ratio_median": 4 / median, "ratio_low": 1.5, "ratio_high": 2.5, "compiled_ratio_median": 5 / median,
+       "compiled_ratio_low": 2.0, "compiled_ratio_high": 3.0} for name, median in (("A", 2.0), ("B", 2.5))),
+    {**STUDY, "peer": "gpt2_pretrain", "seconds": 400.1, "runs": 6},
+    {**STUDY, "peer": "all of it", "seconds": 1230.0},
+    {**STUDY, "peer": "all of it, nothing to do", "seconds": 1.4},
 ]
 RESULTS = {"machine": {"processor": "a CPU", "cores": 2, "memory_gb": 24},
            "versions": dict.fromkeys(("python", "torch", "jax", "transformers"), "1.2"), "rows": ROWS}
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("run")
+def bench():
+    import run
+
+    return run
 
 
-def test_the_table(bench):
-    lines = bench.markdown(RESULTS).splitlines()
-    assert lines[0].startswith("a CPU, 2 cores, 24 GB; python 1.2, torch 1.2")
-    assert lines[4:] == [
-        "| sweep | wine | ours | 65,432 [1.5, 70,000] model-steps/s, 56% of the products' rate |  |",
-        "| sweep | wine | JAX | 34,250 [30,000, 40,000] model-steps/s | 1.928 [1.4, 2.4] x |",
-        "| gpt2 step | small | ours, compiled | 5 [4, 6] steps/s, 50% of the products' rate, compiles in "
-        "42 s, which pays from 1,234 steps | 0.8 [0.7, 0.9] x |",
-        "| gpt2 step | small | theirs | 2 [1, 3] steps/s | 2 [1.5, 2.5] x, compiled 2.5 [2, 3] x |",
-        "| stages | corpus, smoke study | ours | 4.1 s, at most 200 MB of memory |  |",
-        "| corpus | 72 MB of text | ours | 8.0 MB/s, 9.0 s, at most 210 MB of memory |  |",
-        "| whole study | default study | gpt2_pretrain | 400.1 s in 6 runs |  |",
-        "| whole study | default study | plot | 30.0 s |  |",
-    ]
+def block(text, name):
+    return text.partition(f"<!-- {name} -->\n")[2].partition(f"\n<!-- /{name} -->")[0].splitlines()
 
 
-def test_it_goes_between_its_markers(bench):
-    text = "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter"
-    found = bench.with_table(text, "bench", bench.markdown(RESULTS))
-    assert found == f"before\n<!-- bench -->\n{bench.markdown(RESULTS)}\n<!-- /bench -->\nafter"
-    assert bench.with_table(found, "bench", bench.markdown(RESULTS)) == found
-    assert bench.with_table("no markers", "bench", "a table") == "no markers"
+def page(bench, old="old"):
+    names = ["bench machine", "bench speed", *(f"bench {name}" for name in bench.SCRIPTS)]
+    return "# A page\n" + "\n".join(f"<!-- {name} -->\n{old}\n<!-- /{name} -->" for name in names) + "\nend"
+
+
+def test_a_page_is_filled_from_the_results(bench):
+    text = bench.filled(page(bench), RESULTS)
+    assert "old" not in text and text.startswith("# A page\n") and text.endswith("\nend")
+    assert bench.filled(text, RESULTS) == text
+    assert bench.filled("no marks", RESULTS) == "no marks"
+    assert block(text, "bench machine") == [
+        "a CPU, 2 cores, 24 GB; python 1.2, torch 1.2, jax 1.2, transformers 1.2."]
+    assert block(text, "bench sweep")[2:] == [
+        "| wine 13-3 | ours | 65,432 [1.5, 70,000] model-steps/s, 56% of the products' rate |  |",
+        "|  | JAX jit(vmap(scan)) | 34,250 [30,000, 40,000] model-steps/s | 1.928 [1.4, 2.4] |",
+        "|  | plain PyTorch loop | 3,425 [3,000, 4,000] model-steps/s | 19.28 [14, 24] |"]
+    assert block(text, "bench gpt2_step")[3:5] == [
+        "|  | ours, compiled | 5 [4, 6] steps/s, 50% of the products' rate, compiles in 42 s, which pays "
+        "from 1,234 steps | 0.8 [0.7, 0.9] |",
+        "|  | A, compiled bf16 | 2 [1, 3] steps/s | 2 [1.5, 2.5], compiled 2.5 [2, 3] |"]
+    assert block(text, "bench whole_study")[:3] == [
+        "| what | measured |", "| --- | --- |", "| gpt2_pretrain | 400.1 s in 6 runs |"]
+    assert block(text, "bench gpu_step") == ["Not measured on this machine."]
+
+
+def test_the_readme_s_lines_are_the_key_ratios(bench):
+    """Of the peers that one trains with, the faster one; nothing of a benchmark that has not run."""
+    sweeps, step, study = block(bench.filled(page(bench), RESULTS), "bench speed")
+    assert "(wine): 1.93 times JAX" in sweeps and "19.28 times a plain" in sweeps and "56% of" in sweeps
+    assert "1.60 times the faster" in step and "2.00 times where ours" in step and "40% of" in step
+    assert study == "- The default study takes 20 minutes, and 1.4 s where nothing has changed."
 
 
 def test_some_are_run_again_and_the_rest_is_kept(bench, monkeypatch, tmp_path):
-    (tmp_path / "benchmarks").mkdir()
-    for name in ("README.md", "benchmarks/NOTES.md"):
-        (tmp_path / name).write_text("text")
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
-    monkeypatch.setattr(bench, "ROOT", tmp_path)
-    monkeypatch.setattr(bench, "run", lambda name: [{**ROWS[2], "shape": f"{name} {len(calls)}"}])
+    monkeypatch.setattr(bench, "PAGES", (tmp_path / "page.md",))
+    (tmp_path / "page.md").write_text(page(bench))
     calls = []
+
+    def run(name):
+        calls.append(name)
+        return [{**row, "seconds": len(calls)} for row in ROWS if row["script"] == name]
+
+    def known():
+        rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+        return {row["script"]: row["seconds"] for row in rows}
+
+    monkeypatch.setattr(bench, "USUAL", ("sweep", "gpt2_step"))
+    monkeypatch.setattr(bench, "run", run)
     bench.main([])
-    calls.append("again")
-    bench.main(["growth"])
-    found = json.loads((tmp_path / "results.json").read_text())["rows"]
-    assert [row["shape"] for row in found] == ["sweep 0", "gpt2_step 0", "tracking 0", "growth 1", "stages 0"]
-    bench.main(["study"])
-    assert json.loads((tmp_path / "results.json").read_text())["rows"][-1]["shape"] == "study 1"
+    bench.main(["whole_study", "sweep"])
+    assert known() == {"sweep": 4, "gpt2_step": 2, "whole_study": 3}
+    assert list(known()) == ["sweep", "gpt2_step", "whole_study"], "in the order of the page"
+    bench.main(["pages"])
+    assert len(calls) == 4 and "65,432" in (tmp_path / "page.md").read_text()
     monkeypatch.setattr(bench, "machine", lambda: RESULTS["machine"])
     bench.main(["sweep"])
-    kept = json.loads((tmp_path / "results.json").read_text())["rows"]
-    assert [row["shape"] for row in kept] == ["sweep 1"], "rows of another machine are not its own"
+    assert known() == {"sweep": 5}, "rows of another machine are not its own"
 
 
 def test_results_name_no_date_and_no_path(bench):
@@ -86,28 +109,13 @@ def test_results_name_no_date_and_no_path(bench):
 
 
 def test_the_pages_hold_today_s_results(bench):
-    for page, name, table in bench.tables(bench.earlier()):
-        text = page.read_text(encoding="utf-8")
-        assert f"<!-- {name} -->" in text, f"{page.name} has no place for the table {name}"
-        assert bench.with_table(text, name, table) == text, f"{page.name}: its table is old: make bench"
+    texts = {page.name: page.read_text(encoding="utf-8") for page in bench.PAGES}
+    marks = {name for text in texts.values() for name in re.findall(r"<!-- bench (\w+) -->", text)}
+    assert marks == {"machine", "speed", *bench.SCRIPTS}
+    for name, text in texts.items():
+        assert bench.filled(text, bench.known_results()) == text, f"{name} is old: benchmarks/run.py pages"
 
 
-def test_machines_side_by_side(bench):
-    """The ratios are those of the results, the best peer is the one that is furthest ahead."""
-    latest = bench.earlier()
-    rows = [line.split(" | ") for line in bench.machines.table(bench.machines.known(latest)).splitlines()[2:]]
-    assert len(rows) == 4 * (1 + len(list((ROOT / "benchmarks/elsewhere").glob("*.json"))))
-    share, times, *_ = rows[-4:]
-    sweeps = bench.machines.peers(latest, "sweep", "mnist")
-    assert share[4] == f"{sweeps['ours']['share']:.0%}"
-    assert times[4] == f"{sweeps['JAX jit(vmap(scan))']['ratio_median']:.2f}"
-    steps = bench.machines.peers(latest, "gpt2 step", "width 256")
-    both = [row["compiled_ratio_median"] for name, row in steps.items() if "compiled bf16" in name]
-    assert len(both) == 2 and times[6] == f"{min(both):.2f} |"
-    assert bench.machines.of({"machine": latest["machine"], "rows": latest["rows"][:3]}) == []
-
-
-def test_every_bench_is_there(bench):
-    names = (*bench.BENCHES, *bench.LONG)
-    assert [name for name in names if not (ROOT / "benchmarks" / f"{name}.py").exists()] == []
+def test_every_script_is_there(bench):
+    assert [name for name in bench.SCRIPTS if not (ROOT / "benchmarks" / f"{name}.py").exists()] == []
     assert "benchmarks/run.py" in (ROOT / "Makefile").read_text(encoding="utf-8")

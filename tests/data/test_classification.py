@@ -1,4 +1,4 @@
-"""Splits and standardisation, over every dataset that is embedded."""
+"""Splits and standardisation of the datasets that come with scikit-learn, and of made-up ones."""
 
 import hashlib
 import json
@@ -9,9 +9,10 @@ from sklearn.datasets import load_digits, load_wine
 from sklearn.preprocessing import StandardScaler
 
 from study.base import params
+from study.base.labelled import SPLITS
 from study.data import classification
-from study.data.classification import DATASETS, SPLITS, Raw, prepare
-from study.data.classification_params import ClassificationParams
+from study.data.classification import DATASETS, Raw, prepare
+from study.data.params import ClassificationParams
 from study.stages import classification as stage
 from variance_dynamics.base.errors import BadInput
 
@@ -103,7 +104,7 @@ def test_a_constant_feature_stays_finite(section, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "told"),
+    ("x", "y", "message"),
     [
         ([[0.0, 1.0], [np.nan, 1.0]], [0, 1], "made_up: feature 0 of row 1 is nan: expected a finite number"),
         ([[0.0, np.inf], [0.0, 1.0]], [0, 1], "feature 1 of row 0 is inf"),
@@ -112,11 +113,11 @@ def test_a_constant_feature_stays_finite(section, monkeypatch):
         ([[0.0, 1.0], [0.0, 1.0]], [0, 1], "class 0 has 1 rows, none in val"),
     ],
 )
-def test_data_that_is_wrong_is_told_in_one_line(section, monkeypatch, x, y, told):
+def test_data_that_is_wrong_is_refused_in_one_line(section, monkeypatch, x, y, message):
     made_up(monkeypatch, x, y)
     with pytest.raises(BadInput) as problem:
         prepare("made_up", section)
-    assert told in str(problem.value) and "\n" not in str(problem.value)
+    assert message in str(problem.value) and "\n" not in str(problem.value)
 
 
 def test_an_unknown_dataset(section):

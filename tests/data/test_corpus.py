@@ -1,4 +1,4 @@
-"""From text to tokens on disk: what is written decodes to what was read, and says so in the manifest."""
+"""From text to tokens on disk: the tokens decode to the text, and the manifest describes them."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ import pytest
 
 from study.base import params
 from study.data import corpus, tokenizer
-from study.data.corpus_params import CorpusParams
+from study.data.params import CorpusParams
 from study.stages import corpus as stage
 from variance_dynamics.base.errors import BadInput
 
@@ -41,7 +41,7 @@ def prepare(tree, source, tmp_path):
 
 
 def texts_of(manifest, out, split):
-    """The documents of a split, decoded from the file with what the manifest says."""
+    """The documents of a split, decoded as the manifest says."""
     ids = np.fromfile(out / f"{split}.bin", dtype=manifest["dtype"])
     assert ids[-1] == manifest["end_of_text"] and len(ids) == manifest[split]["tokens"]
     bpe = tokenizer.load(out / "tokenizer.json")
@@ -63,15 +63,15 @@ def test_the_manifest_counts_what_is_there(prepare):
     each = [hashlib.sha256(document.encode()).digest() for document in DOCUMENTS]
     assert manifest["sha256"] == hashlib.sha256(b"".join(each)).hexdigest()
     for split in corpus.SPLITS:
-        texts, told = texts_of(manifest, out, split), manifest[split]
+        texts, counts = texts_of(manifest, out, split), manifest[split]
         size = sum(len(text.encode()) for text in texts)
-        assert (told["documents"], told["bytes"]) == (len(texts), size)
-        assert told["bytes_per_token"] == pytest.approx(size / (told["tokens"] - len(texts)), abs=1e-4)
-        assert told["sha256"] == hashlib.sha256((out / f"{split}.bin").read_bytes()).hexdigest()
+        assert (counts["documents"], counts["bytes"]) == (len(texts), size)
+        assert counts["bytes_per_token"] == pytest.approx(size / (counts["tokens"] - len(texts)), abs=1e-4)
+        assert counts["sha256"] == hashlib.sha256((out / f"{split}.bin").read_bytes()).hexdigest()
 
 
 def watched(monkeypatch):
-    """The texts that the tokenizer is trained on from here on."""
+    """A list that receives the texts on which the tokenizer is trained."""
     seen, train = [], tokenizer.train
 
     def watch(batches, vocab_size):
@@ -134,7 +134,7 @@ def test_a_corpus_shorter_than_a_context(prepare):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch, tree, source):
-    """A folder with params.yaml, as the stage finds it."""
+    """A folder with params.yaml, in which the stage runs."""
     tree |= {"study": "default", "studies": {"default": {}}}
     tree["corpus"] |= source | {"tokenizer": tree["corpus"]["tokenizer"] | {"vocab_size": 300}}
     tree["gpt2_presets"]["cpu"]["n_ctx"] = 16
@@ -147,13 +147,13 @@ def test_the_stage_replaces_what_was_there_and_leaves_nothing_else(project):
     (project / "data/corpus").mkdir(parents=True)
     (project / "data/corpus/old").touch()
     stage.main()
-    found = sorted(path.name for path in (project / "data/corpus").iterdir())
-    assert found == ["manifest.json", "tokenizer.json", "train.bin", "val.bin"]
+    names = sorted(path.name for path in (project / "data/corpus").iterdir())
+    assert names == ["manifest.json", "tokenizer.json", "train.bin", "val.bin"]
     assert not (project / ".cache/corpus").exists()
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "corpus has no text in it: expected at least one document that is not blank"),
         (b"\n \n", "corpus has no text in it"),
@@ -162,7 +162,7 @@ def test_the_stage_replaces_what_was_there_and_leaves_nothing_else(project):
         ("é".encode(), "its train split has 0 tokens: expected at least 17"),
     ],
 )
-def test_the_stage_tells_bad_text_in_one_line_and_keeps_earlier_tokens(project, capsys, content, told):
+def test_the_stage_refuses_bad_text_in_one_line_and_keeps_earlier_tokens(project, capsys, content, message):
     stage.main()
     before = {path.name: path.read_bytes() for path in (project / "data/corpus").iterdir()}
     (project / "source/a.txt").unlink()
@@ -172,5 +172,5 @@ def test_the_stage_tells_bad_text_in_one_line_and_keeps_earlier_tokens(project, 
         stage.main()
     assert ended.value.code == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1 and told in lines[0]
+    assert len(lines) == 1 and message in lines[0]
     assert {path.name: path.read_bytes() for path in (project / "data/corpus").iterdir()} == before

@@ -1,4 +1,4 @@
-"""Prose from docstrings: found without importing, the same wherever a distribution is installed."""
+"""Prose from docstrings: read without an import, and the same wherever a distribution is installed."""
 
 import sys
 from textwrap import dedent
@@ -64,10 +64,6 @@ def install(folder, name, modules):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(text if isinstance(text, bytes) else text.encode())
     (info / "RECORD").write_text("".join(f"{path},,\n" for path in modules))
-
-
-def found(texts):
-    return [topic for text in texts for paragraph in text.split("\n\n") for topic in [paragraph.split()[5]]]
 
 
 def test_every_docstring_in_order_and_nothing_else():

@@ -8,8 +8,8 @@ import datasets
 import numpy as np
 import pytest
 
-from study.data import idx, mnist
-from study.data.classification_params import MnistParams
+from study.data import mnist
+from study.data.params import MnistParams
 from variance_dynamics.base.errors import BadInput
 
 RANDOM = np.random.default_rng(0)
@@ -17,7 +17,7 @@ SIZES = {"train": 30, "test": 20}
 
 
 def encoded(array, kind=0x08):
-    """Written here from the format's description, apart from the reader."""
+    """An IDX file, written after the description of the format, without the reader's code."""
     return bytes([0, 0, kind, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
@@ -45,7 +45,7 @@ def test_arrays_come_back_whatever_the_name_says(tmp_path, pack, suffix):
     array = RANDOM.integers(0, 256, (3, 4, 5), dtype=np.uint8)
     path = tmp_path / f"some-idx3-ubyte{suffix}"
     path.write_bytes(pack(encoded(array)))
-    np.testing.assert_array_equal(idx.read(path, 3), array)
+    np.testing.assert_array_equal(mnist.read_idx(path, 3), array)
 
 
 def test_the_four_files_in_any_spelling_and_packing(folder, arrays):
@@ -64,7 +64,7 @@ A = np.zeros((30, 28, 28), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         (IMAGES, encoded(A)[:-1], "23519 bytes of data: expected 23520 (30 x 28 x 28)"),
         (IMAGES, encoded(A) + b"x", "more than 23520 bytes of data: expected 23520"),
@@ -80,13 +80,13 @@ A = np.zeros((30, 28, 28), np.uint8)
         (LABELS, None, "no train-labels-idx1-ubyte there: expected four IDX files"),
     ],
 )
-def test_files_that_are_wrong_are_told_in_one_line(folder, name, content, told):
+def test_files_that_are_wrong_are_refused_in_one_line(folder, name, content, message):
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
     with pytest.raises(BadInput) as problem:
         mnist.from_files(folder)
-    assert told in str(problem.value) and str(folder) in str(problem.value)
+    assert message in str(problem.value) and str(folder) in str(problem.value)
     assert "\n" not in str(problem.value)
 
 
@@ -104,7 +104,7 @@ def test_the_hub_s_columns_become_the_same_arrays(tmp_path, arrays):
 
 
 def test_real_files(shared_data):
-    """The sum of the raw training images is that which is published with the data."""
+    """The raw training images have the SHA-256 that was published with them."""
     (x, y), (x_test, y_test) = mnist.from_files(shared_data / "mnist")
     assert (x.shape, x_test.shape) == ((60000, 784), (10000, 784))
     header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 60000, 28, 28)

@@ -9,7 +9,7 @@ import pytest
 
 from study.base import params
 from study.data import spool, texts
-from study.data.corpus_params import CorpusParams
+from study.data.params import CorpusParams
 from variance_dynamics.base.errors import BadInput
 
 NASTY = ["é\r\nß\u2028\x85 \t", "<|endoftext|>", "a\x00b", "2020-01-01", '"quoted" \\n', "𝔘\U0001f600", "0"]
@@ -87,7 +87,7 @@ def test_a_data_set_s_own_code_is_not_run(section, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("a.txt", b"fine\nnot \xff\n", "line 2 has byte 0xff: expected UTF-8 text"),
         ("a.txt", b"fine\nend \xc3", "line 2 ends within a character: expected UTF-8 text"),
@@ -107,11 +107,11 @@ def test_a_data_set_s_own_code_is_not_run(section, tmp_path):
         ("a.csv", b"text\nfine\n", "expected only files in .txt, .txt.gz, .jsonl, .parquet"),
     ],
 )
-def test_files_that_are_wrong_are_told_in_one_line(section, tmp_path, caplog, name, content, told):
+def test_files_that_are_wrong_are_refused_in_one_line(section, tmp_path, caplog, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput) as problem:
         documents(section)
-    assert told in str(problem.value) and str(tmp_path / name) in str(problem.value)
+    assert message in str(problem.value) and str(tmp_path / name) in str(problem.value)
     assert "\n" not in str(problem.value)
     assert not caplog.records
 
@@ -137,7 +137,7 @@ def test_memory_does_not_grow_with_the_text(section, tmp_path):
 
 @pytest.mark.parametrize("pattern", ["**/*.txt", "**", "b/**", "b/**/*.txt", "**/c/**/*"])
 def test_deep_globs_end_where_links_make_circles(section, tmp_path, monkeypatch, pattern):
-    """Two links to the folder they lie in: glob.glob would go 40 levels down, two ways at each."""
+    """Two links lead to their own folder: glob.glob would follow both, 40 levels down."""
     (tmp_path / "b/c/.hidden").mkdir(parents=True)
     for name in ("b/c/d.txt", "b/c/.e.txt", "b/c/.hidden/f.txt"):
         (tmp_path / name).write_text("fine")

@@ -1,4 +1,4 @@
-"""The tokenizers: nothing lost, no separator out of text, the same each time, and GPT-2's own."""
+"""The tokenizers lose nothing, read no separator in a text, are the same each time, and include GPT-2's."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def test_gpt2_s_own_is_that_of_transformers(shared_data):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "merges", "told"),
+    ("encoder", "merges", "message"),
     [
         (None, "#version: 0.2\n", "no encoder.json there: expected encoder.json and vocab.bpe"),
         ("{}", None, "no vocab.bpe there"),
@@ -93,10 +93,10 @@ def test_gpt2_s_own_is_that_of_transformers(shared_data):
         ('{"a": 0}', "#version: 0.2\na b\n", "expected GPT-2's own files"),
     ],
 )
-def test_files_that_are_not_gpt2_s(tmp_path, encoder, merges, told):
+def test_files_that_are_not_gpt2_s(tmp_path, encoder, merges, message):
     for name, content in zip(tokenizer.GPT2_FILES, (encoder, merges), strict=True):
         if content is not None:
             (tmp_path / name).write_text(content)
     with pytest.raises(BadInput) as problem:
         tokenizer.gpt2(tmp_path)
-    assert told in str(problem.value) and str(tmp_path) in str(problem.value)
+    assert message in str(problem.value) and str(tmp_path) in str(problem.value)

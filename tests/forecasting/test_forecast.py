@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.base.learning_rate import SCHEDULES
+from variance_dynamics.base.schedules import SCHEDULES
 from variance_dynamics.forecasting.forecast import forecast
 
 

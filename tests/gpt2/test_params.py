@@ -5,7 +5,7 @@ import pytest
 from study.gpt2.params import resolve
 from tiny_gpt2 import tiny_run
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.base.learning_rate import SCHEDULES
+from variance_dynamics.base.schedules import SCHEDULES
 
 
 def test_every_arm_of_every_preset_resolves(tree):
@@ -24,7 +24,7 @@ def test_the_arm_wins_over_the_preset_and_the_preset_over_the_section(tree):
     assert run.dumps.every == 7 and run.dumps.windows == tree["gpt2"]["dumps"]["windows"]
 
 
-@pytest.mark.parametrize(("section", "change", "told"), [
+@pytest.mark.parametrize(("section", "change", "message"), [
     ("gpt2", {"lr": 0.0}, "gpt2.lr is 0.0"),
     ("gpt2", {"device": "gpu"}, "gpt2.device is 'gpu'"),
     ("gpt2", {"scheme": "he"}, "gpt2.scheme is 'he': expected one of normal, "),
@@ -38,11 +38,11 @@ def test_the_arm_wins_over_the_preset_and_the_preset_over_the_section(tree):
     ("cpu", {"n_layer": 5}, "dumps.histogram_layer is 6: expected at most n_layer, 5"),
     ("cpu", {"n_heads": 4}, "n_heads is 4: expected no such key"),
 ])
-def test_bad_values_end_in_one_line(tree, section, change, told):
+def test_bad_values_end_in_one_line(tree, section, change, message):
     (tree["gpt2"] if section == "gpt2" else tree["gpt2_presets"][section]).update(change)
     with pytest.raises(BadInput) as problem:
         resolve(tree, "gpt2")
-    assert told in str(problem.value) and "\n" not in str(problem.value)
+    assert message in str(problem.value) and "\n" not in str(problem.value)
 
 
 def test_unknown_arm(tree):

@@ -10,14 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from study.base import checkpoint
+from study.gpt2 import engines
 from study.gpt2 import model as gpt2
-from study.gpt2 import side_by_side
 from study.gpt2 import tables as pretrain_tables
 from study.gpt2.batches import open_corpus
 from study.gpt2.engines import in_precision
-from study.gpt2.pretrain import Pretraining, build, dump_steps, histogram_steps, pretrain
+from study.gpt2.pretrain import Pretraining, adamw, build, dump_steps, histogram_steps, pretrain
 from tiny_gpt2 import DUMPS, VOCAB, tiny_run, write_corpus
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.schedules import learning_rate
 
 FILES = ["activations.parquet", "histograms.parquet", "losses.parquet", "model.safetensors", "run.json",
          "weights.parquet"]
@@ -82,6 +83,8 @@ def test_tables_are_as_promised(corpus, place):
         "update_rms", "grad_norm", "grad_kurtosis", "epsilon_share",
         *(f"delta_{kind}_{name}" for kind in ("ms", "dot") for name in ("2", "5", "init"))}
     assert weights.value.notna().all()
+    assert values(place / "out", "lr").tolist() == [
+        learning_rate(step, run.lr, run.schedule, 4, 12, run.min_lr_ratio) for step in range(12)]
     for stat in ("train_loss", "lr", "clip"):
         assert values(place / "out", stat).index.tolist() == list(range(run.steps))
     assert values(place / "out", "val_loss").index.tolist() == [0, 5, 10, 12]
@@ -90,8 +93,8 @@ def test_tables_are_as_promised(corpus, place):
     assert sorted(activations.layer.unique()) == [0, 1, 2] and set(activations.step) == set(dump_steps(run))
     histograms = table(place / "out", "histograms")
     assert set(histograms.layer) == {2} and sorted(histograms.step.unique()) == histogram_steps(run)
-    told = json.loads((place / "out" / "run.json").read_text())
-    assert told["tokens_seen"] == 12 * 8 * 16 and told["parameters"] == sum(
+    described = json.loads((place / "out" / "run.json").read_text())
+    assert described["tokens_seen"] == 12 * 8 * 16 and described["parameters"] == sum(
         p.numel() for p in training.model.parameters())
     saved = load_file(place / "out" / "model.safetensors")
     assert all(torch.equal(saved[name], value) for name, value in training.model.state_dict().items())
@@ -104,17 +107,33 @@ def test_the_same_run_gives_the_same_bytes(corpus, place):
     assert contents(place / "one") == contents(place / "two")
 
 
-@pytest.mark.parametrize("every", [1, 5])
-def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(corpus, place, every):
-    """Time is up after each step; every call goes on from the checkpoint of the one before."""
+class Stopped(Exception):
+    """Raised in the place of an update."""
+
+
+def stopped(run, corpus, step, monkeypatch):
+    """Train from the last checkpoint until so many updates are done; gives where it started."""
+    advance, started = Pretraining.advance, []
+
+    def until(training):
+        started.append(training.step)
+        if training.step == step:
+            raise Stopped
+        advance(training)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Pretraining, "advance", until)
+        pretrain(run, "gpt2", 0, corpus)
+    return started[0]
+
+
+def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(corpus, place, monkeypatch):
+    """After each step; every call continues from the checkpoint of the one before."""
     training = finished(tiny_run(), corpus, place / "whole")
     checkpoint.remove(training.checkpoints)
-    run = tiny_run(checkpoint_every=every)
-    calls = 1
-    while (training := pretrain(run, "gpt2", 0, corpus, seconds=0)) is None:
-        calls += 1
-    pretrain_tables.write(place / "pieces", "gpt2", training)
-    assert calls == run.steps
+    run = tiny_run(checkpoint_every=1)
+    assert [stopped(run, corpus, step, monkeypatch) for step in range(1, 12)] == list(range(11))
+    assert finished(run, corpus, place / "pieces").resumed_at == 11
     assert contents(place / "whole") == contents(place / "pieces")
 
 
@@ -133,8 +152,8 @@ def test_a_killed_run_loses_at_most_one_interval(corpus, place):
     assert contents(place / "whole") == contents(place / "again")
 
 
-def test_checkpoints_of_another_run_are_not_taken(corpus):
-    pretrain(tiny_run(), "gpt2", 0, corpus, seconds=0)
+def test_checkpoints_of_another_run_are_not_taken(corpus, monkeypatch):
+    stopped(tiny_run(checkpoint_every=1), corpus, 1, monkeypatch)
     for run, seed in ((tiny_run(lr=2e-3), 0), (tiny_run("wd_0"), 0), (tiny_run(), 1)):
         assert pretrain(run, "gpt2", seed, corpus).resumed_at == 0
     assert pretrain(tiny_run(checkpoint_every=9), "gpt2", 0, corpus).resumed_at == 1
@@ -149,7 +168,7 @@ def test_micro_batches_add_up_to_the_batch(corpus, place):
 
 def test_the_number_of_cores_changes_no_byte(corpus, place, monkeypatch):
     for cores in (1, 2, 3):
-        monkeypatch.setattr(side_by_side, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(engines, "cores", lambda cores=cores: cores)
         run = tiny_run(micro_batch_size=2, precision="bf16", checkpoint_every=100)
         finished(run, corpus, place / str(cores))
     assert contents(place / "1") == contents(place / "2") == contents(place / "3")
@@ -181,6 +200,15 @@ def test_the_first_update_is_lr_times_the_sign(corpus):
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, 1e-3), rtol=1e-3, atol=1e-7)
 
 
+def test_every_matrix_decays_and_no_vector():
+    model = gpt2.GPT2(gpt2.Shape(n_layer=2, n_head=2, n_embd=8, n_ctx=8, vocab_size=10))
+    optimizer = adamw(model, tiny_run(weight_decay=0.3))
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    matrices = {p.name for p in model.matrices()}
+    for name, parameter in model.named_parameters():
+        assert decays[id(parameter)] == (0.3 if name in matrices else 0), name
+
+
 def test_steps_of_the_default_schedule():
     often = DUMPS | {"every_step_until": 20, "per_decade": 16, "every": 25, "histogram_dumps": 12}
     run = tiny_run(steps=500, dumps=often)
@@ -204,7 +232,7 @@ def test_a_diverging_run_is_a_result(corpus, place):
 @pytest.mark.slow
 def test_compiled_gives_the_same_curve_on_any_number_of_cores(corpus, place, monkeypatch):
     for name, cores in (("eager", 2), ("one", 1), ("two", 2)):
-        monkeypatch.setattr(side_by_side, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(engines, "cores", lambda cores=cores: cores)
         run = tiny_run(compile=name != "eager", micro_batch_size=2, checkpoint_every=100)
         training = finished(run, corpus, place / name)
         checkpoint.remove(training.checkpoints)
@@ -242,10 +270,10 @@ def test_the_loss_is_one_graph_as_it_is_compiled_for_a_gpu(corpus, monkeypatch, 
     rows = torch.from_numpy(corpus.train[: 8 * 17].astype(np.int64)).view(8, 17)
     loss = in_precision(model.loss, run)
     whole = torch.compile(loss, dynamic=False, fullgraph=True)
-    found = [torch.autograd.grad(each(rows[:, :-1], rows[:, 1:]), list(model.parameters()))
-             for each in (whole, loss)]
+    gradients = [torch.autograd.grad(each(rows[:, :-1], rows[:, 1:]), list(model.parameters()))
+                 for each in (whole, loss)]
     close = {"rtol": 1e-3, "atol": 1e-6} if precision == "fp32" else {"rtol": 0.05, "atol": 2e-3}
-    for weight, compiled, eager in zip(model.parameters(), *found, strict=True):
+    for weight, compiled, eager in zip(model.parameters(), *gradients, strict=True):
         torch.testing.assert_close(compiled, eager, **close)
         assert compiled.stride() == weight.stride()
     with torch.no_grad():

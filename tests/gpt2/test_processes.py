@@ -34,12 +34,12 @@ def place(tmp_path_factory):
 
 def trained(place, processes, jobs, restarts=0):
     """Run the jobs in that many processes under torchrun, 0 for none; gives the finished command."""
-    told = place / f"jobs-{jobs[0]['out']}.json"
-    told.write_text(json.dumps([{**job, "out": str(place / job["out"]), "corpus": str(place / "corpus")}
+    file = place / f"jobs-{jobs[0]['out']}.json"
+    file.write_text(json.dumps([{**job, "out": str(place / job["out"]), "corpus": str(place / "corpus")}
                                 for job in jobs]))
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
                 f"--max-restarts={restarts}"]
-    command = [sys.executable, *(torchrun if processes else []), str(SCRIPT), str(told)]
+    command = [sys.executable, *(torchrun if processes else []), str(SCRIPT), str(file)]
     return subprocess.run(command, env=environment(place), capture_output=True, text=True, timeout=900)
 
 
@@ -68,8 +68,8 @@ def close(one, other):
 
 def read(place, out, rank):
     """Step and rows of each read of tokens by a process."""
-    told = json.loads((place / f"{out}.read-{rank}.json").read_text())
-    return [(step, tuple(rows)) for step, *rows in told]
+    reads = json.loads((place / f"{out}.read-{rank}.json").read_text())
+    return [(step, tuple(rows)) for step, *rows in reads]
 
 
 def same_bytes(one, other):
@@ -112,7 +112,7 @@ def test_more_processes_than_micro_batches_are_refused(place):
 @pytest.mark.slow
 def test_processes_that_do_not_share_their_checkpoints_are_refused(place):
     """Only the first finds the checkpoint: without a word before it, each would wait for the other."""
-    assert trained(place, 2, [{"out": "apart", "seconds": 0}]).returncode == 0
+    assert trained(place, 2, [{"out": "apart", "stops": 1}]).returncode == 0
     ended = trained(place, 2, [{"out": "apart", "elsewhere": True}])
     assert ended.returncode != 0
     assert "finds step 0, the first another: expected a folder that all processes share" in ended.stderr
@@ -122,9 +122,9 @@ def test_processes_that_do_not_share_their_checkpoints_are_refused(place):
 @pytest.mark.slow
 def test_resuming_with_another_number_of_processes(place, alone):
     """A step by two sharded processes, by three, alone, and by two that each hold all; the rest alone."""
-    short = {"out": "mixed", "seconds": 0}
-    for count, mode in ((2, "fsdp"), (3, "fsdp"), (0, "ddp"), (2, "ddp")):
-        ended = trained(place, count, [short | {"changes": {"sharding": mode}}])
+    parts = ((2, "fsdp"), (3, "fsdp"), (0, "ddp"), (2, "ddp"))
+    for step, (count, mode) in enumerate(parts, start=1):
+        ended = trained(place, count, [{"out": "mixed", "stops": step, "changes": {"sharding": mode}}])
         assert ended.returncode == 0, ended.stderr
     assert sorted(path.name[:9] for path in (place / ".checkpoints").glob("*/*.pt"))[-1] == "000000004"
     assert trained(place, 0, [{"out": "mixed"}]).returncode == 0
@@ -150,15 +150,16 @@ launch(2, "cpu", "in_processes", sys.argv[1:])
 @pytest.mark.slow
 @pytest.mark.reliability
 def test_a_process_that_dies_ends_all_with_a_line_and_the_next_run_goes_on(place, alone):
-    told = place / "dying.json"
-    told.write_text(json.dumps([{"out": str(place / "died"), "corpus": str(place / "corpus"), "dies": 7}]))
-    command = [sys.executable, "-c", LAUNCH, str(told)]
+    jobs = place / "dying.json"
+    jobs.write_text(json.dumps([{"out": str(place / "died"), "corpus": str(place / "corpus"), "dies": 7}]))
+    command = [sys.executable, "-c", LAUNCH, str(jobs)]
     first, second = (subprocess.run(command, env=environment(place), capture_output=True, text=True,
                                     timeout=900) for _ in range(2))
     assert first.returncode == 1 and first.stderr.splitlines()[-1] == (
-        "error: process 1 of 2 ended with 9: all are stopped; the next run goes on from the last checkpoint")
+        "error: process 1 of 2 ended with 9: all are stopped; "
+        "the next run continues from the last checkpoint")
     assert second.returncode == 0, second.stderr
-    assert min(step for step, _ in read(place, "died", 0)) == 4, "the second goes on from the checkpoint"
+    assert min(step for step, _ in read(place, "died", 0)) == 4, "the second continues from the checkpoint"
     close(alone, place / "died")
 
 
@@ -207,17 +208,17 @@ def test_several_machines_as_the_page_says(place, alone):
         port = free.getsockname()[1]
     start = r"^\$ PYTHONPATH=src TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 (torchrun (?:.*\\\n)*.*)"
     (command,) = re.findall(start, PAGE.read_text(), re.MULTILINE)
-    for told, here in (("HOST:29500", f"localhost:{port} --local-addr localhost"), ("node 8", "node 1")):
-        assert told in command
-        command = command.replace(told, here)
+    for text, here in (("HOST:29500", f"localhost:{port} --local-addr localhost"), ("node 8", "node 1")):
+        assert text in command
+        command = command.replace(text, here)
     env = environment(place)
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
     folders = [prepared(place / f"machine-{number}", place / "corpus") for number in range(2)]
     agents = [subprocess.Popen(command, shell=True, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
               for folder in folders]
     for agent in agents:
-        _, told = agent.communicate(timeout=300)
-        assert agent.returncode == 0, told
+        _, stderr = agent.communicate(timeout=300)
+        assert agent.returncode == 0, stderr
     (written,) = (path for folder in folders for path in folder.glob("data/gpt2/gpt2-0"))
     close(alone, written)
 

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from study.base.labelled import Labelled
-from study.mlp.grid import Group, Model
+from study.mlp.grid import MlpGroup, Variant
 
-torch.set_num_threads(1)  # as in the workers; products this small gain nothing from more
+torch.set_num_threads(1)  # as in the workers; more threads do not help with products this small
 
 OPTIONS = {
     "sgd": {},
@@ -16,7 +16,7 @@ OPTIONS = {
 
 
 def labelled(features=6, classes=3, rows=90, seed=0):
-    """Gaussian clusters, one a class, standardised."""
+    """Gaussian clusters, one for each class, standardised."""
     random = np.random.default_rng(seed)
     y = random.integers(0, classes, 2 * rows)
     x = random.standard_normal((classes, features))[y] + 0.7 * random.standard_normal((2 * rows, features))
@@ -28,8 +28,8 @@ def labelled(features=6, classes=3, rows=90, seed=0):
 
 
 def group(models, optimizer="sgd", depth=3, width=8, seed=0, batch_size=16):
-    return Group("clusters", optimizer, depth, width, seed, batch_size, tuple(models))
+    return MlpGroup("clusters", optimizer, depth, width, seed, batch_size, tuple(models))
 
 
 def normal(*stds, lr=0.1):
-    return [Model("normal", std, lr) for std in stds]
+    return [Variant("normal", std, lr) for std in stds]

@@ -1,4 +1,4 @@
-"""Groups: the same draws and minibatches for all models of a seed; chunks and cores change nothing."""
+"""Groups: all models of a seed have the same draws and minibatches; chunks and cores change nothing."""
 
 import math
 
@@ -8,11 +8,12 @@ import torch
 
 from mlp.small_grid import OPTIONS, group, labelled, normal
 from study.mlp import grid
-from study.mlp.ensemble import Dataset, Schedule
-from study.mlp.grid import Model
+from study.mlp.ensemble import Dataset
+from study.mlp.grid import Variant
+from study.mlp.params import TrainingPlan
 from variance_dynamics.weights.schemes import SCHEMES
 
-SCHEDULE = Schedule(steps=12, eval_every=5, eval_rows=1000)
+PLAN = TrainingPlan(steps=12, eval_every=5, eval_rows=1000)
 FIXED = ("xavier", "kaiming", "lecun", "torch_default", "orthogonal", "xavier_sqrt2")
 
 
@@ -22,7 +23,7 @@ def data():
 
 
 def schemes(lrs=(0.1,)):
-    return [Model(scheme, math.nan, lr) for lr in lrs for scheme in FIXED]
+    return [Variant(scheme, math.nan, lr) for lr in lrs for scheme in FIXED]
 
 
 def test_batches_are_permutations_one_after_another():
@@ -36,7 +37,7 @@ def test_batches_are_permutations_one_after_another():
 
 def test_scaled_normals_share_their_draws(data):
     names = ("xavier", "kaiming", "lecun")
-    some = group([*normal(0.01, 7.0), *(Model(name, math.nan, 0.1) for name in names)])
+    some = group([*normal(0.01, 7.0), *(Variant(name, math.nan, 0.1) for name in names)])
     mlps = grid.initial(some, some.models, data)
     for layer, parameter in enumerate(grid.shape(some, data)):
         stds = [0.01, 7.0, *(SCHEMES[name].std(parameter, math.nan) for name in names)]
@@ -47,13 +48,14 @@ def test_scaled_normals_share_their_draws(data):
 
 
 def test_other_schemes_are_made_of_the_same_draws(data):
-    some = group([Model(name, math.nan, 0.1) for name in ("lecun", "torch_default", "orthogonal")], width=24)
+    names = ("lecun", "torch_default", "orthogonal")
+    some = group([Variant(name, math.nan, 0.1) for name in names], width=24)
     mlps = grid.initial(some, some.models, data)
     lecun, uniform, orthogonal = mlps.weights[1].flatten(1)
     assert (lecun.argsort() == uniform.argsort()).all()  # Phi is monotonic
     z = mlps.weights[1][0].double().mT * math.sqrt(24)
     cosine = torch.cosine_similarity(z.flatten(), orthogonal.view(24, 24).double().mT.flatten(), dim=0)
-    assert cosine > 0.4  # the Q of z leans towards z
+    assert cosine > 0.4  # the orthogonal factor of z correlates with z
 
 
 def test_draws_depend_on_the_seed_and_not_on_the_optimizer(data):
@@ -68,23 +70,23 @@ def test_draws_depend_on_the_seed_and_not_on_the_optimizer(data):
 
 @pytest.mark.parametrize("optimizer", OPTIONS)
 def test_the_control_trains_as_kaiming_bit_for_bit(optimizer, data):
-    """Same draws, same minibatches, same std: a gap would be the trainer's own."""
+    """They have the same draws, minibatches and std, so that a difference would come from the training."""
     some = group(schemes((0.3, 0.01)), optimizer, depth=6, width=32)
-    found = grid.train(some, some.models, data, SCHEDULE, OPTIONS[optimizer])
+    measured = grid.train(some, some.models, data, PLAN, OPTIONS[optimizer])
     for run in (0, 6):
         kaiming, control, xavier = (run + FIXED.index(name) for name in ("kaiming", "xavier_sqrt2", "xavier"))
-        for values in found.values():
+        for values in measured.values():
             assert values[..., kaiming].tobytes() == values[..., control].tobytes()
-        assert (found["train_loss"][:, kaiming] != found["train_loss"][:, xavier]).all()
+        assert (measured["train_loss"][:, kaiming] != measured["train_loss"][:, xavier]).all()
 
 
 @pytest.mark.parametrize("optimizer", OPTIONS)
 def test_a_model_s_bits_do_not_depend_on_its_place(optimizer):
-    """30 times the same model, with sizes that leave something over in vectors and blocks."""
+    """30 times the same model, with sizes that are no multiples of a vector or a block."""
     data = Dataset(labelled(features=13, classes=3, rows=54))
-    some = group([Model("kaiming", math.nan, 0.02)] * 30, optimizer, depth=5, width=64, batch_size=32)
-    found = grid.train(some, some.models, data, SCHEDULE, OPTIONS[optimizer])
-    for name, values in found.items():
+    some = group([Variant("kaiming", math.nan, 0.02)] * 30, optimizer, depth=5, width=64, batch_size=32)
+    measured = grid.train(some, some.models, data, PLAN, OPTIONS[optimizer])
+    for name, values in measured.items():
         assert all(values[..., i].tobytes() == values[..., 0].tobytes() for i in range(30)), name
 
 
@@ -103,9 +105,9 @@ def test_neither_cores_nor_chunks_change_the_result(data, monkeypatch):
               for optimizer in OPTIONS for seed in range(2)]  # fmt: skip
 
     def run(cores, layer_bytes):
-        monkeypatch.setattr(grid, "_cores", lambda: cores)
+        monkeypatch.setattr(grid, "all_cores", lambda: cores)
         monkeypatch.setattr(grid, "LAYER_BYTES", layer_bytes)
-        return list(grid.train_grid(groups, {"clusters": labelled()}, SCHEDULE, OPTIONS))
+        return list(grid.train_grid(groups, {"clusters": labelled()}, PLAN, OPTIONS))
 
     one, four, cut = run(1, 10**9), run(4, 10**9), run(2, 3000)
     assert [some for some, _ in four] == groups
@@ -124,4 +126,4 @@ def test_flops_count_the_matrix_products(data):
 def test_an_error_in_a_chunk_reaches_the_caller():
     options = {"sgd": {"unknown": 1}}
     with pytest.raises(TypeError):
-        list(grid.train_grid([group(normal(0.1))], {"clusters": labelled()}, SCHEDULE, options))
+        list(grid.train_grid([group(normal(0.1))], {"clusters": labelled()}, PLAN, options))

@@ -1,4 +1,4 @@
-"""The batched MLP against PyTorch modules, one model at a time, in float64."""
+"""The batched MLPs, compared with PyTorch modules for one model at a time, in float64."""
 
 import math
 from itertools import pairwise
@@ -44,10 +44,10 @@ def batch():
 
 
 def test_matrices_are_those_of_the_network():
-    found = mlp.matrices(FEATURES, WIDTH, 4, CLASSES)
-    assert [(p.fan_in, p.fan_out) for p in found] == [(5, 7), (7, 7), (7, 7), (7, 3)]
-    assert [p.role for p in found] == ["hidden", "hidden", "hidden", "readout"]
-    assert [(p.layer, p.depth) for p in found] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    matrices = mlp.matrices(FEATURES, WIDTH, 4, CLASSES)
+    assert [(p.fan_in, p.fan_out) for p in matrices] == [(5, 7), (7, 7), (7, 7), (7, 3)]
+    assert [p.role for p in matrices] == ["hidden", "hidden", "hidden", "readout"]
+    assert [(p.layer, p.depth) for p in matrices] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_logits(modules, batch):
@@ -65,11 +65,11 @@ def test_loss_and_gradients_are_autograd_s(modules, batch):
     one_hot = F.one_hot(y, CLASSES).double().mT
     logits = mlp.forward(mlps, x.mT, work)
     losses = mlp.cross_entropy(logits, one_hot, scale.view(-1, 1, 1) / SAMPLES, work.deltas[-1])
-    found = {}
+    gradients = {}
 
     def update(layer, delta, inputs):
         total = torch.full_like(mlps.weights[layer], torch.nan)  # beta = 0 must not read it
-        found[layer] = mlp.accumulate(total, delta, inputs, beta=0, alpha=1), delta.sum(-1)
+        gradients[layer] = mlp.accumulate(total, delta, inputs, beta=0, alpha=1), delta.sum(-1)
 
     mlp.backward(mlps, x.mT, work, update)
     for i, module in enumerate(modules):
@@ -77,8 +77,8 @@ def test_loss_and_gradients_are_autograd_s(modules, batch):
         loss.backward()
         assert losses[i] == pytest.approx(loss.item(), rel=1e-12)
         for layer, linear in enumerate(linears(module)):
-            assert torch.allclose(found[layer][0][i], scale[i] * linear.weight.grad, atol=1e-13)
-            assert torch.allclose(found[layer][1][i], scale[i] * linear.bias.grad, atol=1e-13)
+            assert torch.allclose(gradients[layer][0][i], scale[i] * linear.weight.grad, atol=1e-13)
+            assert torch.allclose(gradients[layer][1][i], scale[i] * linear.bias.grad, atol=1e-13)
 
 
 def test_an_update_in_place_does_not_change_what_reaches_the_layers_below(modules, batch):
@@ -104,15 +104,15 @@ def test_second_moments(modules, batch):
     x, _ = batch
     mlps = batched(modules)
     single = Mlps([weight.float() for weight in mlps.weights], [bias.float() for bias in mlps.biases])
-    found = mlp.second_moments(single, x.float())
-    assert found.dtype == torch.float64
+    moments = mlp.second_moments(single, x.float())
+    assert moments.dtype == torch.float64
     for i, module in enumerate(modules):
         values, h = [], x
         for layer in module:
             h = layer(h)
             if isinstance(layer, nn.Linear):
                 values.append(h.square().mean().item())
-        assert found[:, i].tolist() == pytest.approx(values, rel=1e-5)
+        assert moments[:, i].tolist() == pytest.approx(values, rel=1e-5)
 
 
 @pytest.mark.parametrize("std", [1e4, 1e-6])
@@ -121,9 +121,9 @@ def test_second_moments_far_beyond_float32(std):
     z = torch.randn(9, 256, 256, generator=torch.Generator().manual_seed(2))
     x = torch.randn(20, 256, generator=torch.Generator().manual_seed(3))
     mlps = Mlps([layer[None] * std for layer in z], [torch.zeros(1, 256)] * 9)
-    found = mlp.second_moments(mlps, x)[-1].log10().item()
-    assert abs(found) > 45
-    assert found == pytest.approx(9 * math.log10(128 * std**2) + math.log10(2), abs=0.5)
+    exponent = mlp.second_moments(mlps, x)[-1].log10().item()
+    assert abs(exponent) > 45
+    assert exponent == pytest.approx(9 * math.log10(128 * std**2) + math.log10(2), abs=0.5)
 
 
 def test_keep_leaves_the_others_as_they_are(modules, batch):

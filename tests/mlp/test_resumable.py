@@ -1,24 +1,24 @@
-"""Sweeps killed on the way: the same bytes in the end, and no finished group trained twice."""
+"""Grids that are killed while they train: the same bytes in the end, and no finished group trained twice."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from imports import ROOT
 from mlp.small_grid import OPTIONS, group, labelled, normal
 from study.base import params
 from study.base.labelled import Labelled
-from study.mlp import grid, resumable
-from study.mlp.ensemble import Schedule
-from study.mlp.resumable import Resumable
+from study.mlp import grid
+from study.mlp.experiments import Resumable
+from study.mlp.params import TrainingPlan
 from study.mlp.tables import tables
 
-SCHEDULE = Schedule(steps=12, eval_every=5, eval_rows=1000)
+PLAN = TrainingPlan(steps=12, eval_every=5, eval_rows=1000)
 DATA = {"clusters": labelled()}
 GROUPS = [group(normal(0.1, 0.5, 1e14), optimizer, seed=seed) for optimizer in OPTIONS for seed in range(2)]
 
@@ -31,30 +31,30 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """The groups that were trained, as they are."""
+    """A list that receives each group when it is trained."""
     seen = []
     train = grid.train
     monkeypatch.setattr(grid, "train", lambda some, *rest: (seen.append(some), train(some, *rest))[1])
     return seen
 
 
-def sweep():
-    return Resumable(GROUPS, DATA, SCHEDULE, OPTIONS)
+def resumable():
+    return Resumable(GROUPS, DATA, PLAN, OPTIONS)
 
 
-def in_full(found):
-    return {name: frame.to_csv() for name, frame in tables(found, DATA, SCHEDULE).items()}
+def in_full(trained):
+    return {name: frame.to_csv() for name, frame in tables(trained, DATA, PLAN).items()}
 
 
 @pytest.mark.parametrize("finished", [0, 1, 4, 6])
 def test_the_others_are_trained_and_the_bytes_are_the_same(finished, place, trained):
-    alone = in_full(grid.train_grid(GROUPS, DATA, SCHEDULE, OPTIONS))
-    stopped = sweep().train()
+    alone = in_full(grid.train_grid(GROUPS, DATA, PLAN, OPTIONS))
+    stopped = resumable().train()
     for _ in range(finished):
         next(stopped)
     stopped.close()
     trained.clear()
-    again = sweep()
+    again = resumable()
     assert in_full(again.train()) == alone
     assert trained == GROUPS[finished:]
     again.remove()
@@ -64,34 +64,33 @@ def test_the_others_are_trained_and_the_bytes_are_the_same(finished, place, trai
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"",
                                     lambda data: data[:900] + bytes([data[900] ^ 1]) + data[901:]])
 def test_a_damaged_group_is_noticed_and_trained_again(damage, place, trained, capsys):
-    alone = in_full(sweep().train())
+    alone = in_full(resumable().train())
     file, = place.glob("*/group-2/*.pt")
     file.write_bytes(damage(file.read_bytes()))
     trained.clear()
-    assert in_full(sweep().train()) == alone
+    assert in_full(resumable().train()) == alone
     assert trained == [GROUPS[2]]
-    told = capsys.readouterr().err
-    assert "damaged" in told and "5 of 6 groups are finished already" in told
+    stderr = capsys.readouterr().err
+    assert "damaged" in stderr and "5 of 6 groups are finished already" in stderr
 
 
 def test_groups_of_other_params_or_data_are_not_taken():
     rolled = Labelled(DATA["clusters"].x, {k: np.roll(y, 1) for k, y in DATA["clusters"].y.items()}, 3)
     options = {**OPTIONS, "momentum": {"momentum": 0.8}}
     others = [
-        Resumable(GROUPS[1:], DATA, SCHEDULE, OPTIONS),
-        Resumable(GROUPS, {"clusters": rolled}, SCHEDULE, OPTIONS),
-        Resumable(GROUPS, DATA, Schedule(13, 5, 1000), OPTIONS),
-        Resumable(GROUPS, DATA, SCHEDULE, options),
+        Resumable(GROUPS[1:], DATA, PLAN, OPTIONS),
+        Resumable(GROUPS, {"clusters": rolled}, PLAN, OPTIONS),
+        Resumable(GROUPS, DATA, TrainingPlan(13, 5, 1000), OPTIONS),
+        Resumable(GROUPS, DATA, PLAN, options),
     ]
-    assert len({each.place for each in [sweep(), *others]}) == 5
-    assert sweep().place == sweep().place
+    assert len({each.place for each in [resumable(), *others]}) == 5
+    assert resumable().place == resumable().place
 
 
 SHORT = {
     "mlp_sweep": {"seeds": 2, "steps": 60, "stds": {"per_decade": 2, "refined_per_decade": 6}},
     "init_comparison": {"seeds": 2, "steps": 30, "depths": [3]},
 }
-ROOT = Path(resumable.__file__).parents[3]
 
 KILLED = """
 import os, runpy, signal, sys
@@ -118,7 +117,7 @@ def contents(folder):
 
 
 def prepare(folder):
-    """A folder in which the stage runs: wine's data and one width, some seconds of training."""
+    """A folder in which the stage trains for some seconds: data of the shape of wine, and small params."""
     (folder / "data/classification").mkdir(parents=True)
     data = labelled(features=13, rows=120)
     parts = {"x": data.x, "y": data.y}

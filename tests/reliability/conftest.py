@@ -1,8 +1,8 @@
-"""A study of a second, made once."""
+"""The tiny study that kills and faults are tried on, made once."""
 
 import pytest
 
-from starts import STEPS, contents, copy, make, run, told
+from reliability.starts import STEPS, contents, copy, log_of, make, run
 
 
 @pytest.fixture(scope="session")
@@ -13,8 +13,8 @@ def origin(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def whole(origin, tmp_path_factory):
-    """The run that was never stopped: what it wrote, and how many events and seconds it took."""
+    """A run that was never stopped: the files that it wrote, and how it ended (see starts.run)."""
     folder = copy(origin, tmp_path_factory.mktemp("whole") / "run")
     (ended,) = run(folder, [{"folder": str(folder)}])
-    assert ended["status"] == 0 and ended["steps"] == STEPS, told(folder)
+    assert ended["status"] == 0 and ended["steps"] == STEPS, log_of(folder)
     return contents(folder), ended

@@ -19,7 +19,7 @@ KINDS = 6
 
 
 def fuzzed(folder, count, seed):
-    command = [sys.executable, ROOT / "tests" / "damaged_files.py", folder, str(count), str(seed)]
+    command = [sys.executable, ROOT / "tests/reliability/damaged_files.py", folder, str(count), str(seed)]
     result = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-2000:]
     lines = result.stdout.splitlines()
@@ -41,15 +41,15 @@ import sys
 from pathlib import Path
 from study.base import params
 from variance_dynamics.base.errors import one_line
-from study.data import idx
+from study.data import mnist
 from study.data import spool
 from study.data import texts
-from study.data.corpus_params import CorpusParams
+from study.data.params import CorpusParams
 
 def main():
     path, scratch = Path(sys.argv[1]), Path(sys.argv[2])
     section = params.section(params.read(), "corpus", CorpusParams).model_copy(update={"files": [str(path)]})
-    idx.read(path, 3) if "idx" in path.name else spool.write(texts.from_files(section), scratch)
+    mnist.read_idx(path, 3) if "idx" in path.name else spool.write(texts.from_files(section), scratch)
 
 one_line(main)()
 """
@@ -84,7 +84,7 @@ def plant(path):
 
 @pytest.mark.reliability
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("dictionary.parquet", "over 100 times as much text"),
         ("rows.parquet", "fit in memory"),
@@ -93,11 +93,11 @@ def plant(path):
         ("a.idx.gz", "more than 47040000 bytes of data"),
     ],
 )
-def test_a_bomb_is_refused_within_three_gigabytes_and_twenty_seconds(tmp_path, name, told):
+def test_a_bomb_is_refused_within_three_gigabytes_and_twenty_seconds(tmp_path, name, message):
     plant(tmp_path / name)
     command = [sys.executable, "-c", BOMB, tmp_path / name, tmp_path]
     result = subprocess.run(
         command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=900, preexec_fn=limited)
     shutil.rmtree(tmp_path)
     assert result.returncode == 2, result.stderr[-2000:]
-    assert told in result.stderr.splitlines()[-1]
+    assert message in result.stderr.splitlines()[-1]

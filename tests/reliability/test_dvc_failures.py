@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,12 +11,12 @@ import psutil
 import pytest
 import yaml
 
+from copies import commit, environment, repository, run
 from imports import ROOT
 from study.base import params
 
 pytestmark = pytest.mark.reliability
-ENV = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1",
-       "OMP_NUM_THREADS": "1"}
+ENV = environment(OMP_NUM_THREADS="1")
 GPT2 = "gpt2_pretrain@gpt2-0"
 SUMMARY = """
 import json
@@ -41,13 +40,7 @@ TOYS = {
 
 
 def dvc(folder, *arguments):
-    return subprocess.run(["dvc", *arguments], cwd=folder, env=ENV, capture_output=True, text=True)
-
-
-def git(folder, *arguments):
-    subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True,
-                   env={**ENV, "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
-                        "GIT_COMMITTER_EMAIL": "a@b"})
+    return run(folder, "dvc", *arguments, check=False, OMP_NUM_THREADS="1")
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +59,9 @@ def done(tmp_path_factory):
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages, "metrics": ["metrics/summary.json"]}))
     (folder / "summary.py").write_text(SUMMARY)
     (folder / "other.py").write_text(OTHER)
-    git(folder, "init", "--quiet")
-    result = dvc(folder, "repro")
-    assert result.returncode == 0, result.stdout + result.stderr
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "done")
+    repository(folder)
+    run(folder, "dvc", "repro", OMP_NUM_THREADS="1")
+    commit(folder, "done")
     return folder
 
 
@@ -95,8 +86,7 @@ def outs(folder):
 
 def clean(folder):
     """Whether everything is as it was committed."""
-    changed = subprocess.run(["git", "status", "--short"], cwd=folder, capture_output=True, text=True).stdout
-    return not changed and "up to date" in dvc(folder, "status").stdout
+    return not run(folder, "git", "status", "--short").stdout and "up to date" in dvc(folder, "status").stdout
 
 
 def test_metrics_and_plots_of_a_failed_stage_come_back_by_one_command(project):
@@ -105,7 +95,7 @@ def test_metrics_and_plots_of_a_failed_stage_come_back_by_one_command(project):
     (project / "summary.py").write_text("raise SystemExit(3)")
     assert dvc(project, "repro").returncode != 0
     assert not (project / "metrics/summary.json").exists()
-    git(project, "restore", "metrics", "plots")
+    run(project, "git", "restore", "metrics", "plots")
     assert (project / "metrics/summary.json").exists() and (project / "plots/summary.json").exists()
     (project / "summary.py").write_text(good)
     assert clean(project)
@@ -149,10 +139,10 @@ def test_of_two_repro_at_once_one_ends_well_and_the_other_says_why_not(project):
     command = ["dvc", "repro", "other"]
     both = [subprocess.Popen(command, cwd=project, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              text=True) for _ in range(2)]
-    told = [process.communicate()[0] for process in both]
+    texts = [process.communicate()[0] for process in both]
     codes = [process.returncode for process in both]
     assert 0 in codes
-    for code, text in zip(codes, told, strict=True):
+    for code, text in zip(codes, texts, strict=True):
         assert code == 0 or "busy" in text or "lock" in text.lower(), text
     assert dvc(project, "repro").returncode == 0
     assert (project / "data/other").read_text() == "again"

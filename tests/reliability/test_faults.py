@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from starts import EVERY, FILES, STEPS, contents, copy, nothing_is_lost, run, told
+from reliability.starts import EVERY, FILES, STEPS, contents, copy, log_of, nothing_is_lost, run
 
 NO_MEMORY = {"memory": 0}
 """The corpus cannot be mapped. With a little more, the first matrix product crashes on some processors."""
@@ -17,9 +17,9 @@ LIMITS = {
 
 
 def is_one_line(folder, line):
-    errors = [each for each in told(folder).splitlines() if "error" in each.lower()]
-    assert len(errors) == 1 and errors[0].startswith("error: ") and line in errors[0], told(folder)
-    assert "Traceback" not in told(folder)
+    errors = [each for each in log_of(folder).splitlines() if "error" in each.lower()]
+    assert len(errors) == 1 and errors[0].startswith("error: ") and line in errors[0], log_of(folder)
+    assert "Traceback" not in log_of(folder)
 
 
 def test_three_faults_after_one_another(origin, tmp_path):
@@ -30,7 +30,7 @@ def test_three_faults_after_one_another(origin, tmp_path):
     ends = run(tmp_path, [{"folder": str(folder), **each} for each in given])
     assert [end["status"] for end in ends] == [1, 1, 1, 1]
     assert [end["steps"] for end in ends] == [EVERY, 0, STEPS, 0]
-    errors = [line for line in told(folder).splitlines() if "rror" in line]
+    errors = [line for line in log_of(folder).splitlines() if "rror" in line]
     expected = ["File too large", "allocate memory", *["data/gpt2: Permission denied"] * 2]
     assert len(errors) == 4 and all(part in line for part, line in zip(expected, errors, strict=True)), errors
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from starts import STEPS, contents, copy, killed, nothing_is_lost, run, told
+from reliability.starts import STEPS, contents, copy, killed, log_of, nothing_is_lost, run
 
 
 def test_kills_at_a_few_moments(origin, tmp_path):
@@ -75,7 +75,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_used(origin, whole, tmp
     *_, before, newest = sorted((folder / ".checkpoints").glob("*/*.pt"))
     newest.write_bytes(damage(newest.read_bytes()))
     (last,) = run(folder, [{"folder": str(folder)}])
-    assert f"{newest.name}: damaged checkpoint, passed over" in told(folder)
+    assert f"{newest.name}: damaged checkpoint, passed over" in log_of(folder)
     assert last["steps"] == STEPS - int(before.name.partition("-")[0])
     nothing_is_lost(folder, whole, [*first, last], 2)
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from imports import ROOT
-from params_files import DEFAULT, WRONG, at, broken, valid
+from reliability.params_files import DEFAULT, WRONG, at, broken, valid
 from study.base import params
 from study.stages import validate
 
@@ -25,30 +25,30 @@ NUMBERS = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}
 
 
 def as_yaml(tree):
-    """JSON, which is YAML but for what is no number."""
-    return re.sub(r"(?<![\w\"])(-?Infinity|NaN)(?![\w\"])", lambda found: NUMBERS[found[0]], json.dumps(tree))
+    """JSON, which is also YAML; YAML has other words for nan and infinity."""
+    return re.sub(r"(?<![\w\"])(-?Infinity|NaN)(?![\w\"])", lambda match: NUMBERS[match[0]], json.dumps(tree))
 
 
 def validated(tree, write=True):
     """Exit status and stderr of the stage, in this process."""
     if write:
         Path("params.yaml").write_text(as_yaml(tree), encoding="utf-8")
-    told = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(stderr):
             validate.main()
     except SystemExit as ended:
-        return ended.code, told.getvalue()
-    return 0, told.getvalue()
+        return ended.code, stderr.getvalue()
+    return 0, stderr.getvalue()
 
 
 def refused(case, read=True):
     tree, parts = case
-    status, told = validated(tree, write=read)
-    assert status == 2, (parts, told)
-    assert told.startswith("error: ") and told.count("\n") == 1, told
-    assert "expected" in told and len(told) < 500, told
-    assert all(part in told for part in parts), (parts, told)
+    status, message = validated(tree, write=read)
+    assert status == 2, (parts, message)
+    assert message.startswith("error: ") and message.count("\n") == 1, message
+    assert "expected" in message and len(message) < 500, message
+    assert all(part in message for part in parts), (parts, message)
     assert not Path("data").exists(), "something was written"
 
 
@@ -63,7 +63,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("section", sorted({name.partition(".")[0] for name in WRONG}))
 def test_each_wrong_value_of_each_key_is_refused_by_name(section, monkeypatch):
-    """Over 1500 trees in all, without the detour of a file."""
+    """Over 1500 trees in all; they are not written into a file, to save time."""
     for name in (name for name in WRONG if name.startswith(f"{section}.")):
         for value in WRONG[name]:
             tree = copy.deepcopy(DEFAULT)
@@ -74,12 +74,12 @@ def test_each_wrong_value_of_each_key_is_refused_by_name(section, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [("gpt2.lr", "'1e-3'", "gpt2.lr is '1e-3'"), ("gpt2.std", ".nan", "gpt2.std is nan"),
      ("plot", "!!python/object/apply:os.mkdir [ran]", "constructor for the tag"),
      ("gpt2.lr", "1e-3", None), ("gpt2.lr", "1E-3", None)],
 )
-def test_the_real_command_refuses_within_three_seconds(tmp_path, name, value, told):
+def test_the_real_command_refuses_within_three_seconds(tmp_path, name, value, message):
     tree = copy.deepcopy(DEFAULT)
     parent, last = at(tree, name)
     parent[last] = "HERE"
@@ -91,9 +91,9 @@ def test_the_real_command_refuses_within_three_seconds(tmp_path, name, value, to
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
     assert not (tmp_path / "ran").exists()
-    assert (tmp_path / "data").exists() == (told is None)
-    assert result.returncode == (2 if told else 0), result.stderr
-    assert result.stderr.count("\n") == bool(told) and (told or "") in result.stderr
+    assert (tmp_path / "data").exists() == (message is None)
+    assert result.returncode == (2 if message else 0), result.stderr
+    assert result.stderr.count("\n") == bool(message) and (message or "") in result.stderr
 
 
 @settings(max_examples=60, **PROPERTY)

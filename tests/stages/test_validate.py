@@ -1,4 +1,4 @@
-"""The stage validate: the study's params pass; each mistake ends in one line, quickly."""
+"""The stage validate: the study's params are valid, and each mistake ends in one line, quickly."""
 
 import copy
 import json
@@ -11,11 +11,11 @@ import pytest
 from copies import alone
 from imports import ROOT
 from study.base import params
-from study.stages import validate
+from study.stages import checks, validate
 
 ARMS = {"gpt2": {}, "constant_lr": {}}
 CHANGES = [
-    # What one section alone tells
+    # Mistakes within one section
     ("classification.val_fraction", 0, "classification.val_fraction is 0: expected greater than 0"),
     ("classification.datasets", [], "classification.datasets is []: expected at least 1 item"),
     ("classification.datasets", ["wine", "wine"], "expected entries that differ"),
@@ -37,7 +37,7 @@ CHANGES = [
     ("gpt2.seeds", [-1], "gpt2.seeds.0 is -1: expected greater than or equal to 0"),
     ("analyze.confidence", 1.0, "analyze.confidence is 1.0: expected less than 1"),
     ("plot.dpi", 9999, "plot.dpi is 9999: expected"),
-    # What only sections together tell
+    # Sections that do not fit together
     ("classification.datasets", ["wine", "iris"], "datasets has 'iris': expected wine, digits, mnist"),
     ("mlp_sweep.tasks.wine", None, "mlp_sweep.tasks.wine"),
     ("gpt2.arms", ["gpt2", "nothing"], "gpt2.arms names 'nothing': expected one of gpt2, "),
@@ -65,7 +65,7 @@ CHANGES = [
     ("studies.default.corpus", 3, "studies.default.corpus is 3: expected a mapping"),
     ("corpus.hub.revision", "main", "corpus.hub.revision is 'main': expected the 40 hex digits of a commit"),
     ("classification.mnist.hub_revision", "v1.0", "hub_revision is 'v1.0': expected the 40 hex digits"),
-    # What is not there
+    # Files and distributions that are missing
     ("classification.datasets", ["mnist"], "path is data/raw/mnist: no train-images-idx3-ubyte"),
     ("corpus.source", "files", "corpus.files has 'data/raw/text/*', which matches no file"),
     ("corpus.packages", ["no-such-thing"], "has 'no-such-thing': expected an installed distribution"),
@@ -82,7 +82,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(tree):
-        monkeypatch.setattr(params, "load", lambda: tree)  # tests/test_params.py tests the reading
+        monkeypatch.setattr(params, "load", lambda: tree)  # tests/base/test_params.py tests it
         validate.main()
         return tmp_path / "data/validated.json"
 
@@ -96,15 +96,16 @@ def put(tree, key, value):
     tree[last] = value
 
 
-@pytest.mark.parametrize(("key", "value", "told"), CHANGES, ids=[f"{each[0]}={each[1]}" for each in CHANGES])
-def test_each_mistake_ends_in_one_line(whole, run, capsys, tmp_path, key, value, told):
+@pytest.mark.parametrize(("key", "value", "message"), CHANGES,
+                         ids=[f"{key}={value}" for key, value, _ in CHANGES])
+def test_each_mistake_ends_in_one_line(whole, run, capsys, tmp_path, key, value, message):
     tree = copy.deepcopy(whole)
     put(tree, key, value)
     with pytest.raises(SystemExit) as ended:
         run(tree)
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and told in line
+    assert line.startswith("error: ") and message in line
     assert len(line) < 400
     assert not (tmp_path / "data").exists()
 
@@ -116,7 +117,7 @@ def test_a_threshold_that_a_recorded_run_was_not_counted_by(whole, run, capsys, 
     run(tree)
     noted = {"params": {"analyze": {"e1": {"tail_fraction": 0.2}}}}
     (tmp_path / "data/recorded/other/provenance.json").write_text(json.dumps(noted))
-    run(tree)  # it holds no MLPs, which alone were counted by it
+    run(tree)  # the folder holds no MLPs, and the threshold is about these only
     (tmp_path / "data/recorded/other/mlp_sweep").mkdir()
     with pytest.raises(SystemExit):
         run(tree)
@@ -124,7 +125,7 @@ def test_a_threshold_that_a_recorded_run_was_not_counted_by(whole, run, capsys, 
     assert "analyze.e1.tail_fraction is 0.1: expected 0.2, by which the recorded run other" in line
 
 
-@pytest.mark.parametrize("section", [*params.STUDY_KEYS, *validate.checks.STUDY_SECTIONS, "gpt2_arms"])
+@pytest.mark.parametrize("section", [*params.STUDY_KEYS, *checks.STUDY_SECTIONS, "gpt2_arms"])
 def test_no_section_may_be_missing(whole, run, capsys, section):
     with pytest.raises(SystemExit):
         run({name: value for name, value in whole.items() if name != section})
@@ -140,7 +141,7 @@ def leaves(tree, path=()):
 
 
 def test_no_key_may_be_missing_and_every_key_is_named(whole, run, capsys):
-    """Each leaf of params.yaml in turn, arms and studies aside, which may say little or nothing."""
+    """Each leaf of params.yaml in turn, but not those of arms and studies, which need not set anything."""
     sections = {name: value for name, value in whole.items() if name not in ("gpt2_arms", "studies")}
     for path in leaves(sections):
         tree = copy.deepcopy(whole)
@@ -157,7 +158,7 @@ def test_no_key_may_be_missing_and_every_key_is_named(whole, run, capsys):
 
 
 def test_an_arm_s_name_cannot_bring_a_command_along(whole, run, capsys):
-    """`gpt2_pretrain` is run by a shell with the arm's name in its command line."""
+    """A shell runs `gpt2_pretrain` with the name of the arm in its command line."""
     whole = copy.deepcopy(whole)
     whole["gpt2"]["arms"] = ["$(touch x)"]
     whole["gpt2_arms"]["$(touch x)"] = {}

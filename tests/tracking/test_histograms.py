@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from variance_dynamics.tracking import schedule
+from variance_dynamics.base import schedules
 from variance_dynamics.tracking.histograms import Histograms
 from variance_dynamics.weights.parameter import Parameter
 
@@ -15,7 +15,7 @@ MATRICES = [Parameter("0.weight", "q", 1, 2, 8, 8), Parameter("1.weight", "mlp_i
 def test_every_weight_is_counted():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 24))
-    kept = Histograms(model, MATRICES, schedule.at([0, 2]), bins=7)
+    kept = Histograms(model, MATRICES, schedules.at([0, 2]), bins=7)
     for step in range(3):
         kept.after_step(step)
     table = kept.frame()

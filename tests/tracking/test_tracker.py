@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from variance_dynamics.base import schedules
 from variance_dynamics.roles.find_roles import find_roles
-from variance_dynamics.tracking import schedule, tracker
-from variance_dynamics.tracking.tracker import Tracker
+from variance_dynamics.tracking import stacks
+from variance_dynamics.tracking.tracker import OF_MATRICES, Tracker
 from variance_dynamics.weights.parameter import Parameter
 
 STEPS, LR, DECAY, BETAS, EPS, CLIP = 12, 3e-3, 0.1, (0.9, 0.95), 1e-8, 0.5
@@ -32,7 +33,17 @@ def float64(tensor):
     return tensor.detach().double().numpy().copy()
 
 
-def train(model, optimizer, *watchers, first=0, last=STEPS):
+def tracker_of(model, optimizer, dumps=DUMPS, measure=OF_MATRICES, windows=(), matrices=MATRICES):
+    """Of the given matrices, whatever their names."""
+    return Tracker(model, optimizer, matrices=matrices, measure=measure, schedule=schedules.at(dumps),
+                   windows=windows)
+
+
+def values_of(tracker):
+    return tracker.frame().set_index(["stat", "role", "step"]).value
+
+
+def train(model, optimizer, tracker=None, first=0, last=STEPS):
     """Updates first+1 .. last on data that depend on the step only; weights and gradients in float64."""
     weights, gradients = [], []
     for step in range(first + 1, last + 1):
@@ -42,13 +53,10 @@ def train(model, optimizer, *watchers, first=0, last=STEPS):
         optimizer.zero_grad()
         loss.backward()
         gradients.append({p.name: float64(model.get_parameter(p.name).grad) for p in MATRICES})
-        for watcher in watchers:
-            if hasattr(watcher, "before_step"):
-                watcher.before_step(step)
+        if tracker is not None:
+            tracker.before_step()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
-        for watcher in watchers:
-            watcher.after_step(step)
     weights.append({p.name: float64(model.get_parameter(p.name)) for p in MATRICES})
     return weights, gradients
 
@@ -57,10 +65,9 @@ def train(model, optimizer, *watchers, first=0, last=STEPS):
 def tracked():
     model = network()
     optimizer = adamw(model)
-    tracker = Tracker(model, MATRICES, schedule.at(DUMPS), optimizer, windows=(2, 5))
-    tracker.after_step(0)
+    tracker = tracker_of(model, optimizer, windows=(2, 5))
     weights, gradients = train(model, optimizer, tracker)
-    table = tracker.frame().set_index(["stat", "role", "step"]).value
+    table = values_of(tracker)
     assert table.index.is_unique
     return table, weights, gradients, model
 
@@ -143,33 +150,25 @@ def test_resumed_tables_are_the_same(tracked):
     table = tracked[0]
     model = network()
     optimizer = adamw(model)
-
-    def watcher():
-        return Tracker(model, MATRICES, schedule.at(DUMPS), optimizer, windows=(2, 5))
-
-    first = watcher()
-    first.after_step(0)
+    first = tracker_of(model, optimizer, windows=(2, 5))
     train(model, optimizer, first, last=7)
+    first.close()
     optimizer.load_state_dict(optimizer.state_dict())  # replaces its param_groups
-    second = watcher()
+    second = tracker_of(model, optimizer, windows=(2, 5))
     second.load_state_dict(first.state_dict())
     train(model, optimizer, second, first=7)
-    resumed = second.frame().set_index(["stat", "role", "step"]).value
-    pd.testing.assert_series_equal(resumed, table)
+    pd.testing.assert_series_equal(values_of(second), table)
 
 
 def test_other_optimizers_frozen_weights_and_half_precision():
     model = network().bfloat16()
     model[3].requires_grad_(False)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=LR)
-    tracker = Tracker(model, MATRICES, schedule.at([0, 1]), optimizer)
+    tracker = tracker_of(model, optimizer, [0, 1])
     before = model[1].weight.detach().double()
-    tracker.after_step(0)
     model(torch.arange(20)).square().sum().backward()
-    tracker.before_step(1)
     optimizer.step()
-    tracker.after_step(1)
-    table = tracker.frame().set_index(["stat", "role", "step"]).value
+    table = values_of(tracker)
     update = (model[1].weight.detach().double() - before) / LR
     assert table["update_rms", "q", 1] == pytest.approx(update.square().mean().sqrt().item(), rel=1e-4)
     assert np.isnan(table["update_rms", "mlp_out", 1]) and np.isnan(table["grad_norm", "mlp_out", 1])
@@ -177,31 +176,27 @@ def test_other_optimizers_frozen_weights_and_half_precision():
 
 
 def test_batches_and_shared_memory_change_no_byte(tracked, monkeypatch):
-    monkeypatch.setattr(tracker, "CACHED", 100)
-    monkeypatch.setattr(tracker, "SHARED", 100)
+    monkeypatch.setattr(stacks, "CACHED", 100)
+    monkeypatch.setattr(stacks, "SHARED", 100)
     model = network()
     optimizer = adamw(model)
-    other = Tracker(model, MATRICES, schedule.at(DUMPS), optimizer, windows=(2, 5))
-    assert len(other.groups) == len(MATRICES)
-    other.after_step(0)
+    other = tracker_of(model, optimizer, windows=(2, 5))
+    assert len(other.stacks) == len(MATRICES)
     train(model, optimizer, other)
-    pd.testing.assert_series_equal(other.frame().set_index(["stat", "role", "step"]).value, tracked[0])
+    pd.testing.assert_series_equal(values_of(other), tracked[0])
 
 
-def test_pieces_of_a_fused_tensor_are_told_apart():
+def test_pieces_of_a_fused_tensor_are_measured_apart():
     model = nn.ModuleDict({"attn": nn.ModuleDict({"c_attn": nn.Linear(8, 24), "c_proj": nn.Linear(8, 8)})})
     pieces = find_roles({name: tuple(p.shape) for name, p in model.named_parameters()}).pieces
     optimizer = adamw(model)
-    kept = Tracker(model, pieces, schedule.at([0, 1]), optimizer)
-    kept.after_step(0)
+    tracker = tracker_of(model, optimizer, [0, 1], matrices=pieces)
     before = float64(model["attn"]["c_attn"].weight)
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.grad = torch.randn(parameter.shape, generator=generator)
-    kept.before_step(1)
     optimizer.step()
-    kept.after_step(1)
-    table = kept.frame().set_index(["stat", "role", "step"]).value
+    table = values_of(tracker)
     fused = model["attn"]["c_attn"].weight
     now, update = float64(fused), (float64(fused) - (1 - LR * DECAY) * before) / LR
     for i, role in enumerate(("q", "k", "v")):
@@ -216,54 +211,48 @@ def test_pieces_of_a_fused_tensor_are_told_apart():
 def test_decay_is_taken_out_where_the_optimizer_says_it_is_decoupled(optimizer, decoupled):
     model = network()
     adam = optimizer(model.parameters(), lr=LR, weight_decay=30.0, decoupled_weight_decay=decoupled)
-    kept = Tracker(model, MATRICES, schedule.at([1]), adam)
+    tracker = tracker_of(model, adam, [1])
     model(torch.arange(20)).square().sum().backward()
-    kept.before_step(1)
     adam.step()
-    kept.after_step(1)
-    table = kept.frame().set_index(["stat", "role", "step"]).value
+    table = values_of(tracker)
     assert table["update_rms", "q", 1] == pytest.approx(1, rel=0.01), "Adam's first update is a sign"
 
 
 def test_without_a_learning_rate_there_is_no_update():
     model = network()
     optimizer = adamw(model)
-    kept = Tracker(model, MATRICES, schedule.at([1]), optimizer)
+    tracker = tracker_of(model, optimizer, [1])
     model(torch.arange(20)).square().sum().backward()
     optimizer.param_groups[0]["lr"] = 0.0
-    kept.before_step(1)
     optimizer.step()
-    kept.after_step(1)
-    table = kept.frame().set_index(["stat", "role", "step"]).value
+    table = values_of(tracker)
     assert table.update_rms.isna().all() and table.epsilon_share.notna().all()
 
 
-def test_kinds_are_switched_by_name():
+def test_what_is_measured_is_switched_by_name():
     expected = {"weights": {"std", "mean", "rms", "absmax", "kurtosis"},
                 "gradients": {"grad_norm", "grad_kurtosis"}, "updates": {"update_rms", "epsilon_share"},
                 "displacement": {"delta_ms_init", "delta_dot_init", "delta_ms_2", "delta_dot_2"}}
-    for kind, stats in expected.items():
+    for measure, stats in expected.items():
         model = network()
         optimizer = adamw(model)
-        kept = Tracker(model, MATRICES, schedule.at([0, 1, 2]), optimizer, (2,), [kind])
-        kept.after_step(0)
-        train(model, optimizer, kept, last=2)
-        assert set(kept.frame().stat) == stats
+        windows = (2,) if measure == "displacement" else ()
+        tracker = tracker_of(model, optimizer, [0, 1, 2], [measure], windows)
+        train(model, optimizer, tracker, last=2)
+        assert set(tracker.frame().stat) == stats
 
 
 @pytest.mark.cuda
 def test_nothing_waits_for_the_device():
     model = network().cuda()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, fused=True)
-    tracker = Tracker(model, MATRICES, schedule.at(DUMPS), optimizer, windows=(2, 5))
-    tracker.after_step(0)
-    for step in range(1, 6):
+    tracker = tracker_of(model, optimizer, windows=(2, 5))
+    for _ in range(1, 6):
         model(torch.arange(20, device="cuda")).square().sum().backward()
         torch.cuda.set_sync_debug_mode("error")
         try:
-            tracker.before_step(step)
+            tracker.before_step()
             optimizer.step()
-            tracker.after_step(step)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert len(tracker.frame())

@@ -91,9 +91,9 @@ def test_one_element_and_none():
 
 
 def test_memory_to_work_in_is_all_that_is_written():
-    x, room = draws(), torch.empty(4, 2000)
+    x, buffer = draws(), torch.empty(4, 2000)
     before = x.clone()
-    there, fresh = Matrices(x, room=room), Matrices(x)
+    there, fresh = Matrices(x, buffer=buffer), Matrices(x)
     assert all(torch.equal(stat(there), stat(fresh)) for stat in STATS.values())
     assert torch.equal(x, before)
 
@@ -102,7 +102,7 @@ def test_memory_to_work_in_is_all_that_is_written():
 def test_root_mean_square_by_itself(scale):
     x = draws(scale)
     expected = ORACLE["rms"](x.double().numpy())
-    np.testing.assert_allclose(root_mean_square(x, room=torch.empty_like(x)), expected, rtol=1e-5)
+    np.testing.assert_allclose(root_mean_square(x, buffer=torch.empty_like(x)), expected, rtol=1e-5)
     x[1, 5], x[2] = torch.nan, 0
     found = root_mean_square(x)
     assert found[1].isnan() and found[2] == 0

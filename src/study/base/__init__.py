@@ -1,4 +1,4 @@
-"""What the stages share: params.yaml, checkpoints of long runs, and the labelled data as arrays.
+"""What every stage shares: params.yaml, checkpoints of long runs, the labelled data, where results came from.
 
 May import: variance_dynamics.
 """

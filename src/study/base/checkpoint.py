@@ -1,4 +1,4 @@
-"""Checkpoints of a long run: untracked, keyed by all that decides its result, checked, gone on success."""
+"""Checkpoints of a long run: named by all that decides its result, checked when read, deleted at the end."""
 
 import hashlib
 import json
@@ -12,49 +12,52 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("variance_dynamics", "study")
+from study.base.provenance import loaded_code
+
 KEPT = 2
-"""Checkpoints kept: if the newest is damaged, the one before is used."""
+"""How many checkpoints are kept. If the newest one is damaged, the one before it is used."""
 ABANDONED = 600.0
-"""Seconds after which an unfinished file is taken for a killed process's."""
+"""Seconds without a write after which an unfinished file is taken to be that of a killed process."""
 TRIES = 100
-"""Times that a folder may vanish before a file is in it: other processes remove it on their success."""
+"""How often a folder is made again when another process, which has finished the same run, removes it."""
 
 
 def folder(key: str) -> Path:
-    """Where a run's checkpoints lie: git-ignored, and outside what DVC deletes ($DVC_ROOT in --temp runs)."""
+    """Where a run's checkpoints lie: ignored by git, and where DVC deletes nothing.
+
+    In `dvc exp run --temp`, $DVC_ROOT is the folder from which it was called.
+    """
     return Path(os.environ.get("DVC_ROOT", ".")) / ".checkpoints" / key
 
 
 def key(*facts: Any) -> str:
-    """A name from the facts (anything that JSON holds), the package's loaded code and torch's version."""
-    told = json.dumps([facts, loaded_code(), torch.__version__], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
-
-
-def loaded_code() -> dict[str, str]:
-    """sha256 of every loaded module of the library and the study."""
-    files = {name: module.__file__ for name, module in sys.modules.items()
-             if name.partition(".")[0] in PACKAGES}
-    return {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in files.items() if file}
+    """A name made from the facts (anything that JSON can hold), our loaded code and torch's version."""
+    text = json.dumps([facts, loaded_code(), torch.__version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def save(place: Path, step: int, state: dict[str, Any]) -> None:
-    """Write `state` after `step` updates; its file, named by step and sha256, appears complete or never."""
+    """Write `state` after `step` updates to a file in the folder `place`, and delete older ones.
+
+    The file's name holds the step and the content's sha256. It appears whole or not at all.
+    """
     partial = place / f"{os.getpid()}.partial"  # two processes may train the same run
     with _created(partial) as stream:
         torch.save(state, stream)
     with partial.open("rb") as stream:
         name = f"{step:09d}-{_digest(stream)}.pt"
     partial.replace(place / name)
-    for old in [*_files(place, "*.pt")[:-KEPT], *_left_behind(place)]:
+    for old in [*_files(place, "*.pt")[:-KEPT], *_abandoned(place)]:
         old.unlink(missing_ok=True)
 
 
 def latest(place: Path) -> dict[str, Any] | None:
-    """The newest checkpoint whose sum is right, or None. Tensors and plain values only: no code is loaded."""
+    """The newest checkpoint whose sha256 is right, or None.
+
+    Only tensors and plain values are loaded: a file that would run code raises pickle.UnpicklingError.
+    """
     for file in reversed(_files(place, "*.pt")):
-        with suppress(FileNotFoundError), file.open("rb") as stream:  # gone: another process is further
+        with suppress(FileNotFoundError), file.open("rb") as stream:  # another process may have deleted it
             if file.stem.partition("-")[2] == _digest(stream):
                 stream.seek(0)
                 state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
@@ -64,39 +67,39 @@ def latest(place: Path) -> dict[str, Any] | None:
 
 
 def remove(place: Path) -> None:
-    """Delete a finished run's checkpoints, but not what another process is writing there."""
-    for file in [*_files(place, "*.pt"), *_left_behind(place), place / f"{os.getpid()}.partial"]:
+    """Delete a finished run's checkpoints, but not the file that another process is writing there."""
+    for file in [*_files(place, "*.pt"), *_abandoned(place), place / f"{os.getpid()}.partial"]:
         file.unlink(missing_ok=True)
-    with suppress(OSError):  # not there, or not empty
+    with suppress(OSError):  # the folder is not there, or is not empty
         place.rmdir()
 
 
 def _created(file: Path) -> BufferedWriter:
-    """A new file open for writing, in a folder that another process may remove until it is there."""
+    """A new file, open for writing. Its folder may be removed by another process until the file is in it."""
     for _ in range(TRIES):
-        with suppress(FileNotFoundError, FileExistsError):  # gone since, or while mkdir looked at it
+        with suppress(FileNotFoundError, FileExistsError):  # mkdir raises either when it is removed meanwhile
             file.parent.mkdir(parents=True, exist_ok=True)
             return file.open("wb")
-    file.parent.mkdir(parents=True, exist_ok=True)  # says what is wrong
+    file.parent.mkdir(parents=True, exist_ok=True)  # raises the error that remains
     return file.open("wb")
 
 
 def _files(place: Path, pattern: str) -> list[Path]:
-    """The folder's files, sorted; none where another process has just removed it."""
-    with suppress(FileNotFoundError):  # as Path.glob itself does from Python 3.13 on
+    """The folder's files, sorted; an empty list when another process has just removed the folder."""
+    with suppress(FileNotFoundError):  # Path.glob ignores this itself from Python 3.13 on
         return sorted(place.glob(pattern))
     return []
 
 
-def _left_behind(place: Path) -> list[Path]:
-    """Unfinished files that nobody has written to for a while: their processes were killed."""
-    before = time.time() - ABANDONED
-    found = []
+def _abandoned(place: Path) -> list[Path]:
+    """Unfinished files that no process has written to for `ABANDONED` seconds."""
+    limit = time.time() - ABANDONED
+    files = []
     for file in _files(place, "*partial"):
         with suppress(FileNotFoundError):
-            if file.stat().st_mtime < before:
-                found.append(file)
-    return found
+            if file.stat().st_mtime < limit:
+                files.append(file)
+    return files
 
 
 def _digest(stream: BufferedReader) -> str:

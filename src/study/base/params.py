@@ -1,4 +1,4 @@
-"""params.yaml: read with DVC's own reader, with the chosen study's changes laid over it."""
+"""params.yaml: read as DVC reads it, changed as the chosen study says, and typed section by section."""
 
 import re
 from collections.abc import Hashable, Sequence
@@ -15,13 +15,13 @@ from variance_dynamics.base.errors import BadInput
 PATH = Path("params.yaml")
 STUDY_KEYS = ("study", "studies")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-"""What a name may hold that becomes a key for DVC, a part of a command line, or a folder's name."""
+"""Names that are safe as a key for DVC, as a part of a command line and as the name of a folder."""
 MOST_VALUES = 10_000
-"""In one file, an alias counted each time it stands for something: ten lines of them can make billions."""
+"""Most values in one file. An alias counts each time it is used: ten lines of aliases can make billions."""
 
 
 class Section(BaseModel):
-    """Base of every section's type: strict (no coercion), frozen, no unknown keys, no NaN or infinity."""
+    """Base of every section's type: strict types, no change afterwards, no unknown key, NaN or infinity."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -31,30 +31,30 @@ H = TypeVar("H", bound=Sequence[Hashable])
 
 
 def distinct(entries: H) -> H:
-    """A pydantic check: no entry of a list twice."""
+    """A pydantic check: a list holds no entry twice."""
     if len(set(entries)) != len(entries):
         raise ValueError("expected entries that differ")
     return entries
 
 
 def pinned(revision: str) -> str:
-    """A pydantic check: a commit of the hub, not a branch or tag, which may come to hold other data."""
+    """A pydantic check: a commit of the hub. A branch or a tag may hold other data tomorrow."""
     if not re.fullmatch("[0-9a-f]{40}", revision):
         raise ValueError("expected the 40 hex digits of a commit")
     return revision
 
 
 def load(path: str | Path = PATH) -> dict[str, Any]:
-    """The file's tree as it stands, studies included.
+    """The file's tree as it is written, with the studies. Raises BadInput for a file that is not valid.
 
-    The reader is ruamel.yaml, as in DVC, so that a stage computes with what DVC tracks: to PyYAML, 1e-3 is
-    a string, 010 is eight and `yes` is a bool.
+    The reader is ruamel.yaml, as in DVC, so that a stage computes with the values that DVC tracks: for
+    PyYAML, 1e-3 is a string, 010 is eight and `yes` is a bool.
     """
     try:
         tree = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except OSError as problem:
         raise BadInput(f"{path}: {problem.strerror}: expected the study's params") from None
-    except (YAMLError, ValueError, LookupError, RecursionError) as problem:  # of a date or number, of nesting
+    except (YAMLError, ValueError, LookupError, RecursionError) as problem:  # also of dates and nesting
         raise BadInput(f"{path}: {_yaml_problem(problem)}: expected valid YAML in UTF-8") from None
     if not isinstance(tree, dict):
         raise BadInput(f"{path}: {type(tree).__name__} at top level: expected a mapping of sections")
@@ -63,7 +63,10 @@ def load(path: str | Path = PATH) -> dict[str, Any]:
 
 
 def _check_plain(path: str | Path, tree: dict[Any, Any]) -> None:
-    """Mappings of names, lists and scalars only, not endlessly many: YAML also has dates, sets and loops."""
+    """Refuse anything but mappings with names as keys, lists and scalars, and more than `MOST_VALUES`.
+
+    YAML also has dates, sets and mappings that hold themselves.
+    """
     waiting: list[tuple[str, Any]] = [("", tree)]
     for _ in range(MOST_VALUES):
         if not waiting:
@@ -79,18 +82,21 @@ def _check_plain(path: str | Path, tree: dict[Any, Any]) -> None:
         elif isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise BadInput(f"{path}: {where.rstrip('.')} is beyond 64 bits: expected a smaller whole number")
         elif not isinstance(value, str | int | float | None):
-            told = f"{where.rstrip('.')} is {_shown(value)}"
-            raise BadInput(f"{path}: {told}: expected a number, text, true, false, null, a list or a mapping")
+            kinds = "a number, text, true, false, null, a list or a mapping"
+            raise BadInput(f"{path}: {where.rstrip('.')} is {_shown(value)}: expected {kinds}")
     raise BadInput(f"{path}: more than {MOST_VALUES} values, those of aliases counted: expected fewer")
 
 
 def read(path: str | Path = PATH) -> dict[str, Any]:
-    """The params tree after the study's overlay; sections stay plain dicts until `section` types them."""
+    """The sections with the chosen study's changes, as plain dicts; `section` gives one its type."""
     return overlaid(load(path))
 
 
 def overlaid(tree: dict[str, Any]) -> dict[str, Any]:
-    """The sections of a loaded tree, with the changes of the study that it names laid over them."""
+    """The sections of a loaded tree, with the changes of the study that it names.
+
+    Raises BadInput when it names none that is in `studies`.
+    """
     study, studies = tree.get("study"), tree.get("studies")
     if not isinstance(studies, dict) or not isinstance(study, str) or study not in studies:
         known = ", ".join(map(str, studies)) if isinstance(studies, dict) else "a name in a mapping `studies`"
@@ -100,45 +106,41 @@ def overlaid(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(base: Any, change: Any) -> Any:
-    """`change` laid over `base`, mapping by mapping; anything else is replaced."""
+    """`base` with the entries of `change`: mappings are merged, anything else is replaced."""
     if not (isinstance(base, dict) and isinstance(change, dict)):
         return change
     return {**base, **{key: merged(base.get(key), value) for key, value in change.items()}}
 
 
 def section(tree: dict[str, Any], name: str, kind: type[S]) -> S:
-    """One section as its strict type.
-
-    Raises BadInput naming the key, its value and what was expected.
-    """
+    """One section of the tree as its type. Raises BadInput with the key, its value and what was expected."""
     if name not in tree:
         raise BadInput(f"params.yaml: section {name} is missing: expected {', '.join(kind.model_fields)}")
     return typed(tree[name], name, kind)
 
 
 def typed(value: Any, where: str, kind: type[S]) -> S:
-    """`value` as `kind`; BadInput tells one problem in one line, first an unknown key: it explains others."""
+    """`value` as `kind`. Raises BadInput with one problem, first an unknown key, as it explains others."""
     try:
         return kind.model_validate(value)
     except ValidationError as invalid:
         problems = invalid.errors(include_url=False)
         problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
-        raise BadInput(f"params.yaml: {_told(problems, where)}") from None
+        raise BadInput(f"params.yaml: {_problem_line(problems, where)}") from None
 
 
-def _told(problems: list[ErrorDetails], where: str) -> str:
+def _problem_line(problems: list[ErrorDetails], where: str) -> str:
     first = problems[0]
     key = _key(first, where)
     if first["type"] == "missing":
         return f"{key} is missing: expected a value"
     if first["type"] == "extra_forbidden":
         missing = [_key(problem, where) for problem in problems if problem["type"] == "missing"]
-        return f"{key} is {_shown(first['input'])}: expected no such key" + "".join(
-            f" ({each} is missing)" for each in missing[:1]
-        )
+        likely = f" ({missing[0]} is missing)" if missing else ""
+        return f"{key} is {_shown(first['input'])}: expected no such key{likely}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error" and isinstance(first["input"], dict):
-        return f"{key}: {message}"  # a check over several keys names them itself
+        return f"{key}: {message}"  # a check of several keys names them itself
     if first["type"] in ("model_type", "dict_type"):
         message = "expected a mapping"
     message = re.sub(r"^[A-Z]\w+ should (be|have) ", "expected ", message)
@@ -156,5 +158,5 @@ def _shown(value: object) -> str:
 
 def _yaml_problem(problem: Exception) -> str:
     mark = getattr(problem, "problem_mark", None)
-    told = str(getattr(problem, "problem", None) or problem).splitlines()[0]
-    return f"line {mark.line + 1}: {told}" if mark else told
+    text = str(getattr(problem, "problem", None) or problem).splitlines()[0]
+    return f"line {mark.line + 1}: {text}" if mark else text

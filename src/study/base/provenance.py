@@ -1,8 +1,10 @@
-"""Where a result came from: commit, machine and versions, and no path."""
+"""Where a result came from: the commit, the machine and the versions, but no path."""
 
+import hashlib
 import platform
 import subprocess
-from importlib.metadata import version
+import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +13,49 @@ from variance_dynamics.base.machine import all_cores, memory_gib, processor
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "tokenizers", "dvc", "matplotlib",
             "vl-convert-python")
 """The packages that decide numbers, tables and figures."""
+OURS = ("variance_dynamics", "study")
 
 
 def commit(root: Path) -> dict[str, Any]:
-    """commit: the hash of HEAD; clean: whether the files are those of HEAD. Both are None without git."""
+    """commit: the hash of HEAD; clean: whether the code is that of HEAD. Both are None without git.
+
+    params.yaml may differ from HEAD: `dvc exp run` writes there, and its values are recorded on their own.
+    """
     head = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain", "--", "src", "params.yaml", "dvc.yaml", "requirements.lock")
+    changes = _git(root, "status", "--porcelain", "--", "src", "dvc.yaml", "requirements.lock")
     return {"commit": head, "clean": None if changes is None else not changes}
 
 
 def _git(root: Path, *arguments: str) -> str | None:
+    """What a git command prints, or None when it fails or git is not installed."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+        ended = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return ended.stdout.strip()
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory in GiB, and system of this machine."""
+    """Processor, number of cores, memory in GiB, and operating system of this machine."""
     return {"cpu": processor(), "cores": all_cores(), "memory_gib": round(memory_gib(), 1),
             "system": f"{platform.system()} {platform.machine()}"}
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of PACKAGES."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    """The versions of Python and of those of PACKAGES that are installed."""
+    installed = {name: each for name in PACKAGES if (each := _version(name))}
+    return {"python": platform.python_version(), **installed}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a machine that only trains needs no package that draws
+        return None
+
+
+def loaded_code() -> dict[str, str]:
+    """sha256 of every module of the library and of the study that this process has loaded."""
+    files = {name: module.__file__ for name, module in sys.modules.items()
+             if name.partition(".")[0] in OURS}
+    return {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in files.items() if file}

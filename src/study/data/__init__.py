@@ -1,4 +1,4 @@
-"""What is trained on: Wine, digits and MNIST, and text as tokens.
+"""The data to train on: Wine, digits and MNIST as labelled arrays, and text as tokens.
 
 May import: variance_dynamics, base.
 """

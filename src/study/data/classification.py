@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from study.data.classification_params import ClassificationParams
+from study.base.labelled import SPLITS
 from study.data.mnist import pairs
+from study.data.params import ClassificationParams
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.seeding import numpy_generator
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Raw:
-    """A dataset as it comes: x [n, features], y [n] in 0..classes-1.
+    """A dataset as it is published: x [n, features], y [n] in 0..classes-1.
 
-    `per_feature`: standardised by each feature's mean and std, rather than by those of all values.
-    The last `test` rows are its own test set.
+    `per_feature`: whether each feature is standardised by its own mean and std, or all of them by one.
+    The last `test` rows are the test set that was published with it; 0 if there is none.
     """
 
     x: NDArray[Any]
@@ -60,9 +59,11 @@ DATASETS: dict[str, Callable[[ClassificationParams], Raw]] = {"wine": wine, "dig
 
 
 def prepare(name: str, params: ClassificationParams) -> tuple[Splits, int]:
-    """A dataset's splits (x_train, y_train, x_val ...: x float32 [n, features], y int64 [n]) and its classes.
+    """A dataset's splits and its number of classes.
 
-    Raises BadInput for an unknown name, files that are not what they should be, NaN, or labels out of range.
+    The splits are x_train, y_train, x_val and so on: x float32 [n, features], y int64 [n].
+    Raises BadInput for an unknown name, damaged files, values that are not finite, labels out of range, or a
+    split without a class.
     """
     if name not in DATASETS:
         raise BadInput(f"classification.datasets has {name!r}: expected one of {', '.join(DATASETS)}")
@@ -91,7 +92,7 @@ def check(name: str, raw: Raw) -> None:
 
 
 def split(name: str, raw: Raw, params: ClassificationParams) -> dict[str, NDArray[np.int64]]:
-    """Row numbers of train, val and test, each with every class in proportion, in random order."""
+    """Row numbers of train, val and test in random order. Each split has every class in proportion."""
     random = numpy_generator(params.seed, "split", name)
     parts: dict[str, list[NDArray[np.int64]]] = {part: [] for part in SPLITS}
     free = len(raw.y) - raw.test
@@ -110,9 +111,10 @@ def split(name: str, raw: Raw, params: ClassificationParams) -> dict[str, NDArra
 
 
 def moments(x: NDArray[Any], per_feature: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and std to standardise with, of each feature or of all values; for a constant, std 1.
+    """Mean and std in float64, of each feature [features] or of all values []; std 1 where nothing varies.
 
-    MNIST takes those of all values: many of its pixels hardly vary, and dividing by their std explodes.
+    MNIST needs those of all values: many of its pixels hardly vary, and division by their std would give
+    huge inputs.
     """
     axis = 0 if per_feature else None
     mean, std = np.mean(x, axis=axis, dtype=np.float64), np.std(x, axis=axis, dtype=np.float64)

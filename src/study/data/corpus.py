@@ -1,4 +1,4 @@
-"""Text to tokens: spool the text, split it by document, train or load the tokenizer, encode in batches."""
+"""Text to tokens: write the text to one file, split it by document, get the tokenizer, encode."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from study.data import spool, tokenizer
-from study.data.corpus_params import CorpusParams
+from study.data.params import CorpusParams
 from study.data.spool import Split
 from study.data.texts import SOURCES
 from variance_dynamics.base.errors import BadInput
@@ -21,19 +21,19 @@ from variance_dynamics.base.progress import progress
 T = TypeVar("T")
 SPLITS = ("train", "val")
 BATCH = 64
-"""Pieces of text that are encoded at once."""
+"""How many pieces of text are encoded at once."""
 
 
 def prepare(params: CorpusParams, n_ctx: int, scratch: Path, out: Path) -> dict[str, Any]:
     """Write train.bin, val.bin, tokenizer.json and manifest.json to the folder `out`; return the manifest.
 
-    The text lies in the folder `scratch` meanwhile; memory stays bounded whatever its size.
-    Raises BadInput for text that is empty, not UTF-8 or, in either split, shorter than a context.
+    The text is kept in the folder `scratch`, so that memory stays bounded however large it is.
+    Raises BadInput for text that is empty or not UTF-8, and for a split that is shorter than a context.
     """
     text = spool.write(SOURCES[params.source](params), scratch)
     splits = {name: Split(text, name, params.val_fraction, params.seed) for name in SPLITS}
     bpe = make_tokenizer(params, splits["train"])
-    # Its own `save` says neither which file nor that it is an OSError.
+    # Not `bpe.save`: its errors are no OSError and do not name the file.
     (out / "tokenizer.json").write_text(bpe.to_str(pretty=True), encoding="utf-8")
     size = bpe.get_vocab_size()
     manifest: dict[str, Any] = {
@@ -50,15 +50,15 @@ def prepare(params: CorpusParams, n_ctx: int, scratch: Path, out: Path) -> dict[
 
 
 def dtype(vocab_size: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """Little-endian, 2 bytes an id where they suffice, otherwise 4."""
+    """The type of a token id: little-endian, 2 bytes where they suffice, otherwise 4."""
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
 def make_tokenizer(params: CorpusParams, train: Split) -> Tokenizer:
-    """The tokenizer that params choose; one that is trained sees the training split only."""
+    """The tokenizer that params choose. If it is trained, then on the training split only."""
     if params.tokenizer.kind == "gpt2":
         return tokenizer.gpt2(Path(params.tokenizer.gpt2_path))
-    # The trainer keeps every distinct word, so a large split is sampled: one piece in `every`, evenly.
+    # The trainer keeps every distinct word in memory, so of a large split it gets one piece in `every`.
     _, size = train.size()
     every = max(-(-size // params.tokenizer.train_bytes), 1)
     pieces = (text for text, _ in islice(train.pieces(), None, None, every))
@@ -67,12 +67,12 @@ def make_tokenizer(params: CorpusParams, train: Split) -> Tokenizer:
 
 
 def encode(bpe: Tokenizer, split: Split, path: Path) -> dict[str, Any]:
-    """Write the split's token ids, each document followed by END_OF_TEXT; returns counts and the SHA-256.
+    """Write the split's token ids, with END_OF_TEXT after each document; return counts and the SHA-256.
 
-    `bytes_per_token` leaves the separators out.
+    `bytes_per_token` does not count END_OF_TEXT.
     """
     documents, size = split.size()
-    end, kind = bpe.token_to_id(tokenizer.END_OF_TEXT), dtype(bpe.get_vocab_size())
+    end, id_type = bpe.token_to_id(tokenizer.END_OF_TEXT), dtype(bpe.get_vocab_size())
     tokens, digest = 0, hashlib.sha256()
     with (
         path.open("wb") as file,
@@ -81,7 +81,7 @@ def encode(bpe: Tokenizer, split: Split, path: Path) -> dict[str, Any]:
         for batch in _batches(split.pieces()):
             encodings = bpe.encode_batch_fast(list(_counted((text for text, _ in batch), bar)))
             for encoding, (_, ends) in zip(encodings, batch, strict=True):
-                ids = np.array(encoding.ids + [end] * ends, dtype=kind)
+                ids = np.array(encoding.ids + [end] * ends, dtype=id_type)
                 file.write(ids.data)
                 digest.update(ids.data)
                 tokens += len(ids)
@@ -95,7 +95,7 @@ def encode(bpe: Tokenizer, split: Split, path: Path) -> dict[str, Any]:
 
 
 def check_length(split: str, tokens: int, n_ctx: int) -> None:
-    """Refuse a split that does not hold one context and the token after it."""
+    """Refuse a split that is shorter than one context and the token after it."""
     if tokens <= n_ctx:
         least = f"{n_ctx + 1}, a context and one more"
         raise BadInput(f"corpus: its {split} split has {tokens} tokens: expected at least {least}")

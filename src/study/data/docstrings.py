@@ -1,7 +1,7 @@
 """English prose from the docstrings of installed distributions. Their files are parsed, never imported.
 
-The text depends only on the distributions' versions: not on the machine, the install path, the locale or
-the Python that reads them.
+The text depends on the versions of the distributions only: not on the machine, on where they are installed,
+on the locale or on the version of Python.
 """
 
 import ast
@@ -19,39 +19,36 @@ from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.progress import progress
 
 GRAMMAR = (3, 11)
-"""Files in newer syntax are left out on every Python, so that all read the same text."""
+"""Files that need a newer syntax are left out, so that every version of Python reads the same text."""
 LEFT_OUT = {"test", "tests", "testing", "_internal", "_vendor", "externals"}
 SHORTEST = 8
-"""Words of a paragraph."""
-COMMON = frozenset(
-    word
-    for line in (
-        "a an and are as at be been but by can do does each for from has have how if in into is it its may",
-        "more must no not of on only or other should so than that the their then there these they this to",
-        "two used using was we when where which will with you your",
-    )
-    for word in line.split()
-)
+"""The fewest words of a paragraph that is kept."""
+COMMON_WORDS = """
+    a an and are as at be been but by can do does each for from has have how if in into is it its may
+    more must no not of on only or other should so than that the their then there these they this to
+    two used using was we when where which will with you your
+"""
+COMMON = frozenset(COMMON_WORDS.split())
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def documents(packages: list[str]) -> Iterator[str]:
     """The prose of one module after another, in the order of `packages` and then of paths.
 
-    A paragraph that appeared before, or differs from one only in names and numbers, is left out.
+    A paragraph is left out if it has appeared before, also with other names and numbers.
     """
-    modules = [(name, found, path) for name in packages for found, path in _modules(name)]
+    modules = [module for name in packages for module in _modules(name)]
     seen: set[bytes] = set()
     with _no_collector(), progress(modules, desc="docstrings", unit=" modules") as bar:
-        for _, found, path in bar:
-            source = Path(str(found.locate_file(path))).read_bytes()
+        for package, path in bar:
+            source = Path(str(package.locate_file(path))).read_bytes()
             paragraphs = [text for doc in docstrings(source) for text in prose(doc) if _new(text, seen)]
             if paragraphs:
                 yield "\n\n".join(paragraphs) + "\n"
 
 
 def installed(name: str) -> Distribution:
-    """The distribution of that name; BadInput when there is none."""
+    """The installed distribution of that name. Raises BadInput when there is none."""
     try:
         return distribution(name)
     except PackageNotFoundError:
@@ -59,17 +56,17 @@ def installed(name: str) -> Distribution:
 
 
 def _modules(name: str) -> list[tuple[Distribution, PurePosixPath]]:
-    found = installed(name)
-    paths = sorted(path.as_posix() for path in found.files or [] if path.suffix == ".py")
+    package = installed(name)
+    paths = sorted(path.as_posix() for path in package.files or [] if path.suffix == ".py")
     kept = [PurePosixPath(path) for path in paths if not LEFT_OUT & set(path.split("/")) and path[:2] != ".."]
     if not kept:
         raise BadInput(f"corpus.packages has {name!r}: expected a distribution that lists its .py files")
-    return [(found, path) for path in kept]
+    return [(package, path) for path in kept]
 
 
 @contextmanager
 def _no_collector() -> Iterator[None]:
-    """Without garbage collection: parsing makes millions of objects without cycles, and is twice as fast."""
+    """Without garbage collection parsing is twice as fast: it makes millions of objects without cycles."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -80,9 +77,9 @@ def _no_collector() -> Iterator[None]:
 
 
 def docstrings(source: bytes) -> Iterator[str]:
-    """Docstrings of a module, its classes and functions, in order; nothing for a file that does not parse."""
+    """Docstrings of a module, its classes and functions, in order. None of a file that does not parse."""
     if b'"""' not in source and b"'''" not in source:
-        return  # a docstring of one paragraph in plain quotes is not worth parsing a file for
+        return  # docstrings in plain quotes are short: they are not worth parsing a file for
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -101,7 +98,7 @@ def _of(node: ast.Module | Definition) -> Iterator[str]:
 
 
 def _inside(statement: ast.stmt) -> Iterator[str]:
-    """Docstrings of definitions in a statement, also in the branches of if and try."""
+    """Docstrings of the definitions in a statement, also in all branches of if, try and with."""
     if isinstance(statement, Definition):
         yield from _of(statement)
     elif isinstance(statement, ast.If | ast.Try | ast.With):
@@ -117,8 +114,8 @@ BULLET = re.compile(r"(?:[-*+•]|\(?\d{1,2}[.)])\s+")
 def prose(doc: str) -> Iterator[str]:
     """The paragraphs of a docstring that read as English sentences, each on one line.
 
-    A paragraph ends at an empty line, where the indentation changes (a parameter's name, then its
-    description) and at a list item. Headings, which are underlined, are left out.
+    A paragraph ends at an empty line, at a list item, and where the indentation changes, as between the name
+    of a parameter and its description. Underlined lines are headings and are left out.
     """
     lines: list[str] = []
     margin = 0
@@ -145,7 +142,7 @@ MARKUP = re.compile(r">>>|\.\. |^:|^@|::$|__|==|->|\\|\$|https?:|[{}|<>=~^_/]{2}
 
 
 def is_prose(paragraph: str) -> bool:
-    """Whether a paragraph is made of English sentences rather than of code, formulas, tables or names."""
+    """Whether a paragraph consists of English sentences, and not of code, formulas, tables or names."""
     words = WORD.findall(paragraph)
     ends = paragraph.rstrip("\"')").endswith((".", "!", "?", ":"))
     if len(words) < SHORTEST or not paragraph[0].isupper() or not ends or MARKUP.search(paragraph):
@@ -155,7 +152,7 @@ def is_prose(paragraph: str) -> bool:
 
 
 def _new(paragraph: str, seen: set[bytes]) -> bool:
-    """Whether no paragraph with the same lower-case words came before; names and numbers do not count."""
+    """Whether no earlier paragraph has the same lower-case words. Names and numbers are not compared."""
     key = hashlib.sha256(" ".join(re.findall(r"\b[a-z]+\b", paragraph)).encode()).digest()[:16]
     if key in seen:
         return False

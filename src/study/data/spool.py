@@ -1,4 +1,4 @@
-"""The corpus's text in one file on disk: read as often as needed, in bounded memory."""
+"""The corpus's text in one file on disk, which is read several times in bounded memory."""
 
 import codecs
 import hashlib
@@ -16,14 +16,14 @@ from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.seeding import numpy_generator
 
 PIECE = 1 << 14
-"""Bytes that are tokenised at once."""
+"""Bytes of a piece of text, which is tokenised as one."""
 LAST_BREAK = re.compile(r".*\S(?=[ \t\r\n])", re.DOTALL)
-"""Where a piece ends: byte-level BPE always starts a new word at white space that follows something else."""
+"""A piece ends before white space that follows other text: byte-level BPE always starts a word there."""
 
 
 @dataclass(frozen=True)
 class Spool:
-    """The text, where each document ends in it (int64 [documents], in bytes), and a digest of all."""
+    """A file of text, the byte at which each document ends (int64 [documents]), and a digest of all."""
 
     path: Path
     ends: NDArray[np.int64]
@@ -35,9 +35,9 @@ class Spool:
 
 
 def write(chunks: Chunks, folder: Path) -> Spool:
-    """Write the documents that are not blank to `folder`; BadInput when there is none.
+    """Write the documents that are not blank to `folder`. Raises BadInput when there is none.
 
-    The digest is the SHA-256 of the documents' SHA-256s.
+    The digest is the SHA-256 of the SHA-256s of the documents.
     """
     path, index, digest = folder / "text", folder / "ends", hashlib.sha256()
     with path.open("wb") as text, index.open("wb") as ends:
@@ -50,7 +50,7 @@ def write(chunks: Chunks, folder: Path) -> Spool:
 
 
 def _written(chunks: Chunks, text: BinaryIO) -> Iterator[bytes]:
-    """SHA-256 of each document, once it is in the file; a blank one is taken out again."""
+    """Write each document, then yield its SHA-256. A blank document is removed from the file again."""
     start, blank, document = 0, True, hashlib.sha256()
     for chunk in chunks:
         if chunk is not None:
@@ -68,7 +68,7 @@ def _written(chunks: Chunks, text: BinaryIO) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class Split:
-    """The documents of one split, as (start, end) in the spool's file."""
+    """The documents of the split `name`, train or val. `fraction` of all documents are in val."""
 
     spool: Spool
     name: str
@@ -76,9 +76,10 @@ class Split:
     seed: int
 
     def spans(self) -> Iterator[tuple[int, int]]:
-        """One validation document is drawn in each of equal runs of documents; the others are for training.
+        """Start and end of each document in the spool's file, in bytes.
 
-        A corpus of one document is cut in two, the end of it for validation.
+        All documents are cut into runs of about equal length, and one document of each run is drawn for val.
+        A corpus of one document is cut in two: its end is for val.
         """
         if len(self.spool.ends) == 1:
             cut = _cut(self.spool, self.fraction)
@@ -96,7 +97,7 @@ class Split:
             start = int(end)
 
     def size(self) -> tuple[int, int]:
-        """Documents and bytes."""
+        """The number of documents and of bytes."""
         sizes = [0, 0]
         for start, end in self.spans():
             sizes[0] += 1
@@ -104,7 +105,11 @@ class Split:
         return sizes[0], sizes[1]
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
-        """The text in pieces of at most about `PIECE` bytes, and whether a piece ends its document."""
+        """The text in pieces of about `PIECE` bytes, each with whether it ends its document.
+
+        The tokens of the pieces are the tokens of the whole document, unless `PIECE` bytes in a row have no
+        white space that follows other text: then a cut may divide a token.
+        """
         with self.spool.path.open("rb") as file:
             for start, end in self.spans():
                 file.seek(start)
@@ -112,14 +117,14 @@ class Split:
 
 
 def _one_of_each_run(documents: int, fraction: float, random: np.random.Generator) -> Iterator[int]:
-    """Increasing document numbers, about `fraction` of all, at least one and not all."""
+    """Increasing numbers of documents: about `fraction` of them, at least one and not all."""
     runs = min(max(round(documents * fraction), 1), documents - 1)
     for run in range(runs):
         yield int(random.integers(run * documents // runs, (run + 1) * documents // runs))
 
 
 def _cut(spool: Spool, fraction: float) -> int:
-    """The byte where the only document is cut: after the last white space before its last `fraction`."""
+    """The byte at which the only document is cut: after the last white space before its last `fraction`."""
     target = int(spool.bytes * (1 - fraction))
     start = max(target - PIECE, 0)
     with spool.path.open("rb") as file:
@@ -128,16 +133,13 @@ def _cut(spool: Spool, fraction: float) -> int:
     after = max(window.rfind(b"\n", 0, -1), window.rfind(b" ", 0, -1)) + 1
     if not after:
         after = len(window) - 1
-        while window[after] & 0xC0 == 0x80:  # a character's later bytes
+        while window[after] & 0xC0 == 0x80:  # not the first byte of a character
             after -= 1
     return start + after
 
 
 def _pieces(file: BinaryIO, size: int) -> Iterator[tuple[str, bool]]:
-    """The next `size` bytes as text, cut so that the pieces' tokens are the tokens of the whole.
-
-    Where `PIECE` bytes on end hold no white space after a word, the cut may part a token.
-    """
+    """The next `size` bytes of a file as pieces of text, each with whether it is the last."""
     decoder, rest = codecs.getincrementaldecoder("utf-8")(), ""
     while size:
         read = file.read(min(size, PIECE))

@@ -1,4 +1,4 @@
-"""Where the corpus's text comes from: docstrings, files or the hub, as chunks of UTF-8."""
+"""The sources of the corpus's text: docstrings, files or the hub, as chunks of UTF-8."""
 
 import codecs
 import glob
@@ -12,41 +12,45 @@ from pathlib import Path
 from typing import Any
 
 from study.data import docstrings, hub
-from study.data.corpus_params import CorpusParams
+from study.data.params import CorpusParams
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.progress import progress
 
 Chunks = Iterator[bytes | None]
-"""The bytes of one document after another, in pieces that fit in memory; None ends a document."""
+"""The bytes of all documents in order, in pieces that fit in memory. None stands after each document."""
 LONGEST_LINE = 1 << 16
-"""Longer lines of plain text are read in several chunks."""
+"""Bytes of plain text that are read at once: a longer line is several chunks."""
 LONGEST_ROW = 1 << 26
-"""Bytes of a row of .jsonl, and of a batch of rows of .parquet, which are read whole."""
+"""The most bytes of a row of .jsonl, and of a batch of rows of .parquet, as these are read whole."""
 ROWS = 8
-"""Rows of .parquet in a batch: a few, as each may be as long as a dictionary's one entry."""
+"""Rows of .parquet in a batch. They are few because one long entry of a dictionary may be in every row."""
+HUB_ROWS = 256
+"""Rows of a data set on the hub that are in memory at once."""
 MOST_TEXT = 100
-"""Bytes of text for each byte of a file, beyond the first `FREE`: a small file shall not fill the disk."""
+"""The most bytes of text for each byte of a file, so that a small file cannot fill the disk."""
 FREE = 1 << 26
+"""Bytes of text that a file of any size may have beyond that."""
 
 
 def from_docs(params: CorpusParams) -> Chunks:
-    """The prose of each module of the packages as a document."""
+    """The prose of the packages; each module is a document."""
     return _documents("corpus.packages", docstrings.documents(params.packages))
 
 
 def from_hub(params: CorpusParams) -> Chunks:
-    """Each row of a text data set on the hub as a document, streamed."""
+    """The rows of a text data set on the hub, which is streamed; each row is a document."""
     source, where = params.hub, "corpus.hub"
     chosen = {"name": source.name, "split": source.split, "revision": source.revision}
     rows = hub.load(where, source.path, {**chosen, "streaming": True})
     known = (rows.info.splits or {}).get(source.split)
-    texts = hub.column(where, rows, params.text_column)
+    batches = rows.with_format("arrow").iter(batch_size=HUB_ROWS)
+    texts = _column(where, params.text_column, batches, "readable rows")
     bar = progress(texts, desc="download", unit=" rows", total=known.num_examples if known else None)
     return _documents(where, iter(bar))
 
 
 def from_files(params: CorpusParams) -> Chunks:
-    """The documents of each file: a row of .jsonl or .parquet, or what lies between separators in .txt."""
+    """The documents of each file: the rows of .jsonl and .parquet, the text between separators in .txt."""
     files = paths(params.files)
     sizes = {path: path.stat().st_size for path in files}
     with progress(desc="read", unit="B", unit_scale=True, total=sum(sizes.values())) as bar:
@@ -61,7 +65,7 @@ def from_files(params: CorpusParams) -> Chunks:
 
 
 def _bounded(path: Path, size: int, chunks: Chunks) -> Chunks:
-    """The chunks, as long as their sum may come from an honest file of that size."""
+    """The same chunks. Raises BadInput when they are more than `MOST_TEXT` and `FREE` allow for that size."""
     left = FREE + MOST_TEXT * size
     for chunk in chunks:
         left -= len(chunk or b"")
@@ -78,22 +82,22 @@ SOURCES: dict[str, Callable[[CorpusParams], Chunks]] = {
 
 
 def paths(patterns: list[str]) -> list[Path]:
-    """The files that the globs name, each once, sorted; BadInput where a glob names none or a wrong kind."""
-    found: set[Path] = set()
+    """The files that match, each once, sorted. Raises BadInput where nothing or another kind matches."""
+    chosen: set[Path] = set()
     for pattern in patterns:
         matches = [path for path in map(Path, _matches(pattern)) if path.is_file()]
         if not matches:
             kinds = ", ".join(READERS)
             raise BadInput(f"corpus.files has {pattern!r}, which matches no file: expected files in {kinds}")
-        found.update(matches)
-    for path in sorted(found):
+        chosen.update(matches)
+    for path in sorted(chosen):
         if _kind(path) not in READERS:
             raise BadInput(f"corpus.files matches {path}: expected only files in {', '.join(READERS)}")
-    return sorted(found)
+    return sorted(chosen)
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    """Like glob.glob, but `**` does not follow links to folders: they may lead in circles, endlessly."""
+    """Like glob.glob, but `**` does not follow links to folders, as these may lead in endless circles."""
     if "\0" in pattern:
         return
     pattern = f"{pattern}/*" if f"/{pattern}".endswith("/**") else pattern
@@ -132,47 +136,62 @@ def _json_text(where: str, line: bytes, column: str) -> str:
         raise BadInput(f"{where}: {problem}: expected a JSON object in UTF-8") from None
     if not isinstance(row, dict):
         raise BadInput(f"{where} is {row!s:.60}: expected a JSON object")
-    if column not in row:
-        known = " or ".join(list(row)[:5])
-        raise BadInput(f"{where}: corpus.text_column is {column!r}: expected {known or 'a column of text'}")
+    _check_column(where, column, list(row))
     if not isinstance(row[column], str):
         raise BadInput(f"{where}: column {column!r} is {row[column]!r:.60}: expected text")
     return str(row[column])
 
 
 def _parquet(path: Path, file: BufferedReader, params: CorpusParams) -> Chunks:
-    return _documents(str(path), _parquet_rows(path, params.text_column))
+    batches = _batches(path, params.text_column)
+    expected = "a whole Parquet file, of pages that fit in memory"
+    return _documents(str(path), _column(str(path), params.text_column, batches, expected))
 
 
-def _parquet_rows(path: Path, column: str) -> Iterator[str]:
+def _batches(path: Path, column: str) -> Iterator[Any]:
+    """The column's rows of a .parquet file, `ROWS` at a time, as record batches of pyarrow."""
     from pyarrow.parquet import ParquetFile
 
+    with ParquetFile(path, pre_buffer=False) as file:
+        _check_column(str(path), column, file.schema_arrow.names)
+        _check_row_groups(path, file.metadata)
+        for batch in file.iter_batches(ROWS, columns=[column], use_threads=False):
+            if batch.nbytes > LONGEST_ROW:
+                raise BadInput(f"{path}: {ROWS} rows of {batch.nbytes} bytes: expected shorter ones")
+            yield batch
+
+
+def _column(where: str, column: str, batches: Iterator[Any], expected: str) -> Iterator[str]:
+    """The texts in one column of batches of rows, in order.
+
+    Raises BadInput, which starts with `where`, for a missing column, for a row that is not text, and for rows
+    that cannot be read; `expected` is then the end of its message.
+    """
     number = 0
     try:
-        with ParquetFile(path, pre_buffer=False) as file:
-            if column not in file.schema_arrow.names:
-                known = " or ".join(file.schema_arrow.names[:5])
-                raise BadInput(f"{path}: corpus.text_column is {column!r}: expected {known}")
-            _check_row_groups(path, file.metadata)
-            for batch in file.iter_batches(ROWS, columns=[column], use_threads=False):
-                if batch.nbytes > LONGEST_ROW:
-                    raise BadInput(f"{path}: {ROWS} rows of {batch.nbytes} bytes: expected shorter ones")
-                for text in batch.column(0).to_pylist():
-                    number += 1
-                    if not isinstance(text, str):
-                        told = f"row {number} of column {column!r} is {text!r:.60}"
-                        raise BadInput(f"{path}: {told}: expected text")
-                    yield text
+        for batch in batches:
+            _check_column(where, column, batch.schema.names)
+            for text in batch.column(column).to_pylist():
+                number += 1
+                if not isinstance(text, str):
+                    row = f"row {number} of column {column!r}"
+                    raise BadInput(f"{where}: {row} is {text!r:.60}: expected text")
+                yield text
     except BadInput:
         raise
-    except Exception as problem:  # whatever the library raises for a damaged file
-        first = (str(problem) or type(problem).__name__).splitlines()[0][:200]
-        expected = "a whole Parquet file, of pages that fit in memory"
-        raise BadInput(f"{path}: after row {number}: {first}: expected {expected}") from None
+    except Exception as problem:  # the libraries raise many kinds for what is damaged
+        first = hub.first_line(problem)
+        raise BadInput(f"{where}: after row {number}: {first}: expected {expected}") from None
+
+
+def _check_column(where: str, column: str, names: list[str]) -> None:
+    if column not in names:
+        known = " or ".join(names[:5]) or "a column of text"
+        raise BadInput(f"{where}: corpus.text_column is {column!r}: expected {known}")
 
 
 def _check_row_groups(path: Path, metadata: Any) -> None:
-    """Refuse what would take much more memory than an honest file of that size."""
+    """Refuse a row group that takes more memory than `MOST_TEXT` and `FREE` allow for the file's size."""
     most = FREE + MOST_TEXT * path.stat().st_size
     for group in range(metadata.num_row_groups):
         size = metadata.row_group(group).total_byte_size
@@ -181,7 +200,7 @@ def _check_row_groups(path: Path, metadata: Any) -> None:
 
 
 def _text(path: Path, file: BufferedReader, params: CorpusParams) -> Chunks:
-    """A text file byte for byte, which `datasets` is not: it turns \\r\\n into \\n."""
+    """A text file byte for byte. The library `datasets` would turn \\r\\n into \\n."""
     return _between(file, path, params.document_separator.encode())
 
 
@@ -194,7 +213,7 @@ def _gzip_text(path: Path, file: BufferedReader, params: CorpusParams) -> Chunks
 
 
 def _between(file: BufferedReader | gzip.GzipFile, path: Path, separator: bytes) -> Chunks:
-    """What lies between lines that are just `separator`."""
+    """The text between lines that consist of `separator`."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     number, starts = 1, True
     while line := file.readline(LONGEST_LINE + len(separator)):

@@ -1,21 +1,21 @@
-"""Byte-level BPE, trained on the corpus or GPT-2's own. Any text comes back byte for byte."""
+"""Byte-level BPE, trained on the corpus or GPT-2's own. Tokens decode to the text byte for byte."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from study.data.corpus_params import GPT2_VOCAB_SIZE
+from study.data.params import GPT2_VOCAB_SIZE
 from variance_dynamics.base.errors import BadInput
 
 END_OF_TEXT = "<|endoftext|>"
-"""Separates documents. It has an id of its own, the last one; the same characters in a text are bytes."""
+"""Separates documents. Its id is the last one. The same characters in a text get other ids."""
 GPT2_FILES = ("encoder.json", "vocab.bpe")
 WHERE = "corpus.tokenizer.gpt2_path"
 
 
 def train(batches: Iterator[list[str]], vocab_size: int) -> Tokenizer:
-    """A byte-level BPE of at most `vocab_size` ids, END_OF_TEXT among them; the same for the same texts."""
+    """A byte-level BPE of at most `vocab_size` ids, with END_OF_TEXT. The same texts give the same one."""
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - 1,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
@@ -27,7 +27,7 @@ def train(batches: Iterator[list[str]], vocab_size: int) -> Tokenizer:
 
 
 def gpt2(folder: Path) -> Tokenizer:
-    """GPT-2's own, from encoder.json and vocab.bpe. Raises BadInput when they are missing or not GPT-2's."""
+    """GPT-2's own, from encoder.json and vocab.bpe. Raises BadInput if they are missing or not GPT-2's."""
     encoder, merges = gpt2_files(folder)
     try:
         tokenizer = _byte_level(models.BPE.from_file(str(encoder), str(merges)))
@@ -39,7 +39,7 @@ def gpt2(folder: Path) -> Tokenizer:
 
 
 def gpt2_files(folder: Path) -> list[Path]:
-    """encoder.json and vocab.bpe in that folder; BadInput when one is missing."""
+    """The paths of encoder.json and vocab.bpe in that folder. Raises BadInput when one is missing."""
     for name in GPT2_FILES:
         if not (folder / name).is_file():
             raise BadInput(f"{WHERE} is {folder}: no {name} there: expected {' and '.join(GPT2_FILES)}")
@@ -47,7 +47,7 @@ def gpt2_files(folder: Path) -> list[Path]:
 
 
 def load(path: Path) -> Tokenizer:
-    """A tokenizer.json that the corpus stage wrote."""
+    """The tokenizer in a tokenizer.json that the stage `corpus` has written."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
     return tokenizer
@@ -62,5 +62,5 @@ def _byte_level(model: models.Model) -> Tokenizer:
 
 def _with_end_of_text(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.add_special_tokens([END_OF_TEXT])
-    tokenizer.encode_special_tokens = True  # as text: its characters in a document are no separator
+    tokenizer.encode_special_tokens = True  # the separator's characters in a document are text
     return tokenizer

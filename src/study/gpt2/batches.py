@@ -18,7 +18,7 @@ Contexts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Corpus:
-    """Tokens of both splits as they lie on disk; `fingerprint` is the sha256 of the manifest."""
+    """Tokens of both splits, mapped from disk; `fingerprint` is the sha256 of the manifest."""
 
     train: Tokens
     val: Tokens
@@ -29,27 +29,29 @@ class Corpus:
 def open_corpus(folder: Path, vocab_size: int, n_ctx: int) -> Corpus:
     """Map data/corpus into memory.
 
-    Raises BadInput if it is not there, has more tokens than the model's vocabulary, or is under one context.
+    Raises BadInput if there is no corpus, if its vocabulary is larger than the model's, or if a split is
+    shorter than one context.
     """
     try:
-        manifest = (folder / "manifest.json").read_bytes()
-        found = json.loads(manifest)
-        dtype = np.dtype(found["dtype"]).newbyteorder("<")
+        contents = (folder / "manifest.json").read_bytes()
+        manifest = json.loads(contents)
+        dtype = np.dtype(manifest["dtype"]).newbyteorder("<")
         splits = {name: np.memmap(folder / f"{name}.bin", dtype, mode="r") for name in ("train", "val")}
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, ValueError) as problem:
         raise BadInput(f"{folder}: no corpus ({problem}): expected what stage corpus writes") from None
-    if found["vocab_size"] > vocab_size:
+    if manifest["vocab_size"] > vocab_size:
         expected = f"at most the model's vocab_size, {vocab_size}"
-        raise BadInput(f"{folder}: vocabulary is {found['vocab_size']}: expected {expected}")
+        raise BadInput(f"{folder}: vocabulary is {manifest['vocab_size']}: expected {expected}")
     for name, tokens in splits.items():
         if len(tokens) <= n_ctx:
             expected = f"at least one context and one token, {n_ctx + 1}"
             raise BadInput(f"{folder}/{name}.bin: {len(tokens)} tokens: expected {expected}")
-    return Corpus(splits["train"], splits["val"], found["vocab_size"], hashlib.sha256(manifest).hexdigest())
+    fingerprint = hashlib.sha256(contents).hexdigest()
+    return Corpus(splits["train"], splits["val"], manifest["vocab_size"], fingerprint)
 
 
 class Batches:
-    """Contexts of n_ctx tokens, each with the token after it; every epoch has its own cut and order."""
+    """Contexts of n_ctx tokens and the next token; every epoch cuts the text elsewhere and orders it anew."""
 
     def __init__(self, tokens: Tokens, n_ctx: int, batch_size: int, seed: int) -> None:
         self.tokens, self.n_ctx, self.batch_size, self.seed = tokens, n_ctx, batch_size, seed
@@ -57,14 +59,14 @@ class Batches:
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def __call__(self, step: int, rows: range | None = None) -> Contexts:
-        """int64 [batch_size, n_ctx + 1] for update `step` (from 0); only its `rows` are read, if given."""
+        """int64 [batch_size, n_ctx + 1] for update `step` (from 0); only `rows` of it, if they are given."""
         first = step * self.batch_size
         numbers = [first + row for row in (range(self.batch_size) if rows is None else rows)]
         starts = [int(self._order(number // self.per_epoch)[number % self.per_epoch]) for number in numbers]
         return _contexts(self.tokens, starts, self.n_ctx)
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Starts of an epoch's contexts: a shift below one context, then a shuffle."""
+        """Where the contexts of an epoch start: a random shift of less than one context, in random order."""
         generator = numpy_generator(self.seed, "batches", epoch)
         room = len(self.tokens) - 1 - self.per_epoch * self.n_ctx
         shift = int(generator.integers(0, min(room, self.n_ctx - 1) + 1))

@@ -1,12 +1,13 @@
-"""How a batch's gradients are made: by one process, or by several with PyTorch's DDP or FSDP2.
+"""How a batch's gradients are computed: by one process, or by several with PyTorch's DDP or FSDP2.
 
-An engine reads micro batch `index` of `count` by `read(index)`, which gives (tokens, targets) on its device.
-Whatever the number of processes, the batch and the mean over it are the same, to the rounding of sums.
+An engine reads micro batch `index` of `count` with `read(index)`, which gives (tokens, targets) on its
+device. The batch and the mean over it do not depend on the number of processes, but for the rounding of sums.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -17,7 +18,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from study.gpt2.model import GPT2
 from study.gpt2.params import Gpt2Run
-from study.gpt2.side_by_side import over_parts
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.machine import cores
 
@@ -26,25 +26,25 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Engine(Protocol):
-    """What training asks of one process or of many."""
+    """What training needs from one process or from many."""
 
     measures: bool
-    """Whether this process measures the weights: all must where each holds a part of every matrix."""
+    """Whether this process measures the weights: all do where each holds a part of every matrix."""
     writes: bool
-    """Whether this process keeps checkpoints, tables and the progress bar."""
+    """Whether this process writes checkpoints and tables and shows the progress bar."""
 
     def gradients(self, read: Read, count: int) -> Tensor:
-        """Set every weight's gradient, of the mean over `count` micro batches; gives that mean, a scalar."""
+        """Set every weight's gradient: that of the mean loss over `count` micro batches. Gives the mean."""
 
     def mean_loss(self, read: Read, count: int) -> Tensor:
         """The mean loss over `count` micro batches, without gradients."""
 
-    def agreed(self, choice: float) -> float:
-        """The first process's `choice`, in every process."""
+    def agreed(self, step: int) -> int:
+        """The first process's `step`, in every process."""
 
 
 class Alone:
-    """One process: micro batches side by side on a CPU's cores, one after another on a GPU."""
+    """One process: micro batches run side by side on a CPU's cores, one after another on a GPU."""
 
     measures = writes = True
 
@@ -60,13 +60,13 @@ class Alone:
             loss = self.loss(*read(index)) / count
             return loss.detach(), torch.autograd.grad(loss, self.weights)
 
-        results = self.map(part, range(count))
+        parts = self.map(part, range(count))
         total: Tensor
-        total, sums = next(results)
-        for loss, gradients in results:
+        total, sums = next(parts)
+        for loss, gradients in parts:
             total += loss
             torch._foreach_add_(sums, gradients)
-            del gradients  # on a GPU no third set is held while the next micro batch is computed
+            del gradients  # or a GPU would hold a third set while it computes the next micro batch
         for weight, gradient in zip(self.weights, sums, strict=True):
             weight.grad = gradient
         return total
@@ -80,9 +80,31 @@ class Alone:
 
         return torch.stack(list(self.map(part, range(count)))).mean()
 
-    def agreed(self, choice: float) -> float:
-        """Nobody else is asked."""
-        return choice
+    def agreed(self, step: int) -> int:
+        """See Engine: there is no other process."""
+        return step
+
+
+class Map(Protocol):
+    """Like the built-in `map`: what `work` returns comes in the order of the parts, whichever ends first."""
+
+    def __call__(self, work: Callable[[Any], Any], parts: Iterable[Any], /) -> Iterator[Any]: ...
+
+
+def over_parts(parts: int, device: str) -> Map:
+    """How to go over `parts` equal parts of a batch: on a CPU side by side, on a GPU one after another.
+
+    On a CPU, torch's own threads are set to the number of cores for each part. One part per core is faster
+    than splitting every operation over all cores, because nothing waits at a barrier after each of a step's
+    thousand operations; and the sums do not depend on how many cores there are.
+    """
+    if device != "cpu":
+        return map
+    each = max(1, cores() // parts)
+    torch.set_num_threads(each)
+    if parts == 1 or cores() == 1:
+        return map
+    return ThreadPoolExecutor(min(parts, cores()), initializer=torch.set_num_threads, initargs=(each,)).map
 
 
 class _Loss(nn.Module):
@@ -98,11 +120,11 @@ class _Loss(nn.Module):
 
 
 class Across:
-    """This process's share of a batch, one of `dist.get_world_size()`; the process group is there already.
+    """One of several processes, each of which computes a part of every batch; joins the process group.
 
-    Process r of n takes micro batches r, r + n, ... Where they do not come out even, the last round repeats
-    one with weight 0, since every process must take part in every collective. Raises BadInput where a process
-    would have nothing else to do.
+    Process r of n takes micro batches r, r + n, ... If n does not divide their number, the last round repeats
+    one with weight 0, since every process must take part in every collective operation. Raises BadInput if a
+    process would do nothing but repeat.
     """
 
     def __init__(self, model: GPT2, run: Gpt2Run) -> None:
@@ -115,7 +137,7 @@ class Across:
             expected = f"at most one for each micro batch, batch_size / micro_batch_size = {count}"
             raise BadInput(f"{self.size} processes: expected {expected}")
         if run.device == "cpu":
-            torch.set_num_threads(cores())  # the launcher has set OMP_NUM_THREADS to this process's share
+            torch.set_num_threads(cores())  # OMP_NUM_THREADS gives this process its part of the cores
         if self.sharded:
             shard(model, run)
             self.loss: Loss = in_precision(model.loss, run)
@@ -123,12 +145,12 @@ class Across:
             self.loss = DistributedDataParallel(_Loss(model, run), gradient_as_bucket_view=True)
 
     def gradients(self, read: Read, count: int) -> Tensor:
-        """See Engine: gradients are averaged over processes, hence the factor of their number."""
+        """See Engine. DDP and FSDP2 average gradients over processes; the factor `size` makes it a sum."""
         total = torch.zeros((), device=self.device)
         rounds = -(-count // self.size)
         for turn in range(rounds):
             with self._reducing(turn == rounds - 1):
-                loss = self._share(read, turn, count)
+                loss = self._part(read, turn, count)
                 torch.autograd.backward(loss * self.size)
             total += loss.detach()
         dist.all_reduce(total)
@@ -139,46 +161,46 @@ class Across:
         """See Engine."""
         total = torch.zeros((), device=self.device)
         for turn in range(-(-count // self.size)):
-            total += self._share(read, turn, count)
+            total += self._part(read, turn, count)
         dist.all_reduce(total)
         return total
 
-    def _share(self, read: Read, turn: int, count: int) -> Tensor:
-        """What this process's micro batch of a round adds to the mean loss."""
+    def _part(self, read: Read, turn: int, count: int) -> Tensor:
+        """What this process's micro batch of a round contributes to the mean loss."""
         index = self.rank + turn * self.size
         loss = self.loss(*read(min(index, count - 1))) / count
         return loss if index < count else loss * 0
 
     def _reducing(self, last: bool) -> AbstractContextManager[None]:
-        """Under DDP gradients travel once a batch; under FSDP each time, or every process would hold all."""
+        """DDP reduces gradients once a batch; FSDP in every round, or each process would hold all of them."""
         if isinstance(self.loss, DistributedDataParallel) and not last:
-            held: AbstractContextManager[None] = self.loss.no_sync()
-            return held
+            without: AbstractContextManager[None] = self.loss.no_sync()
+            return without
         return nullcontext()
 
-    def agreed(self, choice: float) -> float:
+    def agreed(self, step: int) -> int:
         """See Engine."""
-        told = torch.tensor(choice, dtype=torch.float64, device=self.device)
-        dist.broadcast(told, src=0)
-        return told.item()
+        of_first = torch.tensor(step, device=self.device)
+        dist.broadcast(of_first, src=0)
+        return int(of_first.item())
 
 
 def loss_function(model: GPT2, run: Gpt2Run) -> Loss:
-    """The model's loss of (tokens, targets) in the run's precision, compiled if it says so."""
+    """The model's loss of (tokens, targets) in the run's precision; compiled if the run asks for it."""
     loss = in_precision(model.loss, run)
     if not run.compile:
         return loss
     torch.compiler.reset()  # a process that trains several models would reach the limit of recompilations
     if run.device != "cpu":
         return torch.compile(loss, dynamic=False, fullgraph=True)
-    # all in C++, or threads would wait for Python's lock; and by parts, or compiling takes minutes
+    # in C++ alone, so that threads do not wait for Python's lock; by parts, since the whole takes minutes
     model.compile_parts(dynamic=False, fullgraph=True, options={"cpp_wrapper": True})
     _compile_now(model, loss, run)
     return loss
 
 
 def _compile_now(model: GPT2, loss: Loss, run: Gpt2Run) -> None:
-    """Threads that came to it at the same time would each compile."""
+    """Compile before threads start, since those that arrive at the same time would each compile."""
     tokens = torch.zeros(run.micro_batch_size, run.n_ctx, dtype=torch.long)
     torch.autograd.grad(loss(tokens, tokens), list(model.parameters()))
     with torch.no_grad():
@@ -187,10 +209,10 @@ def _compile_now(model: GPT2, loss: Loss, run: Gpt2Run) -> None:
 
 def in_precision(loss: Loss, run: Gpt2Run) -> Loss:
     """`loss` under the run's autocast."""
-    device, bf16 = run.device, run.precision == "bf16"  # plain values, for a compiler to see no params
+    device, bf16 = run.device, run.precision == "bf16"  # plain values: the compiler cannot read `run`
 
     def inner(tokens: Tensor, targets: Tensor) -> Tensor:
-        # without its cache, which threads would share; no weight is read twice by one forward pass
+        # without autocast's cache, which threads would share; a forward pass reads each weight once
         with torch.autocast(device, torch.bfloat16, enabled=bf16, cache_enabled=False):
             return loss(tokens, targets)
 
@@ -198,7 +220,7 @@ def in_precision(loss: Loss, run: Gpt2Run) -> Loss:
 
 
 def shard(model: GPT2, run: Gpt2Run) -> None:
-    """Make every parameter a DTensor over all processes (FSDP2), gathered a block at a time."""
+    """Make every parameter a DTensor over all processes (FSDP2), which gathers one block at a time."""
     mesh = init_device_mesh(run.device, (dist.get_world_size(),))
     for block in model.h:
         if run.compile:
@@ -210,5 +232,5 @@ def shard(model: GPT2, run: Gpt2Run) -> None:
 
 
 def engine(model: GPT2, run: Gpt2Run) -> Engine:
-    """One process's engine, or that of one of several where a process group is there."""
+    """The engine of a single process, or, if there is a process group, that of one of several."""
     return Across(model, run) if dist.is_initialized() else Alone(model, run)

@@ -150,15 +150,15 @@ class GPT2(nn.Module):
     def matrices(self) -> list[Parameter]:
         """Every weight matrix with its role; layers count from 1, embeddings are layer 0."""
         d, depth = self.shape.n_embd, self.shape.n_layer
-        found = [Parameter("wte.weight", "embedding", 0, depth, self.shape.vocab_size, d),
-                 Parameter("wpe.weight", "position", 0, depth, self.shape.n_ctx, d)]
+        matrices = [Parameter("wte.weight", "embedding", 0, depth, self.shape.vocab_size, d),
+                    Parameter("wpe.weight", "position", 0, depth, self.shape.n_ctx, d)]
         block = (("attn.q", "q", d, d), ("attn.k", "k", d, d), ("attn.v", "v", d, d),
                  ("attn.c_proj", "attn_out", d, d),
                  ("mlp.c_fc", "mlp_in", d, 4 * d), ("mlp.c_proj", "mlp_out", 4 * d, d))
         for layer in range(depth):
-            found += [Parameter(f"h.{layer}.{name}.weight", role, layer + 1, depth, fan_in, fan_out)
-                      for name, role, fan_in, fan_out in block]
-        return found
+            matrices += [Parameter(f"h.{layer}.{name}.weight", role, layer + 1, depth, fan_in, fan_out)
+                         for name, role, fan_in, fan_out in block]
+        return matrices
 
 
 LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**29}

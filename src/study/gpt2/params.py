@@ -1,4 +1,4 @@
-"""Types of the params sections gpt2, gpt2_presets and gpt2_arms, and the run they make. Torch-free."""
+"""Types of the params sections gpt2, gpt2_presets and gpt2_arms, and the run they make. Needs no torch."""
 
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
@@ -7,19 +7,19 @@ from pydantic import Field, field_validator
 
 from study.base.params import Section, merged, section, typed
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.base.learning_rate import SCHEDULES
+from variance_dynamics.base.schedules import SCHEDULES
 from variance_dynamics.weights.schemes import SCHEMES
 
 Count = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 SELECTORS = ("preset", "arms", "seeds")
-"""Keys of section gpt2 that choose runs and do not belong to one."""
+"""Keys of section gpt2 that choose the runs; no run has them."""
 EXECUTION = {"checkpoint_every", "processes", "sharding"}
-"""Knobs that change how a run is computed and not its result, but for the rounding of sums."""
+"""Knobs that change how a run is computed but not its numbers, except for the rounding of sums."""
 
 
 class Dumps(Section):
-    """When statistics are taken, over which windows displacements, and what histograms show."""
+    """When statistics are measured, over which windows displacements are, and what histograms show."""
 
     every_step_until: Annotated[int, Field(ge=0)]
     per_decade: Annotated[int, Field(ge=0)]
@@ -38,7 +38,7 @@ class Dumps(Section):
 
 
 class Knobs(Section):
-    """What section gpt2 sets for every run, before preset and arm."""
+    """The knobs that section gpt2 sets for every run, before its preset and its arm change them."""
 
     device: Literal["cpu", "cuda"]
     precision: Literal["bf16", "fp32"]
@@ -46,7 +46,7 @@ class Knobs(Section):
     processes: Count
     sharding: Literal["ddp", "fsdp"]
     lr: Annotated[float, Field(gt=0)]
-    min_lr_ratio: Share
+    min_lr_ratio: Fraction
     schedule: str
     weight_decay: Annotated[float, Field(ge=0)]
     beta1: Annotated[float, Field(ge=0, lt=1)]
@@ -93,7 +93,7 @@ class Gpt2Params(Knobs):
 
 
 class Gpt2Run(Knobs):
-    """One run with every knob settled. Batch sizes count contexts; lengths are in optimizer steps."""
+    """One run with a value for every knob. Batch sizes count contexts; lengths are in optimizer steps."""
 
     n_layer: Count
     n_head: Count
@@ -107,7 +107,7 @@ class Gpt2Run(Knobs):
 
 
 def resolve(tree: dict[str, Any], arm: str, preset: str | None = None) -> Gpt2Run:
-    """Section gpt2 <- gpt2_presets[preset] <- gpt2_arms[arm], later wins; `tree` comes from params.read().
+    """Section gpt2, changed by gpt2_presets[preset], then by gpt2_arms[arm]; `tree` is from params.read().
 
     Raises BadInput for an unknown preset or arm, and for any bad key or value.
     """
@@ -130,9 +130,9 @@ def _check_that_it_fits(run: Gpt2Run) -> None:
         (run.dumps.histogram_layer <= run.n_layer, f"dumps.histogram_layer is {run.dumps.histogram_layer}",
          f"at most n_layer, {run.n_layer}"),
     ]
-    for holds, found, expected in rules:
+    for holds, value, expected in rules:
         if not holds:
-            raise BadInput(f"params.yaml: gpt2: {found}: expected {expected}")
+            raise BadInput(f"params.yaml: gpt2: {value}: expected {expected}")
 
 
 def _entry(tree: dict[str, Any], table: str, name: str, key: str) -> dict[str, Any]:

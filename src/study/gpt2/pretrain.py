@@ -1,35 +1,35 @@
 """Pretraining of a GPT-2 with every weight matrix tracked; nothing in the step loop waits for the device."""
 
-import time
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from study.base import checkpoint
 from study.gpt2.batches import Batches, Contexts, Corpus, spread
 from study.gpt2.engines import engine
 from study.gpt2.model import GPT2, Shape
-from study.gpt2.optimizers import adamw, lr_at
 from study.gpt2.params import EXECUTION, Gpt2Run
-from study.gpt2.sharding import full, histograms_of, like, load_optimizer, tracker_of, whole
+from variance_dynamics.base import schedules
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.progress import progress
-from variance_dynamics.init_matrices import initialize
-from variance_dynamics.tracking import schedule
+from variance_dynamics.initializing import initialize
 from variance_dynamics.tracking.histograms import Histograms
-from variance_dynamics.tracking.tracker import Tracker
+from variance_dynamics.tracking.sharded import cut_like, for_checkpoint, gathered
+from variance_dynamics.tracking.tracker import OF_MATRICES, Tracker
 from variance_dynamics.weights.parameter import QKV
 
 PROBE_CONTEXTS = 4
 """Validation contexts on which the residual stream is measured."""
 CURVES = ("train_loss", "clip")
 STATEFUL = ("model", "optimizer", "tracker", "histograms")
+PLAIN = ("curves", "val_losses", "moments", "step")
+"""Attributes that a checkpoint holds: by their own `state_dict`, and as they are."""
 
 
 class Pretraining:
-    """A run in progress: the model, its optimizer, what was measured, and how many updates are done."""
+    """A run in progress: the model, its optimizer, all measurements, and how many updates are done."""
 
     def __init__(self, run: Gpt2Run, seed: int, corpus: Corpus) -> None:
         self.run, self.seed, self.corpus = run, seed, corpus
@@ -40,7 +40,7 @@ class Pretraining:
         self.batches = Batches(corpus.train, run.n_ctx, run.batch_size, seed)
         self.val = spread(corpus.val, run.n_ctx, run.val_batches * run.batch_size)
         self.probes = spread(corpus.val, run.n_ctx, PROBE_CONTEXTS)
-        self.dumped = schedule.at(dump_steps(run))
+        self.dumped = schedules.at(dump_steps(run))
         self.tracker, self.histograms = self._trackers()
         self.curves = {name: torch.full((run.steps,), torch.nan, device=self.device) for name in CURVES}
         self.val_losses: dict[int, Tensor] = {}
@@ -51,13 +51,14 @@ class Pretraining:
 
     def _trackers(self) -> tuple[Tracker, Histograms]:
         run, matrices = self.run, self.model.matrices()
+        tracker = Tracker(self.model, self.optimizer, matrices=matrices, measure=OF_MATRICES,
+                          schedule=self.dumped, windows=run.dumps.windows)
         shown = [p for p in matrices if p.role in QKV and p.layer == run.dumps.histogram_layer]
-        counted = schedule.at(histogram_steps(run))
-        return (tracker_of(self.model)(self.model, matrices, self.dumped, self.optimizer, run.dumps.windows),
-                histograms_of(self.model)(self.model, shown, counted, run.dumps.histogram_bins))
+        counted = schedules.at(histogram_steps(run))
+        return tracker, Histograms(self.model, shown, counted, run.dumps.histogram_bins)
 
     def start(self) -> None:
-        """Measure the initial state."""
+        """Measure the initial state; the tracker has measured it already."""
         self._measure()
 
     def advance(self) -> None:
@@ -67,10 +68,9 @@ class Pretraining:
             group["lr"] = lr
         count = self.run.batch_size // self.run.micro_batch_size
         self.curves["train_loss"][self.step] = self.engine.gradients(self._micro_batch, count)
-        if self.engine.measures:
-            self.tracker.before_step(self.step + 1)
+        self.tracker.before_step()  # gradients before clipping; the update itself it sees by watching
         weights = self.model.parameters()
-        norm = full(torch.nn.utils.clip_grad_norm_(weights, self.run.grad_clip, foreach=True))
+        norm = gathered(torch.nn.utils.clip_grad_norm_(weights, self.run.grad_clip, foreach=True))
         self.curves["clip"][self.step] = (self.run.grad_clip / (norm + 1e-6)).clamp(max=1)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -78,13 +78,12 @@ class Pretraining:
         self._measure()
 
     def _micro_batch(self, index: int) -> tuple[Tensor, Tensor]:
-        """Of the batch of the next update; a process reads from disk only what it asks for."""
+        """Tokens and targets of a micro batch of the next update; only these rows are read from disk."""
         size = self.run.micro_batch_size
         return self._on_device(self.batches(self.step, range(index * size, (index + 1) * size)))
 
     def _measure(self) -> None:
         if self.engine.measures:
-            self.tracker.after_step(self.step)
             self.histograms.after_step(self.step)
             if self.dumped(self.step):
                 self.moments[self.step] = self._second_moments()
@@ -110,41 +109,40 @@ class Pretraining:
         return rows[:, :-1], rows[:, 1:]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs to end with the same bytes, with any number of processes."""
-        parts = {name: whole(getattr(self, name).state_dict()) for name in STATEFUL}
-        kept = {name: getattr(self, name) for name in ("curves", "val_losses", "moments", "step")}
-        return parts | kept
+        """All that a resumed run needs to end with the same bytes, with any number of processes."""
+        states = {name: for_checkpoint(getattr(self, name).state_dict()) for name in STATEFUL}
+        return states | {name: getattr(self, name) for name in PLAIN}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Continue from what `state_dict` gave."""
         now = self.model.state_dict()
-        self.model.load_state_dict({name: like(value, now[name]) for name, value in state["model"].items()})
+        self.model.load_state_dict({name: cut_like(value, now[name])
+                                    for name, value in state["model"].items()})
         load_optimizer(self.optimizer, state["optimizer"])
-        if self.engine.measures:
-            self.tracker.load_state_dict(state["tracker"])
-            self.histograms.load_state_dict(state["histograms"])
+        self.tracker.load_state_dict(state["tracker"])
+        self.histograms.load_state_dict(state["histograms"])
         for name in ("curves", "val_losses", "moments"):
             setattr(self, name, {key: value.to(self.device) for key, value in state[name].items()})
         self.step = self.resumed_at = state["step"]
 
     def save(self) -> None:
-        """Leave a checkpoint; every process that holds a part of the state takes part."""
+        """Write a checkpoint; every process that holds a part of the state must call this."""
         if self.engine.measures:
             state = self.state_dict()
             if self.engine.writes:
                 checkpoint.save(self.checkpoints, self.step, state)
 
 
-def pretrain(
-    run: Gpt2Run, arm: str, seed: int, corpus: Corpus, seconds: float | None = None
-) -> Pretraining | None:
-    """Train to the end, from the last checkpoint where there is one; None if `seconds` ran out before."""
-    deadline = None if seconds is None else time.monotonic() + seconds
+def pretrain(run: Gpt2Run, arm: str, seed: int, corpus: Corpus) -> Pretraining:
+    """Train to the end, from the last checkpoint if there is one.
+
+    Raises BadInput where the processes of one run do not all find the same checkpoint.
+    """
     training = Pretraining(run, seed, corpus)
     saved = checkpoint.latest(training.checkpoints)
-    found = 0 if saved is None else saved["step"]
-    if training.engine.agreed(found) != found:
-        raise BadInput(f"{training.checkpoints}: this process finds step {found}, the first another: "
+    step = 0 if saved is None else saved["step"]
+    if training.engine.agreed(step) != step:
+        raise BadInput(f"{training.checkpoints}: this process finds step {step}, the first another: "
                        "expected a folder that all processes share")
     if saved is None:
         training.start()
@@ -153,12 +151,12 @@ def pretrain(
     del saved  # as large as the run itself
     with progress(total=run.steps, initial=training.step, desc=f"{arm}-{seed}", unit="tok",
                   unit_scale=run.batch_size * run.n_ctx, disable=not training.engine.writes) as bar:
-        finished = _advance(training, deadline, bar)
-    return training if finished else None
+        _advance_to_the_end(training, bar)
+    return training
 
 
-def _advance(training: Pretraining, deadline: float | None, bar: Any) -> bool:
-    """Run until the end or the deadline, with a checkpoint at every interval and at the deadline."""
+def _advance_to_the_end(training: Pretraining, bar: Any) -> None:
+    """With a checkpoint at every interval; the loss is shown ten steps late, so that nothing waits for it."""
     shown: Tensor | None = None
     while training.step < training.run.steps:
         training.advance()
@@ -167,22 +165,43 @@ def _advance(training: Pretraining, deadline: float | None, bar: Any) -> bool:
             if shown is not None:
                 bar.set_postfix(step=training.step, loss=f"{shown.item():.3f}", refresh=False)
             shown = training.curves["train_loss"][training.step - 1].to("cpu", non_blocking=True)
-        late = deadline is not None and bool(training.engine.agreed(time.monotonic() > deadline))
-        if late or training.step % training.run.checkpoint_every == 0:
+        if training.step % training.run.checkpoint_every == 0:
             training.save()
-        if late:
-            return training.step == training.run.steps
-    return True
 
 
 def build(run: Gpt2Run, seed: int, device: torch.device) -> GPT2:
-    """An initialised model on `device`; its parameters hold nothing before `initialize` has set each."""
+    """An initialised model on `device`; it has no memory and no values before these lines give it both."""
     shape = Shape(run.n_layer, run.n_head, run.n_embd, run.n_ctx, run.vocab_size)
     with torch.device("meta"):
         model = GPT2(shape)
     model = model.to_empty(device=device)
-    initialize(model, model.matrices(), run.scheme, run.std, seed)
+    initialize(model, run.scheme, seed, run.std, matrices=model.matrices())
     return model
+
+
+def adamw(model: nn.Module, run: Gpt2Run) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter, arXiv 1711.05101), with weight decay on matrices alone.
+
+    As in nanoGPT, both embeddings decay and biases and norms do not.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [{"params": [p for p in parameters if p.ndim >= 2], "weight_decay": run.weight_decay},
+              {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=run.lr, betas=(run.beta1, run.beta2), eps=run.eps, fused=True)
+
+
+def lr_at(step: int, run: Gpt2Run) -> float:
+    """Learning rate of update `step`, which counts from 0."""
+    return schedules.learning_rate(step, run.lr, run.schedule, run.warmup_steps, run.steps, run.min_lr_ratio)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """`optimizer.load_state_dict` of a whole state, in which every tensor is cut like its parameter."""
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    cut = {number: {name: cut_like(value, weight) for name, value in state["state"][number].items()}
+           for number, weight in zip(numbers, weights, strict=True) if number in state["state"]}
+    optimizer.load_state_dict({**state, "state": cut})
 
 
 def _precision(run: Gpt2Run) -> torch.autocast:
@@ -190,15 +209,15 @@ def _precision(run: Gpt2Run) -> torch.autocast:
 
 
 def dump_steps(run: Gpt2Run) -> list[int]:
-    """Every step early, then log-spaced and evenly spaced, and the last."""
+    """Every early step, then log-spaced and evenly spaced steps, and the last."""
     dumps, last = run.dumps, run.steps
-    steps = {*schedule.early(min(dumps.every_step_until, last)), *schedule.evenly(dumps.every, last),
-             *schedule.log_spaced(dumps.per_decade, last), last}
+    steps = {*schedules.early(min(dumps.every_step_until, last)), *schedules.evenly(dumps.every, last),
+             *schedules.log_spaced(dumps.per_decade, last), last}
     return sorted(steps)
 
 
 def histogram_steps(run: Gpt2Run) -> list[int]:
-    """About `histogram_dumps` of the dumps, even in the step's logarithm, with the first and the last."""
+    """About `histogram_dumps` of the dump steps, evenly spaced in log(step), with the first and the last."""
     steps = dump_steps(run)
     wanted = np.concatenate([[0], np.geomspace(1, run.steps, max(run.dumps.histogram_dumps - 1, 1))])
     wanted = wanted[: run.dumps.histogram_dumps]

@@ -1,4 +1,4 @@
-"""One run in several processes: how torchrun starts them, and how each of them joins."""
+"""One run in several processes: torchrun starts them, and each joins a process group."""
 
 import os
 import sys
@@ -18,24 +18,24 @@ def started_by_torchrun() -> bool:
 
 
 def launch(count: int, device: str, module: str, arguments: list[str]) -> None:
-    """Run `module` in `count` processes on this machine, by torchrun; returns when all have ended.
+    """Run `module` in `count` processes on this machine by torchrun; returns when all have ended.
 
-    Raises BadInput for more processes than GPUs, and SystemExit with one line when a process died.
+    Raises BadInput for more processes than GPUs, and SystemExit with one line if a process fails.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
     if device == "cuda" and count > torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise BadInput(f"gpt2.processes is {count}: expected at most one for each GPU here, {found}")
+        gpus = torch.cuda.device_count()
+        raise BadInput(f"gpt2.processes is {count}: expected at most one for each GPU here, {gpus}")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
     try:
         torchrun(["--standalone", f"--nproc-per-node={count}", "-m", module, *arguments])
     except ChildFailedError as problem:
         rank, failure = problem.get_first_failure()
         raise SystemExit(f"error: process {rank} of {count} ended with {failure.exitcode}: all are stopped; "
-                         "the next run goes on from the last checkpoint") from None
+                         "the next run continues from the last checkpoint") from None
     except SignalException as problem:
         print(f"error: stopped by {problem.sigval.name}", file=sys.stderr)
         raise SystemExit(128 + problem.sigval) from None
@@ -43,7 +43,7 @@ def launch(count: int, device: str, module: str, arguments: list[str]) -> None:
 
 @contextmanager
 def joined(device: str) -> Iterator[None]:
-    """Be one of torchrun's processes: a process group over NCCL on GPUs, over gloo on CPUs."""
+    """Join the process group of torchrun's processes: over NCCL on GPUs, over gloo on CPUs."""
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if device == "cuda" else "gloo")

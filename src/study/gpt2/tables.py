@@ -1,4 +1,4 @@
-"""What a finished pretraining leaves in its folder: long tables, the resolved run and the final weights."""
+"""The files of a finished pretraining: long tables, the run's knobs and the final weights."""
 
 import json
 from pathlib import Path
@@ -8,35 +8,33 @@ import pandas as pd
 from safetensors.torch import save_file
 from torch import Tensor
 
-from study.gpt2.optimizers import lr_at
 from study.gpt2.params import EXECUTION
-from study.gpt2.pretrain import Pretraining
-from study.gpt2.sharding import whole
+from study.gpt2.pretrain import Pretraining, lr_at
 from variance_dynamics.base import rows
+from variance_dynamics.tracking.sharded import for_checkpoint
 
 
 def write(folder: Path, arm: str, training: Pretraining) -> None:
     """Write weights, losses, activations and histograms (Parquet), model.safetensors and run.json.
 
-    Of several processes the first writes; where they share the weights, each must call this.
+    Of several processes the first one writes; where each holds a part of the weights, all must call this.
     """
-    final = whole(training.model.state_dict())
+    final = for_checkpoint(training.model.state_dict())
     if not training.engine.writes:
         return
-    tables = {"weights": training.tracker.frame(), "losses": losses(training),
+    tables = {"weights": training.tracker.frame().drop(columns="name"), "losses": losses(training),
               "activations": activations(training), "histograms": training.histograms.frame()}
     for name, table in tables.items():
         labelled = table.assign(arm=arm, seed=training.seed)
         rows.write(folder / f"{name}.parquet", labelled[["arm", "seed", *table.columns]])
     save_weights(folder / "model.safetensors", final)
-    told = json.dumps(described(arm, training), indent=2) + "\n"
     partial = folder / "run.json.partial"
-    partial.write_text(told, encoding="utf-8")
+    partial.write_text(json.dumps(described(arm, training), indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / "run.json")
 
 
 def losses(training: Pretraining) -> pd.DataFrame:
-    """step, stat, value: train_loss, lr and clip of update `step` (from 0); val_loss after `step` updates."""
+    """Columns step, stat, value: train_loss, lr and clip of update `step` (from 0); val_loss after `step`."""
     steps = range(training.run.steps)
     curves = {name: curve.cpu().double().numpy() for name, curve in training.curves.items()}
     curves["lr"] = pd.Series([lr_at(step, training.run) for step in steps]).to_numpy()
@@ -47,14 +45,17 @@ def losses(training: Pretraining) -> pd.DataFrame:
 
 
 def activations(training: Pretraining) -> pd.DataFrame:
-    """step, layer, stat, value: second moment of the residual stream after block `layer` (0: embeddings)."""
+    """Columns step, layer, stat, value: second moment of the residual stream after block `layer`.
+
+    Layer 0 is the stream after the embeddings.
+    """
     values = [(step, layer, "second_moment", value)
               for step, moments in training.moments.items() for layer, value in enumerate(moments.tolist())]
     return pd.DataFrame(values, columns=["step", "layer", "stat", "value"])
 
 
 def described(arm: str, training: Pretraining) -> dict[str, Any]:
-    """Every knob that decides the result, and the run's size."""
+    """Every knob that decides the numbers, and the run's size."""
     run = training.run
     return {"arm": arm, "seed": training.seed, **run.model_dump(exclude=EXECUTION),
             "parameters": sum(p.numel() for p in training.model.parameters()),

@@ -1,4 +1,4 @@
-"""E1 and E2: grids of ReLU MLPs that train side by side as tensor programs.
+"""E1 (`mlp_sweep`) and E2 (`init_comparison`): grids of ReLU MLPs, many of which train as one tensor program.
 
 May import: variance_dynamics, base.
 """

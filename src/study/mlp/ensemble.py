@@ -1,11 +1,10 @@
-"""Train many MLPs of one shape at once, on the same minibatches, and record what happens to each.
+"""Train many MLPs of one shape at once, on the same minibatches, and record the measurements of each.
 
-A model that diverges is a result: its values are recorded as they are (inf or nan), and nan from then on, and
-it leaves the batch so that it slows nobody.
+Divergence is a result too. The first values of a diverged model are recorded as they are (inf or nan), all
+later ones are nan, and the model is no longer computed.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from study.mlp.net import (
     log_probabilities,
     second_moments,
 )
+from study.mlp.params import TrainingPlan
 from study.mlp.updates import Update
 
 
@@ -37,32 +37,19 @@ class Dataset:
         self.one_hot = F.one_hot(self.y["train"], data.classes).float()
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How many steps every model trains, how often it is looked at, and on how many rows at most."""
-
-    steps: int
-    eval_every: int
-    eval_rows: int
-
-
-def eval_steps(steps: int, eval_every: int) -> list[int]:
-    """When models are evaluated: after so many updates."""
-    return [*range(0, steps, eval_every), steps]
-
-
 class Record:
-    """Measurements of M models over T steps: float32 curves, float64 per layer; nan if nothing was measured.
+    """Measurements of M models with L layers over T steps with E evaluations; nan where nothing was measured.
 
-    train_loss [T, M]; val_loss, val_accuracy [E, M] at `eval_steps`; grad_norm [E - 1, L, M] at all of these
-    but the last, which has no minibatch; second_moment [L, M] at step 0; test_loss, test_accuracy [M] at the
-    end. A loss or norm at step s is that of the weights after s updates.
+    float32: train_loss [T, M]; val_loss and val_accuracy [E, M], at `plan.eval_steps`; test_loss and
+    test_accuracy [M], after the last step. float64: second_moment [L, M], at step 0; grad_norm [E - 1, L, M],
+    at all of `plan.eval_steps` but the last, which has no minibatch.
+    A loss or a norm at step s is that of the weights after s updates.
     """
 
-    def __init__(self, models: int, layers: int, steps: int, eval_every: int) -> None:
-        self.eval_steps = eval_steps(steps, eval_every)
+    def __init__(self, models: int, layers: int, plan: TrainingPlan) -> None:
+        self.eval_steps = plan.eval_steps
         evals = len(self.eval_steps)
-        self.train_loss = torch.full((steps, models), torch.nan)
+        self.train_loss = torch.full((plan.steps, models), torch.nan)
         self.val_loss = torch.full((evals, models), torch.nan)
         self.val_accuracy = torch.full((evals, models), torch.nan)
         self.test_loss = torch.full((models,), torch.nan)
@@ -91,17 +78,20 @@ class Record:
 class Ensemble:
     """M models in training on the same minibatches: rows `order` [T, B] of the training split."""
 
-    def __init__(self, mlps: Mlps, update: Update, data: Dataset, order: Tensor, schedule: Schedule) -> None:
-        self.mlps, self.update, self.data, self.order, self.schedule = mlps, update, data, order, schedule
+    def __init__(self, mlps: Mlps, update: Update, data: Dataset, order: Tensor, plan: TrainingPlan) -> None:
+        self.mlps, self.update, self.data, self.order, self.plan = mlps, update, data, order, plan
         self.alive = torch.arange(len(mlps))
         self.work = Workspace(mlps, order.shape[1])
-        self.record = Record(len(mlps), len(mlps.weights), schedule.steps, schedule.eval_every)
+        self.record = Record(len(mlps), len(mlps.weights), plan)
 
     @torch.inference_mode()
     def run(self, done: Callable[[int], None] = lambda steps: None) -> Record:
-        """Train to the end and give what was measured; `done` is told of steps that have passed."""
-        steps, every = self.schedule.steps, self.schedule.eval_every
-        probe = self.data.x["train"][: self.schedule.eval_rows]
+        """Train to the end and return the measurements. `done` is called with numbers of steps that are done.
+
+        These add up to all steps, also where training ends early because every model has diverged.
+        """
+        steps, every = self.plan.steps, self.plan.eval_every
+        probe = self.data.x["train"][: self.plan.eval_rows]
         self.record.second_moment.copy_(second_moments(self.mlps, probe))
         for step in range(steps):
             if step % every == 0:
@@ -117,21 +107,21 @@ class Ensemble:
 
     def _train(self, step: int) -> None:
         rows = self.order[step]
-        inputs = self.data.x["train"].index_select(0, rows).mT  # copies whole rows, which x[rows] does not
+        inputs = self.data.x["train"].index_select(0, rows).mT  # whole rows: faster than x[rows]
         one_hot = self.data.one_hot.index_select(0, rows).mT.contiguous()
         scale = (self.update.scale / len(rows)).view(-1, 1, 1)
         logits = forward(self.mlps, inputs, self.work)
         losses = cross_entropy(logits, one_hot, scale, self.work.deltas[-1])
         self.record.train_loss[step, self.alive] = losses
         self.update.begin()
-        measured = step % self.schedule.eval_every == 0
+        measured = step % self.plan.eval_every == 0
         backward(self.mlps, inputs, self.work, self._measure(step) if measured else self.update)
-        if measured or step & (step - 1) == 0:
+        if measured or step & (step - 1) == 0:  # also at powers of 2, as many models diverge early
             self._drop(losses)
 
     def _measure(self, step: int) -> Callable[[int, Tensor, Tensor], None]:
-        """The update, with the norm of each layer's weight gradient recorded on the way."""
-        row = self.record.grad_norm[step // self.schedule.eval_every]
+        """The update, preceded in each layer by recording the norm of the weight gradient."""
+        row = self.record.grad_norm[step // self.plan.eval_every]
 
         def measure_and_update(layer: int, delta: Tensor, inputs: Tensor) -> None:
             gradient = accumulate(torch.empty_like(self.mlps.weights[layer]), delta, inputs, beta=0, alpha=1)
@@ -142,7 +132,7 @@ class Ensemble:
         return measure_and_update
 
     def _drop(self, losses: Tensor) -> None:
-        """Leave diverged models out from here on."""
+        """Compute diverged models no longer."""
         finite = losses.isfinite()
         if finite.all():
             return
@@ -153,7 +143,7 @@ class Ensemble:
         self.work = Workspace(self.mlps, self.order.shape[1])
 
     def _validate(self, row: int) -> None:
-        loss, accuracy = self._scores("val", self.schedule.eval_rows)
+        loss, accuracy = self._scores("val", self.plan.eval_rows)
         self.record.val_loss[row, self.alive] = loss
         self.record.val_accuracy[row, self.alive] = accuracy
 
@@ -166,7 +156,7 @@ class Ensemble:
         self.record.blank_after_divergence()
 
     def _scores(self, split: str, rows: int | None) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy [M] on a split's first rows; an undefined prediction has accuracy nan."""
+        """Mean loss and accuracy [M] on a split's first rows; where the loss is nan, so is the accuracy."""
         labels = self.data.y[split][:rows]
         log_p = log_probabilities(self.mlps, self.data.x[split][:rows])
         loss = F.nll_loss(log_p, labels.expand(len(log_p), -1), reduction="none").mean(1)

@@ -1,7 +1,7 @@
-"""A grid of MLPs as groups that train as tensor programs, side by side, one thread on each core.
+"""A grid of MLPs in groups: each group is one or more tensor programs, and each core computes one at a time.
 
-A group is cut into chunks, small enough for the cache. A chunk is computed by one thread, so that results do
-not depend on the number of cores.
+A group is cut into chunks that fit in a core's cache. One thread computes a chunk, so that results do not
+depend on the number of cores.
 """
 
 import threading
@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from study.base.labelled import Labelled
-from study.mlp.ensemble import Dataset, Ensemble, Schedule
+from study.mlp.ensemble import Dataset, Ensemble
 from study.mlp.net import Mlps, matrices
+from study.mlp.params import TrainingPlan
 from study.mlp.updates import UPDATES
 from variance_dynamics.base.machine import all_cores
 from variance_dynamics.base.progress import progress
@@ -26,15 +27,15 @@ from variance_dynamics.weights.parameter import Parameter
 from variance_dynamics.weights.schemes import SCHEMES
 
 LAYER_BYTES = 2**21
-"""Size of a chunk: what one product of its widest layer reads and writes (measured: benchmarks/NOTES.md)."""
+"""The most bytes that one product of a chunk reads and writes (measured: docs/benchmarks.md)."""
 Arrays = dict[str, NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
-class Model:
-    """What tells a model from the others of its group.
+class Variant:
+    """One model of a group: what distinguishes it from the others.
 
-    `std` is nan where the scheme alone sets it; `shared` says that every scheme is trained at this `lr`.
+    `std` is nan for a scheme that fixes its std. `shared`: whether schemes are compared at this `lr`.
     """
 
     scheme: str
@@ -44,8 +45,8 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Models of one shape that share a seed: the same minibatches, and the same standard normal draws."""
+class MlpGroup:
+    """Models of one shape and seed: all get the same minibatches and the same standard normal draws."""
 
     dataset: str
     optimizer: str
@@ -53,7 +54,7 @@ class Group:
     width: int
     seed: int
     batch_size: int
-    models: tuple[Model, ...]
+    models: tuple[Variant, ...]
 
 
 def batches(seed: int, dataset: str, rows: int, batch_size: int, steps: int) -> torch.Tensor:
@@ -64,8 +65,8 @@ def batches(seed: int, dataset: str, rows: int, batch_size: int, steps: int) -> 
     return torch.from_numpy(order[: steps * batch_size].reshape(steps, batch_size))
 
 
-def initial(group: Group, models: tuple[Model, ...], data: Dataset) -> Mlps:
-    """The models at step 0: one standard normal draw a layer, the same for all, as each scheme turns it."""
+def initial(group: MlpGroup, models: tuple[Variant, ...], data: Dataset) -> Mlps:
+    """The models at step 0. Each scheme makes its weights from the same standard normal draw of a layer."""
     weights, biases = [], []
     for parameter in shape(group, data):
         random = numpy_generator(group.seed, "init", group.dataset, group.depth, group.width, parameter.name)
@@ -75,23 +76,23 @@ def initial(group: Group, models: tuple[Model, ...], data: Dataset) -> Mlps:
     return Mlps(weights, biases)
 
 
-def _draw(model: Model, parameter: Parameter, z: torch.Tensor) -> torch.Tensor:
+def _draw(model: Variant, parameter: Parameter, z: torch.Tensor) -> torch.Tensor:
     scheme = SCHEMES[model.scheme]
     return scheme.sample(z, scheme.std(parameter, model.std))
 
 
-def shape(group: Group, data: Dataset) -> list[Parameter]:
+def shape(group: MlpGroup, data: Dataset) -> list[Parameter]:
     """The weight matrices of the group's models."""
     return matrices(data.features, group.width, group.depth, data.classes)
 
 
-def flops(group: Group, data: Dataset) -> int:
+def flops(group: MlpGroup, data: Dataset) -> int:
     """Floating-point operations in the matrix products of one training step of one model."""
     sizes = [p.fan_in * p.fan_out for p in shape(group, data)]
     return 2 * group.batch_size * (3 * sum(sizes) - sizes[0])
 
 
-def chunks(group: Group, data: Dataset) -> list[tuple[Model, ...]]:
+def chunks(group: MlpGroup, data: Dataset) -> list[tuple[Variant, ...]]:
     """The group's models in order, in chunks of nearly equal size."""
     floats = max(p.fan_in * p.fan_out + (p.fan_in + p.fan_out) * group.batch_size for p in shape(group, data))
     models = len(group.models)
@@ -101,19 +102,19 @@ def chunks(group: Group, data: Dataset) -> list[tuple[Model, ...]]:
 
 
 Options = dict[str, dict[str, Any]]
-"""Each optimizer's own settings (no learning rate)."""
+"""Settings by optimizer, without learning rates."""
 
 
 def train_grid(
-    groups: list[Group], labelled: dict[str, Labelled], schedule: Schedule, options: Options
-) -> Iterator[tuple[Group, Arrays]]:
-    """Train all groups; yield each, in order, with its measurements (names as in Record, model axis last)."""
+    groups: list[MlpGroup], labelled: dict[str, Labelled], plan: TrainingPlan, options: Options
+) -> Iterator[tuple[MlpGroup, Arrays]]:
+    """Train all groups; yield each, in order, with its measurements: names and shapes as in Record."""
     data = {name: Dataset(labels) for name, labels in labelled.items()}
     pool = ThreadPoolExecutor(all_cores(), initializer=_one_thread)
-    with Meter(groups, data, schedule.steps) as meter, pool:
+    with Meter(groups, data, plan.steps) as meter, pool:
 
-        def start(group: Group) -> list[Future[Arrays]]:
-            work = (data[group.dataset], schedule, options[group.optimizer], meter)
+        def start(group: MlpGroup) -> list[Future[Arrays]]:
+            work = (data[group.dataset], plan, options[group.optimizer], meter)
             return [pool.submit(train, group, part, *work) for part in chunks(group, data[group.dataset])]
 
         started = [start(group) for group in groups]
@@ -125,18 +126,18 @@ def train_grid(
 
 
 def train(
-    group: Group,
-    models: tuple[Model, ...],
+    group: MlpGroup,
+    models: tuple[Variant, ...],
     data: Dataset,
-    schedule: Schedule,
+    plan: TrainingPlan,
     options: dict[str, Any],
     meter: "Meter | None" = None,
 ) -> Arrays:
     """Train some of a group's models as one tensor program, in this thread."""
-    order = batches(group.seed, group.dataset, len(data.y["train"]), group.batch_size, schedule.steps)
+    order = batches(group.seed, group.dataset, len(data.y["train"]), group.batch_size, plan.steps)
     mlps = initial(group, models, data)
     lr = torch.tensor([model.lr for model in models], dtype=torch.float64)
-    ensemble = Ensemble(mlps, UPDATES[group.optimizer](mlps, lr, **options), data, order, schedule)
+    ensemble = Ensemble(mlps, UPDATES[group.optimizer](mlps, lr, **options), data, order, plan)
     if meter is None:
         return ensemble.run().arrays()
     return ensemble.run(meter.counter(len(models), flops(group, data))).arrays()
@@ -147,15 +148,15 @@ def _joined(parts: list[Arrays]) -> Arrays:
 
 
 def _one_thread() -> None:
-    """Set up a worker thread. Denormals, common where signals vanish, are slow and are flushed to 0."""
+    """Set up a worker thread. Denormals are set to 0: they are slow, and common where signals vanish."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
 
 class Meter:
-    """Progress of the whole grid by work in matrix products, with the rate in model-steps."""
+    """Progress bar of the whole grid. It counts operations in matrix products, and shows model-steps/s."""
 
-    def __init__(self, groups: list[Group], data: dict[str, Dataset], steps: int) -> None:
+    def __init__(self, groups: list[MlpGroup], data: dict[str, Dataset], steps: int) -> None:
         total = sum(flops(group, data[group.dataset]) * len(group.models) * steps for group in groups)
         self.bar = progress(total=total, unit="FLOP", unit_scale=True)
         self.lock, self.model_steps = threading.Lock(), 0
@@ -167,7 +168,7 @@ class Meter:
         self.bar.close()
 
     def counter(self, models: int, flops: int) -> Callable[[int], None]:
-        """A function to call with the steps that a chunk of so many models has done."""
+        """A function to call with the number of steps that a chunk of so many models has done."""
 
         def count(steps: int) -> None:
             with self.lock:

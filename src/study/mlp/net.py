@@ -1,7 +1,7 @@
 """Many ReLU MLPs of one shape as one tensor program: a leading model axis, batched products, manual backward.
 
 Letters: M models, L weight layers, I and O a layer's fan-in and fan-out, K classes, B samples. Samples are
-the last axis, so that the first layer of all models, which read the same minibatch, is one plain matrix
+the last axis, so that the first layer of all models, which have the same minibatch, is one plain matrix
 product ([M*O, I] @ [I, B]), and a bias is added along rows.
 """
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 from variance_dynamics.weights.parameter import Parameter
 
 VECTOR = 16
-"""Numbers in the widest vector of a CPU, in float32."""
+"""How many float32 numbers the widest vector of a CPU holds."""
 
 
 def matrices(features: int, width: int, depth: int, classes: int) -> list[Parameter]:
@@ -43,7 +43,7 @@ class Mlps:
         return self.biases[0].dtype
 
     def keep(self, models: Tensor) -> None:
-        """Go on with the models of these indices only."""
+        """Keep only the models with these indices."""
         self.weights = [weight[models] for weight in self.weights]
         self.biases = [bias[models] for bias in self.biases]
 
@@ -55,8 +55,8 @@ class Mlps:
 class Workspace:
     """Buffers of one training step for M models and B samples.
 
-    `outputs[l]` [M, O, B] is layer l's output after ReLU (the logits for the last); `deltas[l]` the loss's
-    gradient in its pre-activation. Deltas of every second layer share memory.
+    `outputs[l]` [M, O, B] is the output of layer l after ReLU, or the logits for the last layer. `deltas[l]`
+    is the gradient of the loss in the layer's pre-activations. Deltas of every second layer share memory.
     """
 
     def __init__(self, mlps: Mlps, samples: int) -> None:
@@ -89,7 +89,7 @@ def accumulate(total: Tensor, delta: Tensor, inputs: Tensor, beta: float, alpha:
 
 
 def forward(mlps: Mlps, inputs: Tensor, work: Workspace) -> Tensor:
-    """Logits [M, K, B] of a minibatch `inputs` [I, B]; every layer's output stays in `work`."""
+    """Logits [M, K, B] of a minibatch `inputs` [I, B]; the output of every layer stays in `work`."""
     for weight, bias, out in zip(mlps.weights, mlps.biases, work.outputs, strict=True):
         product(weight, inputs, out).add_(bias.unsqueeze(-1))
         if out is not work.outputs[-1]:
@@ -101,22 +101,22 @@ def forward(mlps: Mlps, inputs: Tensor, work: Workspace) -> Tensor:
 def cross_entropy(logits: Tensor, one_hot: Tensor, scale: Tensor, delta: Tensor) -> Tensor:
     """Mean softmax cross-entropy [M] of logits [M, K, B] against `one_hot` [K, B].
 
-    `delta` receives the gradient of the loss's sum over samples in the logits, times `scale` [M, 1, 1].
+    Writes to `delta` the gradient, in the logits, of the sum of losses over samples, times `scale` [M, 1, 1].
     """
     log_p = torch.log_softmax(logits, dim=1)
     torch.exp(log_p, out=delta).sub_(one_hot).mul_(scale)
     return log_p.mul_(one_hot).flatten(1).sum(1).div_(-logits.shape[-1])
 
 
-Update = Callable[[int, Tensor, Tensor], None]
+LayerUpdate = Callable[[int, Tensor, Tensor], None]
 
 
-def backward(mlps: Mlps, inputs: Tensor, work: Workspace, update: Update) -> None:
+def backward(mlps: Mlps, inputs: Tensor, work: Workspace, update: LayerUpdate) -> None:
     """Call `update(layer, delta [M, O, B], layer's inputs)` for each layer, the last first.
 
-    The gradient in a weight is delta @ inputs^T and in a bias the sum of delta over samples.
-    `work.deltas[-1]` holds the gradient in the logits. A layer's delta is passed on before its update, which
-    may therefore change the weights in place.
+    The gradient in a weight is delta @ inputs^T, and in a bias the sum of delta over samples.
+    `work.deltas[-1]` must hold the gradient in the logits. The delta of the layer below is computed before a
+    layer's update, which may therefore change the weights in place.
     """
     for layer in reversed(range(len(mlps.weights))):
         delta = work.deltas[layer]
@@ -132,7 +132,7 @@ def backward(mlps: Mlps, inputs: Tensor, work: Workspace, update: Update) -> Non
 def log_probabilities(mlps: Mlps, x: Tensor, block: int = 512) -> Tensor:
     """Log-probabilities [M, K, n] of the classes of all rows of `x` [n, I], `block` rows at a time.
 
-    Rows are padded to whole vectors: the last bit of what is left over would depend on a model's place.
+    Rows are padded to whole vectors: the last bits of a part of a vector would depend on a model's index.
     """
     padded = functional.pad(x, (0, 0, 0, -len(x) % VECTOR))
     logits = [list(_preactivations(mlps, rows.mT))[-1] for rows in torch.split(padded, block)]
@@ -146,7 +146,7 @@ def second_moments(mlps: Mlps, x: Tensor) -> Tensor:
 
 
 def _preactivations(mlps: Mlps, inputs: Tensor) -> Iterator[Tensor]:
-    """Each layer's pre-activations [M, O, B]; one is overwritten when the next is asked for."""
+    """Pre-activations [M, O, B] of each layer; the next layer's computation overwrites them."""
     z = None
     for weight, bias in zip(mlps.weights, mlps.biases, strict=True):
         z = product(weight, inputs if z is None else z.relu_()).add_(bias.unsqueeze(-1))

@@ -1,8 +1,8 @@
-"""Optimizers over many MLPs at once, one learning rate per model, with PyTorch's formulas.
+"""Optimizers over many MLPs at once, one learning rate for each model, with PyTorch's formulas.
 
-Each is called by `models.mlp.backward` once per layer and changes the weights in place. The gradient of the
-mean loss reaches it multiplied by `scale` [M]: SGD takes the learning rate in there, so that a step is one
-matrix product accumulated into the weights.
+`net.backward` calls one once per layer, and it changes the weights in place. The gradient of the mean loss
+that it gets is multiplied by `scale` [M]. For SGD this is the learning rate, so that a step is one matrix
+product that is accumulated into the weights.
 """
 
 from itertools import groupby
@@ -15,28 +15,25 @@ from study.mlp.net import VECTOR, Mlps, accumulate
 
 
 class Update(Protocol):
-    """What the training loop needs of an optimizer."""
+    """What the training loop calls of an optimizer."""
 
     scale: Tensor
 
     def begin(self) -> None:
-        """Called before each step."""
+        """Called before each step; does nothing unless an optimizer needs it."""
 
     def __call__(self, layer: int, delta: Tensor, inputs: Tensor) -> None:
-        """Update one layer; see `models.mlp.backward`."""
+        """Update one layer; see `net.backward`."""
 
     def keep(self, models: Tensor) -> None:
-        """Go on with the models of these indices; `mlps` has been reduced already."""
+        """Keep only the models with these indices; `mlps` holds only those already."""
 
 
-class Sgd:
+class SgdUpdate(Update):
     """w <- w - lr g."""
 
     def __init__(self, mlps: Mlps, lr: Tensor) -> None:
         self.mlps, self.scale = mlps, lr.to(mlps.dtype)
-
-    def begin(self) -> None:
-        pass
 
     def __call__(self, layer: int, delta: Tensor, inputs: Tensor) -> None:
         accumulate(self.mlps.weights[layer], delta, inputs, beta=1, alpha=-1)
@@ -46,15 +43,12 @@ class Sgd:
         self.scale = self.scale[models]
 
 
-class Momentum:
-    """v <- momentum v + lr g, w <- w - v (the learning rate is constant, so it may stand inside v)."""
+class MomentumUpdate(Update):
+    """v <- momentum v + lr g, w <- w - v. The learning rate may be a factor in v because it is constant."""
 
     def __init__(self, mlps: Mlps, lr: Tensor, momentum: float) -> None:
         self.mlps, self.scale, self.momentum = mlps, lr.to(mlps.dtype), momentum
         self.velocity = Mlps([*map(torch.zeros_like, mlps.weights)], [*map(torch.zeros_like, mlps.biases)])
-
-    def begin(self) -> None:
-        pass
 
     def __call__(self, layer: int, delta: Tensor, inputs: Tensor) -> None:
         weight, bias = self.velocity.weights[layer], self.velocity.biases[layer]
@@ -67,15 +61,16 @@ class Momentum:
 
 
 Layer = tuple[Tensor, Tensor]
-"""A layer's weight [M, O, I] and padded bias [M, P], or their gradients or states."""
+"""A layer's weight [M, O, I] and padded bias [M, P], or their gradients, or their optimizer states."""
 
 
-class AdamW:
-    """Adam with decoupled weight decay (arXiv 1711.05101), torch's fused kernel.
+class AdamWUpdate(Update):
+    """Adam with decoupled weight decay (arXiv 1711.05101), by torch's fused kernel.
 
-    The kernel takes one learning rate, so it is called once for each run of models with the same one. It goes
-    through a tensor in vectors, and what is left over at the end is rounded differently. Biases are padded to
-    whole vectors, so that a model's values do not depend on its place; weights are whole where O * I is.
+    The kernel takes one learning rate, so it is called once for each run of consecutive models with the same
+    one. It computes in vectors, and rounds the numbers after the last whole vector differently. Biases are
+    padded to whole vectors, so that a model's values do not depend on its index; weights need no padding
+    where O * I is a multiple of `VECTOR`.
     """
 
     def __init__(
@@ -116,7 +111,7 @@ class AdamW:
         return torch.nn.functional.pad(bias, (0, -bias.shape[1] % VECTOR))
 
     def _bind(self) -> None:
-        """Let the models read the padded biases; cut everything into runs of one learning rate."""
+        """Make the models' biases views of the padded ones, and cut all into runs of one learning rate."""
         layers = list(zip(self.mlps.weights, self.biases, strict=True))
         self.mlps.biases = [bias[:, : weight.shape[1]] for weight, bias in layers]
         buffers: dict[tuple[int, ...], Tensor] = {}
@@ -145,4 +140,4 @@ def _zeros_like(layer: Layer) -> Layer:
     return torch.zeros_like(layer[0]), torch.zeros_like(layer[1])
 
 
-UPDATES: dict[str, Any] = {"sgd": Sgd, "momentum": Momentum, "adamw": AdamW}
+UPDATES: dict[str, Any] = {"sgd": SgdUpdate, "momentum": MomentumUpdate, "adamw": AdamWUpdate}

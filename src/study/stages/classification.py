@@ -1,27 +1,26 @@
-"""Stage `classification`: each dataset split, standardised and written as one .npz, with a manifest."""
+"""Stage `classification`: split and standardise each dataset, and write it as one .npz, with a manifest."""
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 
-from study.base import params
-from study.data.classification import SPLITS, prepare
-from study.data.classification_params import ClassificationParams
+from study.base import params, runs
+from study.base.labelled import FOLDER, SPLITS
+from study.data.classification import prepare
+from study.data.params import ClassificationParams
 from variance_dynamics.base.errors import one_line
-
-OUT = Path("data/classification")
 
 
 @one_line
+@runs.noted("classification", FOLDER)
 def main() -> None:
     section = params.section(params.read(), "classification", ClassificationParams)
     prepared = {name: prepare(name, section) for name in section.datasets}
-    OUT.mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     manifest = {}
     for name, (splits, classes) in prepared.items():
-        path = OUT / f"{name}.npz"
+        path = FOLDER / f"{name}.npz"
         np.savez(path, **splits)  # type: ignore[arg-type]
         manifest[name] = {
             "classes": classes,
@@ -30,7 +29,7 @@ def main() -> None:
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
         print(f"{name}: {manifest[name]}")
-    (OUT / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    (FOLDER / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

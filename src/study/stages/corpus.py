@@ -1,11 +1,11 @@
-"""Stage `corpus`: text split by document, tokenised and stored as memory-mapped integers."""
+"""Stage `corpus`: split text by document, tokenise it, and store the ids, ready to be memory-mapped."""
 
 import shutil
 from pathlib import Path
 
-from study.base import params
+from study.base import params, runs
 from study.data.corpus import prepare
-from study.data.corpus_params import CorpusParams
+from study.data.params import CorpusParams
 from variance_dynamics.base.errors import one_line
 
 OUT = Path("data/corpus")
@@ -13,10 +13,11 @@ SCRATCH = Path(".cache/corpus")
 
 
 @one_line
+@runs.noted("corpus", OUT)
 def main() -> None:
     tree = params.read()
     section = params.section(tree, "corpus", CorpusParams)
-    n_ctx = tree["gpt2_presets"][tree["gpt2"]["preset"]]["n_ctx"]  # typed and checked by the stage validate
+    n_ctx = tree["gpt2_presets"][tree["gpt2"]["preset"]]["n_ctx"]  # the stage validate has checked it
     shutil.rmtree(SCRATCH, ignore_errors=True)
     text, done = SCRATCH / "text", SCRATCH / "done"
     text.mkdir(parents=True)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from study.base import checkpoint, params
+from study.base import checkpoint, params, runs
 from study.gpt2 import processes
 from study.gpt2 import tables as pretrain_tables
 from study.gpt2.batches import open_corpus
@@ -14,7 +14,7 @@ from variance_dynamics.base.errors import BadInput, one_line
 CORPUS = Path("data/corpus")
 OUT = Path("data/gpt2")
 MODULE = "study.stages.gpt2_pretrain"
-"""This module, whatever name it runs under."""
+"""The name of this module, also where it runs as __main__."""
 
 
 @one_line
@@ -31,11 +31,11 @@ def main() -> None:
 
 
 def train(run: Gpt2Run, arm: str, seed: int) -> None:
-    """From the last checkpoint to the tables; each of several processes runs this."""
+    """Train from the last checkpoint to the end and write the tables; each of several processes runs this."""
     corpus = open_corpus(CORPUS, run.vocab_size, run.n_ctx)
-    training = pretrain(run, arm, seed, corpus)
-    assert training is not None, "no time limit was set"
-    pretrain_tables.write(OUT / f"{arm}-{seed}", arm, training)
+    with runs.noted(f"gpt2_pretrain@{arm}-{seed}", OUT / f"{arm}-{seed}"):
+        training = pretrain(run, arm, seed, corpus)
+        pretrain_tables.write(OUT / f"{arm}-{seed}", arm, training)
     if training.engine.writes:
         checkpoint.remove(training.checkpoints)
 

@@ -1,16 +1,14 @@
 """Stage `validate`: check every value in params.yaml, alone and against the others, before anything runs.
 
-It imports neither torch nor pandas, so that a bad value is told within a second.
+It imports neither torch nor pandas, so that a bad value is refused within a second.
 """
 
 from pathlib import Path
 
 from study.analysis.params import AnalyzeParams
 from study.base import params
-from study.data.classification_params import ClassificationParams
-from study.data.corpus_params import CorpusParams
-from study.mlp.comparison_params import ComparisonParams
-from study.mlp.sweep_params import MlpSweepParams
+from study.data.params import ClassificationParams, CorpusParams
+from study.mlp.params import InitComparisonParams, MlpSweepParams
 from study.plotting.params import PlotParams
 from study.stages import checks
 from variance_dynamics.base.errors import one_line
@@ -25,15 +23,15 @@ def main() -> None:
     tree = params.overlaid(whole)
     classification = params.section(tree, "classification", ClassificationParams)
     corpus = params.section(tree, "corpus", CorpusParams)
-    sweep = params.section(tree, "mlp_sweep", MlpSweepParams)
-    comparison = params.section(tree, "init_comparison", ComparisonParams)
+    mlp_sweep = params.section(tree, "mlp_sweep", MlpSweepParams)
+    init_comparison = params.section(tree, "init_comparison", InitComparisonParams)
     analyze = params.section(tree, "analyze", AnalyzeParams)
     params.section(tree, "plot", PlotParams)
-    checks.tasks(classification, {"mlp_sweep": sweep.tasks, "init_comparison": comparison.tasks})
+    checks.tasks(classification, mlp_sweep, init_comparison)
     checks.gpt2(tree, corpus.tokenizer.size)
     checks.analysis(tree, analyze)
     checks.data(classification, corpus)
-    # The same bytes whatever the values: other stages depend on this only to come after it.
+    # The file is always the same, so that a change of params does not run the stages that come after it.
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text('{"valid": true}\n', encoding="utf-8")
 

@@ -5,14 +5,12 @@ sampling error. Otherwise its std may be anything, over a range of RANGE in ln s
 decides nothing, and many layers decide with certainty.
 """
 
-import difflib
 import math
 from dataclasses import dataclass, replace
 from statistics import median
 
 from variance_dynamics.auditing.judge import AuditRow, within
 from variance_dynamics.auditing.sampling import z_score
-from variance_dynamics.base.errors import BadInput
 from variance_dynamics.weights.schemes import SCHEMES
 
 USUAL_STD = 0.02
@@ -21,9 +19,6 @@ FAULTY = 0.1
 RANGE = math.log(1e6)
 FITTED_PRIOR = 1e-3
 """Prior odds of a std that was fitted to the weights, against the one that was to be expected."""
-OTHER_NAMES = {"he": "kaiming", "glorot": "xavier", "pytorch": "torch_default", "default": "torch_default",
-               "bert": "normal", "llama": "normal", "spectral": "mup"}
-"""What people call a scheme -> its name here."""
 AUTO = "auto"
 CONTROLS = ("xavier_sqrt2",)
 """Schemes that only the study uses: where others explain the weights as well, those are named first."""
@@ -44,17 +39,7 @@ class SchemeFit:
     same: tuple[str, ...] = ()
 
 
-def check_recipe(name: str) -> None:
-    """Raises BadInput for what is neither a scheme's name nor "auto", with the nearest name."""
-    if name in (*SCHEMES, AUTO):
-        return
-    similar = difflib.get_close_matches(name.lower(), [*SCHEMES, AUTO], 1)
-    near = OTHER_NAMES.get(name.lower()) or next(iter(similar), None)
-    hint = f" (did you mean {near}?)" if near else ""
-    raise BadInput(f"recipe is {name!r}: expected one of {', '.join([AUTO, *SCHEMES])}{hint}")
-
-
-def fits(rows: list[AuditRow], sigma: float) -> list[SchemeFit]:
+def schemes_that_fit(rows: list[AuditRow], sigma: float) -> list[SchemeFit]:
     """Every scheme, the most probable first; with the std param `sigma`, and again with a fitted one."""
     rows = [row for row in rows if row.moments.std > 0 and not row.moments.broken]
     scored = []

@@ -1,23 +1,39 @@
-"""One clear line for bad input and for a machine's limits: the thing, its value, what was expected."""
+"""One clear line for bad input and for a machine's limits: what is wrong, its value, what was expected."""
 
+import difflib
 import functools
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 MEMORY = re.compile("allocate memory|out of memory", re.IGNORECASE)
 WRITING = re.compile(r"\(os error \d+\)|inline_container|PytorchStreamWriter")
-"""What safetensors and torch say, in exceptions of their own, where the disk is full."""
+"""Text of the exceptions that safetensors and torch raise where the disk is full."""
 
 
 class BadInput(ValueError):
     """Input that a person can correct; its message is one line and is shown without a traceback."""
 
 
-def one_line(main: Callable[..., None]) -> Callable[..., None]:
-    """Let `main` end what a person can put right as `error: ...` on stderr, without a traceback.
+def check_name(what: str, name: str, known: Iterable[str],
+               other_names: Mapping[str, str] | None = None) -> None:
+    """Raises BadInput where `name` is none of `known`; the message has them all, and the nearest one.
 
-    Exit status 2 for BadInput, 1 for files and memory, 130 for Ctrl-C, as in a shell.
+    `what` is what the name is of. `other_names` maps names that people use, in lower case, to known ones.
+    """
+    names = list(known)
+    if name in names:
+        return
+    similar = difflib.get_close_matches(name.lower(), names, 1)
+    near = (other_names or {}).get(name.lower()) or next(iter(similar), "")
+    hint = f" (did you mean {near}?)" if near else ""
+    raise BadInput(f"{what} is {name!r}: expected one of {', '.join(names)}{hint}")
+
+
+def one_line(main: Callable[..., None]) -> Callable[..., None]:
+    """Decorator: an error that a person can correct becomes one line `error: ...` on stderr, no traceback.
+
+    The exit status is 2 for BadInput, 1 for files and memory, and 130 for Ctrl-C, as in a shell.
     """
 
     @functools.wraps(main)
@@ -25,17 +41,17 @@ def one_line(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args)
         except (Exception, KeyboardInterrupt) as problem:
-            status, told = _told(problem)
-            if not told:
+            status, message = _status_and_message(problem)
+            if not message:
                 raise
-            print(f"error: {' '.join(told.split())}", file=sys.stderr)
+            print(f"error: {' '.join(message.split())}", file=sys.stderr)
             sys.exit(status)
 
     return guarded
 
 
-def _told(problem: BaseException) -> tuple[int, str]:
-    """Exit status and message; the message is empty where a traceback says more."""
+def _status_and_message(problem: BaseException) -> tuple[int, str]:
+    """Exit status and message; the message is empty where a traceback is of more use."""
     first = str(problem).partition("\n")[0]
     if isinstance(problem, BadInput):
         return 2, str(problem)

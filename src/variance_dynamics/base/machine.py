@@ -1,4 +1,4 @@
-"""What this machine is: the cores that a process may use, the processor's name, the memory."""
+"""Facts about this machine: the cores that a process may use, the processor's name, the memory."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ def all_cores() -> int:
 
 
 def processor() -> str:
-    """The processor's name, with family and model where Linux says them: some names tell no generation."""
+    """The processor's name; with family and model on Linux, since some names do not show the generation."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Progress with rate and time left; quiet enough for a log file."""
+"""A progress bar with rate and time left, which writes few lines into a log file."""
 
 import sys
 from collections.abc import Iterable

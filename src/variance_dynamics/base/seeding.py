@@ -1,4 +1,4 @@
-"""Named random streams from one seed, so that changing one never shifts another."""
+"""Named random streams from one seed: a change in one stream never shifts another."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def entropy(seed: int, *name: str | int) -> list[int]:
-    """Four 64-bit words that depend on the seed and on every part of the name, on any platform."""
+    """Four 64-bit words that depend on the seed and on every part of the name; the same on any platform."""
     digest = hashlib.sha256("/".join(str(part) for part in (seed, *name)).encode()).digest()
     return [int.from_bytes(digest[i : i + 8], "little") for i in range(0, 32, 8)]
 

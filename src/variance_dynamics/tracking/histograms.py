@@ -1,4 +1,4 @@
-"""Histograms of weight matrices while a module trains, counted on their device and fetched late."""
+"""Histograms of weight matrices while a model trains, counted on their device and fetched late."""
 
 from typing import Any
 
@@ -6,28 +6,29 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from variance_dynamics.tracking.schedule import Schedule
+from variance_dynamics.base.schedules import IsDue
+from variance_dynamics.tracking.sharded import gathered
 from variance_dynamics.weights.parameter import Parameter
 from variance_dynamics.weights.statistics import histogram
 
 
 class Histograms:
-    """Histograms of a few matrices over [-absmax, absmax] at the steps that `schedule` names."""
+    """Histograms of a few matrices over [-absmax, absmax] at the steps at which `schedule` is true.
 
-    def __init__(self, model: nn.Module, parameters: list[Parameter], schedule: Schedule, bins: int) -> None:
+    A sharded matrix is gathered in order to be counted, so all processes must take part.
+    """
+
+    def __init__(self, model: nn.Module, parameters: list[Parameter], schedule: IsDue, bins: int) -> None:
         self.parameters, self.schedule, self.bins = parameters, schedule, bins
         self.weights = [model.get_parameter(parameter.name) for parameter in parameters]
         self.records: list[tuple[int, Tensor, Tensor]] = []
-
-    def values(self, weight: Tensor) -> Tensor:
-        """What is counted of a matrix, as one row: all of it."""
-        return weight.detach().reshape(1, -1)
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Count the weights after `step` updates."""
         if self.schedule(step) and self.weights:
-            counted = [histogram(self.values(weight), self.bins) for weight in self.weights]
+            counted = [histogram(gathered(weight.detach()).reshape(1, -1), self.bins)
+                       for weight in self.weights]
             counts, scales = zip(*counted, strict=True)
             self.records.append((step, torch.cat(counts), torch.cat(scales)))
 
@@ -49,5 +50,5 @@ class Histograms:
         return {"records": [list(record) for record in self.records]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Continue from what `state_dict` gave."""
         self.records = [(step, counts, scales) for step, counts, scales in state["records"]]

@@ -1,289 +1,355 @@
-"""Statistics of weight matrices while a module trains: batched per shape, on their device, fetched late.
-
-    tracker = Tracker(model, matrices, schedule, optimizer, windows=(10, 100))
-    tracker.after_step(0)                   # the initial state
-    for step in range(1, steps + 1):
-        loss.backward()
-        tracker.before_step(step)           # gradients are there, the update is not
-        optimizer.step()
-        tracker.after_step(step)
-    table = tracker.frame()
-
-On a CPU the cost is in passes over memory, so a batch is what the cache holds; on a GPU it is in launches, so
-a batch is all that have one shape.
-"""
+"""Statistics of every weight matrix while a model trains, measured on its device and fetched late."""
 
 import math
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from variance_dynamics.tracking.schedule import Schedule
-from variance_dynamics.weights.parameter import Parameter
-from variance_dynamics.weights.pieces import Piece, Shape
-from variance_dynamics.weights.statistics import (
-    ROWS,
-    STATS,
-    Matrices,
-    Rows,
-    displacement,
-    epsilon_share,
-    root_mean_square,
+from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.schedules import IsDue
+from variance_dynamics.tracking.activations import Activations
+from variance_dynamics.tracking.stacks import (
+    Stack,
+    Stats,
+    gradient_stats,
+    is_sharded,
+    stacks_of,
+    update_stats,
+    weight_stats,
 )
+from variance_dynamics.tracking.writers import writer
+from variance_dynamics.weights.parameter import Parameter
+from variance_dynamics.weights.pieces import Piece, as_pieces
+from variance_dynamics.weights.statistics import displacement
 
-KINDS = ("weights", "gradients", "updates", "displacement")
-"""What is measured, each switched by name."""
-WEIGHT_STATS = ("std", "mean", "rms", "absmax", "kurtosis")
-GRADIENT_STATS = ("norm", "kurtosis")
+WEIGHTS, GRADIENTS, UPDATES = "weights", "gradients", "updates"
+DISPLACEMENT, ACTIVATIONS = "displacement", "activations"
+OF_MATRICES = (WEIGHTS, GRADIENTS, UPDATES, DISPLACEMENT)
+MEASURES = (*OF_MATRICES, ACTIVATIONS)
+"""What can be measured, each switched by name."""
+NEED_OPTIMIZER = (GRADIENTS, UPDATES, ACTIVATIONS)
 INIT = "init"
-COLUMNS = ["step", "layer", "role", "stat", "value"]
-CACHED = 2**19
-"""Elements of a batch on a CPU: few calls, each over memory that a core's caches still hold."""
-SHARED = 2**20
-"""Elements of the memory that batches on a CPU are worked in, in turn; larger ones take their own."""
-Stats = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Matrices of one shape and one of the optimizer's groups, which are measured together."""
-
-    places: list[int]
-    pieces: list[Piece]
-    weights: list[nn.Parameter]
-    owner: int | None
-    room: Sequence[Tensor | None] = (None, None, None)
-    rows: Rows = ROWS
-
-    def stacked(self, tensors: Sequence[Tensor], room: Tensor | None = None) -> Tensor:
-        """The matrices' values in `tensors`, one a row, [M, N]; half precision as float32. May be a view."""
-        cut = [self.values(piece, each).flatten() for piece, each in zip(self.pieces, tensors, strict=True)]
-        if len(cut) == 1:
-            return _wide(cut[0][None])
-        return _wide(torch.stack(cut, out=room if room is not None and room.dtype == cut[0].dtype else None))
-
-    def values(self, piece: Piece, tensor: Tensor) -> Tensor:
-        """What of a matrix is measured here: all of it."""
-        values: Tensor = piece.of(tensor)
-        return values
-
-    def now(self) -> Tensor:
-        """The weights, [M, N]."""
-        return self.stacked([weight.detach() for weight in self.weights], self.room[0])
-
-    def copied(self, kept: list[Tensor]) -> Tensor:
-        """The weights, [M, N], in memory of their own: on a CPU in that of the last copy, in `kept`."""
-        if self.room[0] is None:
-            return self.now().clone()
-        if not kept:
-            kept.append(torch.empty_like(self.room[0]))
-        return kept[0].copy_(self.now())
-
-    def gradients(self) -> Tensor:
-        """The gradients, [M, N]; NaN where there is none."""
-        grads = [torch.full_like(weight, torch.nan) if weight.grad is None else weight.grad
-                 for weight in self.weights]
-        return self.stacked(grads, self.room[0])
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
+COLUMNS = ["step", "name", "layer", "role", "stat", "value"]
+FLUSH = 100
+"""Dumps after which the file is brought up to date."""
+SHOWN = 5
+"""Unknown matrices that the warning names."""
 
 
 class Tracker:
-    """Measures `matrices` of `model` at the steps that `schedule` names; step 0 is the initial state.
+    """Statistics of every weight matrix of `model` at every `every`-th update; step 0 is the state now.
 
-    A matrix is a whole parameter, or a piece of one where several are fused in a tensor. With an optimizer,
-    also the normalised update (before lr and decoupled decay) and Adam's epsilon share. For each window of W
-    steps, and from the initial state, the displacement: see `displacement`. `kinds` says which of these.
-    Nothing waits for the device before `frame` or `state_dict`.
+    With an `optimizer`, its own `step` is watched: nothing more has to be called. Without one, call `step()`
+    after each update; then only weights and displacements can be measured.
+
+    `measure` names what is measured: "weights" (std, mean, rms, absmax, excess kurtosis), "gradients" (norm,
+    kurtosis), "updates" (update_rms, in units of lr and without decoupled decay, and Adam's epsilon_share),
+    "displacement" (see `displacement`; keeps a copy of the weights, and one for each of `windows`, in steps),
+    "activations" (like weights, of each layer's output; eager models only). `schedule`, step -> bool, takes
+    the place of `every`. `path` ends in .parquet or .jsonl. `start` is the number of updates already done.
+
+    Which parameters are matrices, and their roles, follow from their names. `patterns` maps regular
+    expressions on names to roles ("ignore" leaves a parameter out); `config` gives head counts where the
+    model has no Hugging Face config. With `matrices` no name is looked at: these are measured.
+
+    Gradients are as the optimizer gets them: a sum over micro batches, clipped, unscaled under AMP. For those
+    before clipping, call `before_step()` first. A step that GradScaler skips does not count; a fused
+    optimizer does not skip it, and makes an update of 0. Sharded parameters (FSDP2) are measured as whole
+    matrices: make the tracker after sharding, in every process, and let every process call all of it. Where
+    nothing is sharded the first process alone measures. It alone writes.
+
+    Nothing waits for the device before `frame`, `state_dict`, or the file's turn.
+
+    Raises BadInput for a name, a path or a schedule that is none of the above.
+
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> optimizer = torch.optim.AdamW(model.parameters())
+    >>> with Tracker(model, optimizer, every=2) as tracker:
+    ...     for _ in range(4):
+    ...         optimizer.zero_grad()
+    ...         model(torch.ones(3, 4)).square().mean().backward()
+    ...         optimizer.step()
+    >>> std = tracker.frame().query("stat == 'std'")
+    >>> [(row.step, row.name, row.role) for row in std.drop(columns="value").itertuples(index=False)]
+    [(0, '0.weight', 'hidden'), (0, '2.weight', 'readout'), (2, '0.weight', 'hidden'), \
+(2, '2.weight', 'readout'), (4, '0.weight', 'hidden'), (4, '2.weight', 'readout')]
     """
 
-    group = Group
-
-    def __init__(self, model: nn.Module, matrices: Sequence[Parameter | Piece], schedule: Schedule,
-                 optimizer: torch.optim.Optimizer | None = None, windows: Iterable[int] = (),
-                 kinds: Collection[str] = KINDS) -> None:
-        pieces = [_piece(model, matrix) for matrix in matrices]
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer | None = None, every: int = 100, *,
+                 measure: Collection[str] | None = None, schedule: IsDue | None = None,
+                 windows: Iterable[int] = (), patterns: Mapping[str, str] | None = None,
+                 config: Mapping[str, Any] | None = None, path: str | Path | None = None,
+                 start: int = 0, matrices: Sequence[Parameter | Piece] | None = None) -> None:
+        self.measure = _checked_measures(measure, optimizer)
+        self.windows = _checked_windows(windows, self.measure)
+        self.schedule, self.optimizer = schedule or _every(every), optimizer
+        self.rank = _rank()
+        self.measures_here = self.rank == 0 or any(map(is_sharded, model.parameters()))
+        self.write = writer(path) if path is not None and self.rank == 0 else None
+        pieces = _by_name(model, patterns, config) if matrices is None else as_pieces(
+            matrices, {name: tuple(weight.shape) for name, weight in model.named_parameters()})
         self.parameters = [piece.parameter for piece in pieces]
-        self.schedule, self.optimizer, self.kinds = schedule, optimizer, kinds
-        self.groups = self._grouped(model, pieces)
-        order = torch.tensor([place for group in self.groups for place in group.places]).argsort()
-        self.order = order.to(self.groups[0].weights[0].device)
-        self.windows = list(windows)
+        self.stacks = stacks_of(model, pieces, optimizer)
+        order = torch.tensor([place for stack in self.stacks for place in stack.places]).argsort()
+        self.order = order.to(self.stacks[0].weights[0].device)
         self.anchors: dict[str, list[Tensor]] = {}
         self.records: list[tuple[int, list[str], Tensor]] = []
         self._before: list[tuple[Tensor | None, Stats]] = []
-        self._copies: list[list[Tensor]] = [[] for _ in self.groups]
+        self._copies: list[list[Tensor]] = [[] for _ in self.stacks]
+        self.steps, self.written, self.dumps, self.ready = start, 0, 0, False
+        self.activations = Activations(model, pieces) if ACTIVATIONS in self.measure else None
+        self.handles = [] if optimizer is None else [optimizer.register_step_pre_hook(self._before_update),
+                                                     optimizer.register_step_post_hook(self._after_update)]
+        self._measure()
 
     @torch.no_grad()
-    def before_step(self, step: int) -> None:
-        """Keep what the update numbered `step` (from 1) will change; gradients as they are now, unclipped."""
-        if self.schedule(step):
-            self._before = [(self._kept(index), self._gradient_stats(group))
-                            for index, group in enumerate(self.groups)]
+    def before_step(self) -> None:
+        """Measure the gradients as they are now for the next update; call it again if that is skipped.
+
+        Keeps the weights, in order to measure what the update changes.
+        """
+        self._before, self.ready = [], True
+        if self.measures_here and self.schedule(self.steps + 1):
+            self._before = [(self._kept(index), gradient_stats(stack) if GRADIENTS in self.measure else {})
+                            for index, stack in enumerate(self.stacks)]
+
+    def step(self) -> None:
+        """Say that an update has been done, where no optimizer is watched."""
+        if self.handles:
+            raise BadInput("step() of a tracker with an optimizer: expected none, its own step is watched")
+        self._after_step()
+
+    def _after_step(self) -> None:
+        self.steps += 1
+        self.ready = False
+        self._measure()
+
+    def _measure(self) -> None:
+        """Measure the state after `self.steps` updates, if that is due."""
+        if not self.measures_here:
+            return
+        due = bool(self.schedule(self.steps))
+        self._measure_weights(due)
+        if self.activations is not None:
+            self._add(self.activations.take())
+            self.activations.due = self.schedule(self.steps + 1)
+        self.dumps += due
+        if self.write is not None and self.dumps >= FLUSH:
+            self.flush()
 
     @torch.no_grad()
-    def after_step(self, step: int) -> None:
-        """Measure the state after `step` updates."""
-        moving = "displacement" in self.kinds
-        due = [str(window) for window in self.windows if moving and step % window == 0]
-        dumped = self.schedule(step)
-        if not dumped and not due and step:
+    def _measure_weights(self, due: bool) -> None:
+        moving = DISPLACEMENT in self.measure
+        ended = [str(window) for window in self.windows if self.steps % window == 0]
+        if not due and not ended and self.steps:
             return
         stats: list[Stats] = []
-        for index, group in enumerate(self.groups):
-            weights = group.now()
-            stats.append(self._dump(index, weights) if dumped else {})
-            for name in [INIT] * dumped + due:
+        for index, stack in enumerate(self.stacks):
+            weights = stack.now()
+            stats.append(self._dump(index, weights) if due else {})
+            for name in [INIT] * due + ended:
                 stats[index] |= self._moved(index, name, weights)
-            for name in due + [INIT] * (moving and not step):
+            for name in ended + [INIT] * (moving and not self.steps):
                 self._anchor(index, name, weights)
         self._before = []
-        self._record(step, stats)
+        self._record(stats)
 
     def _kept(self, index: int) -> Tensor | None:
-        if self.optimizer is None or "updates" not in self.kinds:
-            return None
-        return self.groups[index].copied(self._copies[index])
-
-    def _gradient_stats(self, group: Group) -> Stats:
-        if "gradients" not in self.kinds:
-            return {}
-        shared = Matrices(group.gradients(), group.rows, group.room[1])
-        return {f"grad_{name}": STATS[name](shared) for name in GRADIENT_STATS}
+        return self.stacks[index].copied(self._copies[index]) if UPDATES in self.measure else None
 
     def _dump(self, index: int, weights: Tensor) -> Stats:
-        group = self.groups[index]
-        shared = Matrices(weights, group.rows, group.room[1])
-        stats = {name: STATS[name](shared) for name in WEIGHT_STATS if "weights" in self.kinds}
+        stack = self.stacks[index]
+        stats = weight_stats(stack, weights) if WEIGHTS in self.measure else {}
         if self._before:
             before, gradient = self._before[index]
             stats |= gradient
             if self.optimizer is not None and before is not None:
-                stats |= _update_stats(self.optimizer, group, before, weights)
+                stats |= update_stats(self.optimizer, stack, before, weights)
         return stats
 
     def _moved(self, index: int, name: str, weights: Tensor) -> Stats:
+        """The displacement since an anchor was set; none if it was not."""
         if index >= len(self.anchors.get(name, [])):
             return {}
-        group = self.groups[index]
-        squares, dots = displacement(self.anchors[name][index], weights, group.rows, group.room[1:])
+        stack = self.stacks[index]
+        squares, dots = displacement(self.anchors[name][index], weights, stack.reductions, stack.buffers[1:])
         return {f"delta_ms_{name}": squares, f"delta_dot_{name}": dots}
 
     def _anchor(self, index: int, name: str, weights: Tensor) -> None:
-        """Take the weights down as the start of a window, in the memory of the last one."""
+        """Keep the weights as the start of a window, in the memory of the window before."""
         kept = self.anchors.setdefault(name, [])
         if index < len(kept):
             kept[index].copy_(weights)
         else:
             kept.append(weights.clone())
 
-    def _record(self, step: int, stats: list[Stats]) -> None:
-        names = list(dict.fromkeys(name for found in stats for name in found))
+    def _record(self, stats: list[Stats]) -> None:
+        """Add what was measured of each stack; NaN where a stack lacks a statistic that another one has."""
+        names = list(dict.fromkeys(name for each in stats for name in each))
         if not names:
             return
-        absent = [self.order.new_full((len(group.places),), torch.nan, dtype=torch.float32)
-                  for group in self.groups]
-        parts = [torch.stack([found.get(name, nan) for name in names]).to(self.order.device, torch.float64)
-                 for found, nan in zip(stats, absent, strict=True)]
-        self.records.append((step, names, torch.cat(parts, 1)[:, self.order]))
+        absent = [self.order.new_full((len(stack.places),), torch.nan, dtype=torch.float32)
+                  for stack in self.stacks]
+        parts = [torch.stack([each.get(name, nan) for name in names]).to(self.order.device, torch.float64)
+                 for each, nan in zip(stats, absent, strict=True)]
+        self.records.append((self.steps, names, torch.cat(parts, 1)[:, self.order]))
+
+    def _add(self, stats: Stats) -> None:
+        """Add statistics of all matrices in their own order."""
+        if stats:
+            values = torch.stack(list(stats.values())).to(self.order.device)
+            self.records.append((self.steps, list(stats), values))
+
+    def _before_update(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
+        """Gradients are there, unless a closure computes them: then they are measured after it."""
+        closure = kwargs.get("closure") or next(iter(args[1:]), None)
+        if closure is None:
+            self._before_scaled(optimizer)
+            return None
+
+        def measured() -> Any:
+            loss = closure()
+            self._before_scaled(optimizer)
+            return loss
+
+        return (args[0], measured, *args[2:]), {key: kwargs[key] for key in kwargs if key != "closure"}
+
+    def _before_scaled(self, optimizer: torch.optim.Optimizer) -> None:
+        """A fused optimizer takes GradScaler's scale out of the gradients by itself, later than this."""
+        if self.ready:
+            return
+        self.before_step()
+        scale = getattr(optimizer, "grad_scale", None)
+        if isinstance(scale, Tensor):
+            for _, stats in self._before:
+                if "grad_norm" in stats:
+                    stats["grad_norm"] = stats["grad_norm"] / scale
+
+    def _after_update(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self._after_step()
 
     def frame(self) -> pd.DataFrame:
-        """Columns step, layer, role, stat, value: one row per measurement, in the order of measuring."""
+        """Columns step, name, layer, role, stat, value: one row per measurement, in the order measured."""
         parts = [self._rows(step, names, values) for step, names, values in self.records]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
     def _rows(self, step: int, names: list[str], values: Tensor) -> pd.DataFrame:
-        places = [(stat, parameter) for stat in names for parameter in self.parameters]
+        measured = [(stat, parameter) for stat in names for parameter in self.parameters]
         return pd.DataFrame({
             "step": step,
-            "layer": [parameter.layer for _, parameter in places],
-            "role": [parameter.role for _, parameter in places],
-            "stat": [stat for stat, _ in places],
+            "name": [parameter.name for _, parameter in measured],
+            "layer": [parameter.layer for _, parameter in measured],
+            "role": [parameter.role for _, parameter in measured],
+            "stat": [stat for stat, _ in measured],
             "value": values.flatten().cpu().numpy(),
         })
 
+    def flush(self) -> None:
+        """Bring the file up to date."""
+        self.dumps = 0
+        if self.write is not None:
+            table = self.frame()
+            self.write(table, self.written)
+            self.written = len(table)
+
+    def close(self) -> None:
+        """Stop watching the optimizer and the layers, and write what is left."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles = []
+        if self.activations is not None:
+            self.activations.close()
+        self.flush()
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs to end with the same table, on any device."""
-        places = [place for group in self.groups for place in group.places]
-        anchors = {name: dict(zip(places, [row for rows in kept for row in rows], strict=True))
+        """All that a resumed run needs to end with the same table, on any device and number of processes.
+
+        Where weights are sharded every process must call this; the first one's state is the whole one.
+        """
+        anchors = {name: {place: stack.whole(index, rows[index])
+                          for stack, rows in zip(self.stacks, kept, strict=True)
+                          for index, place in enumerate(stack.places)}
                    for name, kept in self.anchors.items()}
-        return {"anchors": anchors, "records": [list(record) for record in self.records]}
+        return {"anchors": anchors, "records": [list(record) for record in self.records], "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave, onto the parameters' device."""
-        def rows(kept: dict[int, Tensor], group: Group) -> Tensor:
-            return torch.stack([kept[place] for place in group.places]).to(group.weights[0].device)
-
-        self.anchors = {name: [rows(kept, group) for group in self.groups]
+        """Continue from what `state_dict` gave the first process; the file is then written anew."""
+        self.steps, self.written = state["steps"], 0
+        if not self.measures_here:
+            return
+        self.anchors = {name: [_stacked(kept, stack) for stack in self.stacks]
                         for name, kept in state["anchors"].items()}
         device = self.order.device
         self.records = [(step, names, values.to(device)) for step, names, values in state["records"]]
-
-    def _grouped(self, model: nn.Module, pieces: list[Piece]) -> list[Group]:
-        settings = self.optimizer.param_groups if self.optimizer else []
-        owner = {id(weight): index for index, group in enumerate(settings) for weight in group["params"]}
-        weights = [model.get_parameter(piece.tensor) for piece in pieces]
-        alike: dict[Any, list[int]] = defaultdict(list)
-        for place, (piece, weight) in enumerate(zip(pieces, weights, strict=True)):
-            alike[piece.shape, weight.dtype, weight.device, owner.get(id(weight))].append(place)
-        room: Room = {}
-        return [self.group(places, [pieces[place] for place in places], [weights[place] for place in places],
-                           key[-1], _room(room, len(places), *key[:3]))
-                for key, found in alike.items() for places in _batches(found, key[0], key[2])]
+        if self.activations is not None:
+            self.activations.due = self.schedule(self.steps + 1)
 
 
-def _piece(model: nn.Module, matrix: Parameter | Piece) -> Piece:
-    if isinstance(matrix, Piece):
-        return matrix
-    return Piece(matrix, matrix.name, tuple(model.get_parameter(matrix.name).shape))
+def _stacked(kept: Mapping[int, Tensor], stack: Stack) -> Tensor:
+    """The rows of a stack that this process holds, [M, N], on its device, from those of whole matrices."""
+    rows = [stack.part(index, kept[place]) for index, place in enumerate(stack.places)]
+    return torch.stack(rows).to(stack.weights[0].device)
 
 
-def _batches(places: list[int], shape: Shape, device: torch.device) -> list[list[int]]:
-    size = max(1, CACHED // max(1, math.prod(shape))) if device.type == "cpu" else len(places)
-    return [places[start : start + size] for start in range(0, len(places), size)]
+def _checked_measures(measure: Collection[str] | None, optimizer: torch.optim.Optimizer | None
+                      ) -> Collection[str]:
+    if measure is None:
+        return (WEIGHTS, GRADIENTS, UPDATES) if optimizer else (WEIGHTS,)
+    names = [measure] if isinstance(measure, str) else list(measure)
+    for name in names:
+        if name not in MEASURES:
+            raise BadInput(f"measure holds {name!r}: expected some of {', '.join(MEASURES)}")
+        if optimizer is None and name in NEED_OPTIMIZER:
+            raise BadInput(f"measure holds {name!r}, optimizer is None: expected Tracker(model, optimizer)")
+    return names
 
 
-Room = dict[torch.dtype, list[Tensor]]
+def _checked_windows(windows: Iterable[int], measure: Collection[str]) -> list[int]:
+    windows = list(windows)
+    for window in windows:
+        if not isinstance(window, int) or window < 1:
+            raise BadInput(f"windows holds {window!r}: expected whole numbers of steps, 1 or more")
+    if windows and DISPLACEMENT not in measure:
+        raise BadInput(f"windows is {windows}, without \"displacement\" in measure: expected both or neither")
+    return windows
 
 
-def _room(room: Room, matrices: int, shape: Shape, dtype: torch.dtype, device: torch.device
-          ) -> Sequence[Tensor | None]:
-    """Memory for three batches, [M, N] each, which all groups on a CPU share."""
-    size = matrices * math.prod(shape)
-    if device.type != "cpu" or dtype not in (torch.float32, torch.float64) or size > SHARED:
-        return None, None, None
-    flat = room.setdefault(dtype, [torch.empty(SHARED, dtype=dtype) for _ in range(3)])
-    return [each[:size].view(matrices, -1) for each in flat]
+def _every(every: int) -> IsDue:
+    if not isinstance(every, int) or every < 1:
+        raise BadInput(f"every is {every!r}: expected a whole number of steps, 1 or more")
+    return lambda step: step % every == 0
 
 
-def _update_stats(optimizer: torch.optim.Optimizer, group: Group, before: Tensor, after: Tensor) -> Stats:
-    """Rms of u = (after - (1 - lr wd) before) / lr, wd if decoupled; epsilon share where Adam's v is."""
-    if group.owner is None:
-        return {}
-    settings = optimizer.param_groups[group.owner]
-    lr = settings["lr"]
-    decoupled = settings.get("decoupled_weight_decay", isinstance(optimizer, torch.optim.AdamW))
-    update = torch.sub(after, before, out=group.room[2])
-    if decoupled and settings["weight_decay"]:
-        update.add_(before.mul_(lr * settings["weight_decay"]))
-    rms = root_mean_square(update, group.rows, group.room[1])
-    stats = {"update_rms": rms / (lr if isinstance(lr, Tensor) else lr or math.nan)}  # no lr, no such update
-    states = [optimizer.state.get(weight, {}) for weight in group.weights]
-    if all({"exp_avg_sq", "step"} <= state.keys() for state in states):
-        stats["epsilon_share"] = _epsilon_share(states, group, settings)
-    return stats
+def _by_name(model: nn.Module, patterns: Mapping[str, str] | None, config: Mapping[str, Any] | None
+             ) -> list[Piece]:
+    """The weight matrices by what the parameters' names say; a warning names those of no known role."""
+    # The study gives `matrices`. Imported here, an edit of the name patterns does not train its GPT-2 again.
+    from variance_dynamics.roles.of_model import roles_of
+
+    roles = roles_of(model, patterns, config)
+    pieces = [piece for piece in roles.pieces if math.prod(piece.shape)]
+    if not pieces:
+        raise BadInput(f"{type(model).__name__}: no weight matrix to track: expected a model with some")
+    unknown = [piece.parameter.name for piece in roles.unknown]
+    if unknown:
+        more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+        warnings.warn(f"no role known of {', '.join(unknown[:SHOWN])}{more}: tracked whole, as 'unknown'; "
+                      "patterns={regex: role} says what they are", stacklevel=3)
+    return pieces
 
 
-def _epsilon_share(states: list[dict[str, Any]], group: Group, settings: dict[str, Any]) -> Tensor:
-    seconds = group.stacked([state["exp_avg_sq"] for state in states], group.room[2])
-    done = torch.stack([torch.as_tensor(state["step"]) for state in states]).double()
-    correction = (1 - settings["betas"][1] ** done)[:, None]
-    correction = correction.to(seconds.device, seconds.dtype, non_blocking=True)
-    return epsilon_share(seconds, correction, settings["eps"], group.rows, group.room[1])
+def _rank() -> int:
+    distributed = torch.distributed
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0

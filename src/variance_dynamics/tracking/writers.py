@@ -1,4 +1,4 @@
-"""Where a tracker's table goes: a Parquet file, or a file of JSON lines."""
+"""How a tracker's table is written: to a Parquet file, or to a file of JSON lines."""
 
 from pathlib import Path
 from typing import Protocol
@@ -10,13 +10,13 @@ from variance_dynamics.base.errors import BadInput
 
 
 class Writer(Protocol):
-    """Called with the whole table so far and how many of its first rows it was given before."""
+    """Takes the whole table so far, and how many of its first rows it has been given before."""
 
     def __call__(self, table: pd.DataFrame, known: int) -> None: ...
 
 
 def writer(path: str | Path) -> Writer:
-    """By the ending of `path`. Raises BadInput for one that is neither .parquet nor .jsonl."""
+    """The writer for the ending of `path`. Raises BadInput if that is neither .parquet nor .jsonl."""
     path = Path(path)
     if path.suffix == ".parquet":
         return lambda table, known: rows.write(path, table)
@@ -26,7 +26,7 @@ def writer(path: str | Path) -> Writer:
 
 
 def _append(path: Path, table: pd.DataFrame, known: int) -> None:
-    """One object a line; null where a value is not finite. The first call starts the file anew."""
+    """One object a line, with null where a value is not finite. The first call replaces the file."""
     if known and known == len(table):
         return  # pandas would write an empty line
     path.parent.mkdir(parents=True, exist_ok=True)

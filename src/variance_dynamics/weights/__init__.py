@@ -1,5 +1,5 @@
-"""A weight matrix: its role and place, the piece of a tensor that it is, the std that a scheme gives it,
-and the statistics that are measured of it.
+"""Weight matrices: their roles, the pieces of tensors that hold them, the std that a scheme gives them, and
+their statistics.
 
 May import: base.
 """

@@ -1,6 +1,6 @@
-"""Initialisation schemes: a name, the std it gives a parameter, and how draws become weights.
+"""Initialisation schemes: the std that each gives to a parameter, and how normal draws become weights.
 
-The sampler, the theory and the figures read the same std functions. Importing this needs no torch.
+Sampling, theory and figures all use these std functions. Importing this module needs no torch.
 """
 
 import math
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.errors import BadInput, check_name
 from variance_dynamics.weights.parameter import BLOCK, DENSE, EMBEDDINGS, RESIDUAL, Parameter
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ def scaled_uniform(z: "Tensor", std: float) -> "Tensor":
 
 
 def scaled_orthogonal(z: "Tensor", std: float) -> "Tensor":
-    """Haar semi-orthogonal from `z` [..., fan_in, fan_out] (QR, signs fixed by R), scaled to rms `std`.
+    """Random semi-orthogonal matrices (Haar measure) from `z` [..., fan_in, fan_out], scaled to rms `std`.
 
-    A semi-orthogonal matrix has mean square 1/max(fan_in, fan_out). Saxe et al. 2014, arXiv 1312.6120.
+    By a QR decomposition; the signs of R's diagonal make the law uniform. A semi-orthogonal matrix has mean
+    square 1 / max(fan_in, fan_out). Saxe et al. 2014, arXiv 1312.6120.
     """
     import torch
 
@@ -45,8 +46,9 @@ def scaled_orthogonal(z: "Tensor", std: float) -> "Tensor":
 
 @dataclass(frozen=True)
 class Scheme:
-    """`std(parameter, sigma)`, sigma the run's `std` param, and `sample(z, std)`, z [..., fan_in, fan_out].
+    """`std(parameter, sigma)` gives a matrix's std; `sample(z, std)` makes weights of normal z.
 
+    sigma is the std that the run asks for (`std` in params.yaml); z has the shape [..., fan_in, fan_out].
     `std` raises BadInput for a role that the scheme says nothing about.
     """
 
@@ -71,7 +73,7 @@ class Scheme:
 
 
 def _matrices(formula: Callable[[Parameter], float], roles: tuple[str, ...] = MATRICES) -> Std:
-    """A scheme that sets the weight matrices by `formula`; embeddings stay at sigma (GPT-2's .02)."""
+    """A std function: `formula` for matrices with one of `roles`, and sigma (.02 in GPT-2) for embeddings."""
 
     def std(parameter: Parameter, sigma: float) -> float:
         if parameter.role in roles:
@@ -126,9 +128,9 @@ def kaiming_fan_out(p: Parameter) -> float:
 
 
 def xavier_sqrt2(p: Parameter) -> float:
-    """The control: Xavier times sqrt 2, with an MLP's input and readout layers shared with Kaiming.
+    """A control for Kaiming: Xavier times sqrt 2, but Kaiming's std in the first and last layer of an MLP.
 
-    One division under the root, so that a square layer gets Kaiming's std to the last bit.
+    There is one division under the root, so that a square layer gets Kaiming's std to the last bit.
     """
     shared = p.role in DENSE and (p.layer in (1, p.depth))
     return kaiming(p) if shared else math.sqrt(4 / (p.fan_in + p.fan_out))
@@ -185,3 +187,14 @@ SCHEMES: dict[str, Scheme] = {
     "lir": Scheme(lir),
     "mup": Scheme(_matrices(mup)),
 }
+
+
+OTHER_NAMES = {"he": "kaiming", "glorot": "xavier", "pytorch": "torch_default", "default": "torch_default",
+               "bert": "normal", "llama": "normal", "spectral": "mup"}
+"""What people call a scheme -> its name here."""
+
+
+def scheme_named(name: str) -> Scheme:
+    """The entry of SCHEMES. Raises BadInput for an unknown name, with the nearest known one."""
+    check_name("scheme", name, SCHEMES, OTHER_NAMES)
+    return SCHEMES[name]

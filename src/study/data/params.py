@@ -1,0 +1,78 @@
+"""The params sections `classification` and `corpus`."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from study.base.params import Section, distinct, pinned
+
+Text = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Commit = Annotated[str, AfterValidator(pinned)]
+
+GPT2_VOCAB_SIZE = 50257
+
+
+class MnistParams(Section):
+    source: Literal["hub", "files"]
+    path: Text
+    hub_name: Text
+    hub_revision: Commit
+
+
+class ClassificationParams(Section):
+    """`datasets` are names in data.classification.DATASETS; the fractions are shares of a whole dataset.
+
+    MNIST comes with a test set, so only `val_fraction` applies to it.
+    """
+
+    datasets: Annotated[list[str], Field(min_length=1)]
+    seed: Seed
+    val_fraction: Fraction
+    test_fraction: Fraction
+    mnist: MnistParams
+
+    _distinct = field_validator("datasets")(distinct)
+
+    @model_validator(mode="after")
+    def _leaves_training_data(self) -> "ClassificationParams":
+        if self.val_fraction + self.test_fraction >= 1:
+            shares = f"val_fraction {self.val_fraction}, test_fraction {self.test_fraction}"
+            raise ValueError(f"{shares}: expected a sum below 1, which leaves data to train on")
+        return self
+
+
+class HubParams(Section):
+    path: Text
+    name: Text | None
+    split: Text
+    revision: Commit
+
+
+class TokenizerParams(Section):
+    """`vocab_size` includes <|endoftext|> and the 256 bytes. It is not used when `kind` is gpt2."""
+
+    kind: Literal["train", "gpt2"]
+    vocab_size: Annotated[int, Field(ge=257, le=1_000_000)]
+    train_bytes: Annotated[int, Field(ge=1)]
+    gpt2_path: Text
+
+    @property
+    def size(self) -> int:
+        """The largest number of token ids that the chosen kind can have."""
+        return self.vocab_size if self.kind == "train" else GPT2_VOCAB_SIZE
+
+
+class CorpusParams(Section):
+    source: Literal["docs", "files", "hub"]
+    seed: Seed
+    val_fraction: Fraction
+    packages: Annotated[list[Text], Field(min_length=1)]
+    files: Annotated[list[Text], Field(min_length=1)]
+    text_column: Text
+    document_separator: Text
+    hub: HubParams
+    tokenizer: TokenizerParams
+
+    _distinct = field_validator("packages", "files")(distinct)
