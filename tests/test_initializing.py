@@ -172,7 +172,8 @@ def test_nothing_is_left_out_in_silence():
 
 
 def test_bad_input():
-    with pytest.raises(BadInput, match=r"scheme is 'kaimin': expected one of .* \(did you mean kaiming\?\)"):
+    every = r"scheme is 'kaimin': expected one of normal, .* \(did you mean kaiming\?\)"
+    with pytest.raises(BadInput, match=every):
         initialize(mlp(), "kaimin")
     for std in (-0.02, 0.0, float("nan")):
         with pytest.raises(BadInput, match=rf"std is {std}: expected a number above 0"):
