@@ -9,7 +9,8 @@ Each is imported when it is first used, so that importing the package costs noth
 
 Rooms, from the ground up: base; weights; roles and theory; tracking, auditing and forecasting. A room
 imports from rooms below it; each says which. The modules beside them (initializing, adapters, cli) may
-import every room. """
+import every room.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -26,13 +27,11 @@ HOMES = {
     "initialize": "variance_dynamics.initializing",
     "Tracker": "variance_dynamics.tracking.tracker",
 }
-"""Public name -> the module that it lives in."""
+"""Public name -> its module. A module with a public name would hide what has that name, once imported."""
 __all__ = ["Tracker", "audit", "forecast", "initialize"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Kept under its name, where the import of a module of the same name would otherwise leave the module.
-    globals()[name] = value = getattr(import_module(HOMES[name]), name)
-    return value
+    return getattr(import_module(HOMES[name]), name)

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variance_dynamics.auditing import judge, which_scheme
+from variance_dynamics.auditing import judge
 from variance_dynamics.auditing.checkpoint_files import open_checkpoint
 from variance_dynamics.auditing.judge import AuditRow
 from variance_dynamics.auditing.sampling import z_score
 from variance_dynamics.auditing.tensors import Checkpoint, Moments, measure
-from variance_dynamics.auditing.which_scheme import AUTO, USUAL_STD, SchemeFit
-from variance_dynamics.base.errors import BadInput
+from variance_dynamics.auditing.which_scheme import AUTO, USUAL_STD, SchemeFit, schemes_that_fit
+from variance_dynamics.base.errors import BadInput, check_name
 from variance_dynamics.roles.find_roles import UNKNOWN, NetworkRoles, find_roles
 from variance_dynamics.weights.parameter import BLOCK, EMBEDDINGS
 from variance_dynamics.weights.pieces import Piece
-from variance_dynamics.weights.schemes import SCHEMES, check_name
+from variance_dynamics.weights.schemes import OTHER_NAMES, SCHEMES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -93,7 +93,7 @@ def audit(source: "str | Path | nn.Module | Mapping[str, Any]", recipe: str = AU
 
 
 def _check_options(recipe: str, std: float | None, heads: int | None) -> None:
-    check_name(recipe, "recipe", (AUTO,))
+    check_name("recipe", recipe, (AUTO, *SCHEMES), OTHER_NAMES)
     if std is not None and not 0 < std < math.inf:
         raise BadInput(f"std is {std}: expected a number above 0")
     if heads is not None and heads < 1:
@@ -157,7 +157,7 @@ def _all_ties(checkpoint: Checkpoint, rows: list[AuditRow]) -> dict[str, str]:
 
 def _judged(report: Audit, recipe: str, sigma: float, ties: Mapping[str, str]) -> Audit:
     own = [row for row in report.rows if row.piece.tensor not in ties]
-    fits = tuple(which_scheme.fits(own, sigma)) if recipe == AUTO else ()
+    fits = tuple(schemes_that_fit(own, sigma)) if recipe == AUTO else ()
     if fits:
         recipe, sigma = fits[0].recipe, fits[0].sigma
         _check_fit(report.source, own, fits[0])

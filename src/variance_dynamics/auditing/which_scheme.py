@@ -39,7 +39,7 @@ class SchemeFit:
     same: tuple[str, ...] = ()
 
 
-def fits(rows: list[AuditRow], sigma: float) -> list[SchemeFit]:
+def schemes_that_fit(rows: list[AuditRow], sigma: float) -> list[SchemeFit]:
     """Every scheme, the most probable first; with the std param `sigma`, and again with a fitted one."""
     rows = [row for row in rows if row.moments.std > 0 and not row.moments.broken]
     scored = []

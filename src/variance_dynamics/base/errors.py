@@ -1,9 +1,10 @@
 """One clear line for bad input and for a machine's limits: what is wrong, its value, what was expected."""
 
+import difflib
 import functools
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 MEMORY = re.compile("allocate memory|out of memory", re.IGNORECASE)
 WRITING = re.compile(r"\(os error \d+\)|inline_container|PytorchStreamWriter")
@@ -12,6 +13,21 @@ WRITING = re.compile(r"\(os error \d+\)|inline_container|PytorchStreamWriter")
 
 class BadInput(ValueError):
     """Input that a person can correct; its message is one line and is shown without a traceback."""
+
+
+def check_name(what: str, name: str, known: Iterable[str],
+               other_names: Mapping[str, str] | None = None) -> None:
+    """Raises BadInput where `name` is none of `known`; the message has them all, and the nearest one.
+
+    `what` is what the name is of. `other_names` maps names that people use, in lower case, to known ones.
+    """
+    names = list(known)
+    if name in names:
+        return
+    similar = difflib.get_close_matches(name.lower(), names, 1)
+    near = (other_names or {}).get(name.lower()) or next(iter(similar), "")
+    hint = f" (did you mean {near}?)" if near else ""
+    raise BadInput(f"{what} is {name!r}: expected one of {', '.join(names)}{hint}")
 
 
 def one_line(main: Callable[..., None]) -> Callable[..., None]:

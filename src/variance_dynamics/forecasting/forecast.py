@@ -1,6 +1,5 @@
 """What AdamW will do to the std of a weight matrix: the null law over a schedule, and what it means."""
 
-import difflib
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.typing import NDArray
 
-from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.errors import BadInput, check_name
 from variance_dynamics.base.schedules import SCHEDULES, learning_rate
 from variance_dynamics.theory import null_law
 
@@ -45,10 +44,7 @@ class TrainingSchedule:
         for name, kind, expected in KINDS:
             value = getattr(self, name)
             _check(name.replace("_", " "), value, expected, isinstance(value, kind))
-        if self.schedule not in SCHEDULES:
-            near = difflib.get_close_matches(self.schedule, SCHEDULES, 1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise BadInput(f"schedule is {self.schedule!r}: expected one of {', '.join(SCHEDULES)}{hint}")
+        check_name("schedule", self.schedule, SCHEDULES)
         _check("lr", self.lr, "a number above 0", 0 < self.lr < math.inf)
         _check("steps", self.steps, f"a whole number from 1 to {LONGEST:,}", 1 <= self.steps <= LONGEST)
         _check("warmup", self.warmup, f"a whole number from 0 to the {self.steps} steps",

@@ -6,10 +6,9 @@ Sampling, theory and figures all use these std functions. Importing this module 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.errors import BadInput, check_name
 from variance_dynamics.weights.parameter import BLOCK, DENSE, EMBEDDINGS, RESIDUAL, Parameter
 
 if TYPE_CHECKING:
@@ -196,19 +195,6 @@ OTHER_NAMES = {"he": "kaiming", "glorot": "xavier", "pytorch": "torch_default", 
 
 
 def scheme_named(name: str) -> Scheme:
-    """The entry of SCHEMES. Raises BadInput for an unknown name, as `check_name` does."""
-    check_name(name)
+    """The entry of SCHEMES. Raises BadInput for an unknown name, with the nearest known one."""
+    check_name("scheme", name, SCHEMES, OTHER_NAMES)
     return SCHEMES[name]
-
-
-def check_name(name: str, what: str = "scheme", more: tuple[str, ...] = ()) -> None:
-    """Raises BadInput for what is neither in SCHEMES nor in `more`: with all names, and the nearest one.
-
-    `what` is the caller's word for it.
-    """
-    if name in (*more, *SCHEMES):
-        return
-    similar = get_close_matches(name.lower(), [*more, *SCHEMES], 1)
-    near = OTHER_NAMES.get(name.lower()) or next(iter(similar), None)
-    hint = f" (did you mean {near}?)" if near else ""
-    raise BadInput(f"{what} is {name!r}: expected one of {', '.join([*more, *SCHEMES])}{hint}")
