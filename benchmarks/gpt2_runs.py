@@ -20,11 +20,11 @@ from study.gpt2.batches import Corpus
 from study.gpt2.model import GPT2
 from study.gpt2.params import Gpt2Run, resolve
 from study.gpt2.pretrain import Pretraining
-from variance_dynamics.tracking.tracker import KINDS, Tracker
+from variance_dynamics.tracking.tracker import OF_MATRICES, Tracker
 
 FAR = 100_000
 """A step that no benchmark reaches."""
-CONTENTS = {"weights": ("weights",), "everything": KINDS}
+CONTENTS = {"weights": ("weights",), "everything": OF_MATRICES}
 """What is tracked."""
 SCHEDULES: dict[str, Callable[[int], bool]] = {"every step": lambda step: True,
                                                "one step in ten": lambda step: step % 10 == 0}
@@ -53,12 +53,37 @@ def on_random_tokens(run: Gpt2Run) -> Pretraining:
 
 
 def watching(training: Pretraining, kinds: Iterable[str], schedule: Callable[[int], bool]) -> Tracker:
-    """A tracker of the run for some kinds, which knows the initial state and holds no records yet."""
-    tracker = Tracker(training.model, training.model.matrices(), schedule, training.optimizer,
-                      training.run.dumps.windows, tuple(kinds))
-    tracker.after_step(0)
+    """A tracker of the run for some kinds, which knows the initial state and holds no records yet.
+
+    It does not watch the optimizer: a Switch passes the steps on to it.
+    """
+    measure = tuple(kinds)
+    windows = training.run.dumps.windows if "displacement" in measure else ()
+    tracker = Tracker(training.model, training.optimizer, measure=measure, schedule=schedule, windows=windows,
+                      matrices=training.model.matrices())
+    tracker.close()
     tracker.records.clear()
     return tracker
+
+
+class Switch:
+    """Takes the place of a run's tracker, and passes gradients and updates on to `watcher`, or to nobody."""
+
+    def __init__(self, training: Pretraining) -> None:
+        self.watcher: Any = None
+        training.tracker.close()
+        training.tracker = self  # type: ignore[assignment]
+        training.optimizer.register_step_post_hook(lambda *_: self.step())
+
+    def before_step(self) -> None:
+        """The gradients of the next update are there."""
+        if self.watcher is not None:
+            self.watcher.before_step()
+
+    def step(self) -> None:
+        """An update has been done."""
+        if self.watcher is not None:
+            self.watcher.step()
 
 
 def transformers_gpt2(model: GPT2) -> tuple[GPT2LMHeadModel, Logits]:

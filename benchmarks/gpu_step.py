@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpt2_runs import CONTENTS, SCHEDULES, Peer, nanogpt, on_random_tokens, undisturbed, watching
+from gpt2_runs import CONTENTS, SCHEDULES, Peer, Switch, nanogpt, on_random_tokens, undisturbed, watching
 from measure import Row, Work, against, rates, spread
 
 from study.gpt2.params import Gpt2Run
@@ -34,14 +34,6 @@ SAME = 0.02
 """Largest difference of logits, in their std: losses on random tokens hardly depend on the weights."""
 
 
-class NoTracker:
-    """Takes the place of a run's tracker and does nothing."""
-
-    def before_step(self, step: int) -> None: ...
-
-    def after_step(self, step: int) -> None: ...
-
-
 def paper_size(**changes: Any) -> Gpt2Run:
     """The run of the paper's size; `changes` are fields of it."""
     on_gpu = {"device": "cuda", "precision": "bf16", "compile": True, "lr": 6e-4}
@@ -50,7 +42,7 @@ def paper_size(**changes: Any) -> Gpt2Run:
 
 def untracked(run: Gpt2Run) -> Pretraining:
     training = on_random_tokens(run)
-    training.tracker = NoTracker()  # type: ignore[assignment]
+    Switch(training)
     return training
 
 
@@ -104,11 +96,12 @@ def steps(advance: Callable[[], object], device: torch.device) -> Callable[[], N
 
 
 def watched(training: Pretraining, watcher: Any) -> Callable[[], None]:
-    """Steps of ours with `watcher` in the tracker's place."""
-    advance = steps(training.advance, training.device)
+    """Steps of an untracked run that `watcher` watches; nobody does if it is None."""
+    advance, switch = steps(training.advance, training.device), training.tracker
+    assert isinstance(switch, Switch)
 
     def work() -> None:
-        training.tracker = watcher
+        switch.watcher = watcher
         advance()
 
     return work
@@ -124,7 +117,7 @@ def rows(run: Gpt2Run, rounds: int = 5) -> list[Row]:
     (training, losses), memory[OURS] = with_memory(device, lambda: start_ours(run))
     (peer, theirs), memory[NANO] = with_memory(device, lambda: start_peer(fresh, run.compile))
     assert np.allclose(theirs, losses, rtol=CLOSE), f"losses {losses} and {theirs}"
-    works = {OURS: watched(training, NoTracker()), NANO: steps(peer.advance, device)}
+    works = {OURS: watched(training, None), NANO: steps(peer.advance, device)}
     works |= {name: watched(training, watching(training, *how)) for name, how in TRACKED.items()}
     for work in works.values():
         work()

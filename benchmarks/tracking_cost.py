@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from gpt2_runs import CONTENTS, SCHEDULES, on_random_tokens, undisturbed, watching
+from gpt2_runs import CONTENTS, SCHEDULES, Switch, on_random_tokens, undisturbed, watching
 from measure import Row, spread
 from torch import Tensor, nn
 
@@ -30,13 +30,15 @@ class Histograms:
     def __init__(self, model: nn.Module, gradients: bool, schedule: Callable[[int], bool]) -> None:
         self.parameters, self.gradients, self.schedule = list(model.parameters()), gradients, schedule
         self.kept: list[Any] = []
+        self.steps = 0
 
-    def before_step(self, step: int) -> None:
-        if self.gradients and self.schedule(step):
+    def before_step(self) -> None:
+        if self.gradients and self.schedule(self.steps + 1):
             self.kept = counted(parameter.grad for parameter in self.parameters)
 
-    def after_step(self, step: int) -> None:
-        if self.schedule(step):
+    def step(self) -> None:
+        self.steps += 1
+        if self.schedule(self.steps):
             self.kept = counted(parameter.detach() for parameter in self.parameters)
 
 
@@ -51,18 +53,16 @@ def counted(tensors: Iterable[Tensor | None]) -> list[Any]:
     return counts
 
 
-class Clock:
-    """Takes the place of the run's tracker, passes its calls on to `watcher`, and sums up their seconds."""
+class Clock(Switch):
+    """A Switch that sums up the seconds of the watcher's calls."""
 
-    def __init__(self) -> None:
-        self.watcher: Any = None
-        self.seconds = 0.0
+    seconds = 0.0
 
-    def before_step(self, step: int) -> None:
-        self._timed(lambda: self.watcher.before_step(step))
+    def before_step(self) -> None:
+        self._timed(super().before_step)
 
-    def after_step(self, step: int) -> None:
-        self._timed(lambda: self.watcher.after_step(step))
+    def step(self) -> None:
+        self._timed(super().step)
 
     def _timed(self, call: Callable[[], None]) -> None:
         if self.watcher is not None:
@@ -80,7 +80,7 @@ class Setting:
 
     def __init__(self, **changes: Any) -> None:
         self.training = on_random_tokens(undisturbed("cpu", **changes))
-        self.clock = self.training.tracker = Clock()  # type: ignore[assignment]
+        self.clock = Clock(self.training)
         self.watchers: dict[Case, Any] = {}
         for content, kinds in CONTENTS.items():
             for rate, due in SCHEDULES.items():

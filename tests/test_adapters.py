@@ -186,8 +186,8 @@ def test_calls_of_lightning(tmp_path, library):
     callback.on_exception(trainer, model, KeyboardInterrupt())
     check(tmp_path / "run.parquet", (0, 1, 2))
     table = pd.read_parquet(tmp_path / "run.parquet")
-    found = table[(table.stat == "grad_norm") & (table.name == "fc.weight")].value
-    assert list(found) == pytest.approx(norms, rel=1e-5), "as before clipping"
+    measured = table[(table.stat == "grad_norm") & (table.name == "fc.weight")].value
+    assert list(measured) == pytest.approx(norms, rel=1e-5), "as before clipping"
 
 
 def fit(folder, steps, checkpoint=None, **options):

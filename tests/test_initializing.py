@@ -172,7 +172,7 @@ def test_nothing_is_left_out_in_silence():
 
 
 def test_bad_input():
-    with pytest.raises(BadInput, match=r"scheme is 'kaimin': expected kaiming"):
+    with pytest.raises(BadInput, match=r"scheme is 'kaimin': expected one of normal, .* \(did you mean kaiming\?\)"):
         initialize(mlp(), "kaimin")
     for std in (-0.02, 0.0, float("nan")):
         with pytest.raises(BadInput, match=rf"std is {std}: expected a number above 0"):

@@ -16,13 +16,13 @@ NUMBER = re.compile(r"[-+]?\d+\.\d+(e[-+]?\d+)?")
 
 def printed(page):
     """What each block prints, all in one namespace, in a folder of their own."""
-    found, names = [], {"__name__": "page"}
+    outputs, names = [], {"__name__": "page"}
     for block in BLOCK.finditer(page):
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             exec(compile(block[1], str(PAGE), "exec"), names)
-        found.append("".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines()))
-    return found
+        outputs.append("".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines()))
+    return outputs
 
 
 def words(text):

@@ -1,6 +1,6 @@
-"""The std of weights: what an init recipe gives, what training does to it, and what a model holds.
+"""The std of weights: what an init scheme gives, what training does to it, and what a model holds.
 
-    audit(model_or_checkpoint)   does each matrix hold what its recipe says?
+    audit(model_or_checkpoint)   does each matrix hold what its scheme says?
     forecast(std, lr, steps)     what AdamW will do to the std
     initialize(model, scheme)    set every parameter by a scheme
     Tracker(model, optimizer)    the std of every matrix while it trains
@@ -33,4 +33,6 @@ __all__ = ["Tracker", "audit", "forecast", "initialize"]
 def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(HOMES[name]), name)
+    # Kept under its name, where the import of a module of the same name would otherwise leave the module.
+    globals()[name] = value = getattr(import_module(HOMES[name]), name)
+    return value

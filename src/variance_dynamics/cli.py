@@ -1,4 +1,4 @@
-"""The command variance-dynamics. A subcommand imports what it needs when it runs, so that --help is quick."""
+"""The command `variance-dynamics`. A subcommand imports what it needs when it runs: --help is quick."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from variance_dynamics.base.errors import BadInput, one_line
 
 
 class Parser(argparse.ArgumentParser):
-    """A wrong option is told in one line too."""
+    """Reports a wrong option as BadInput, which is shown as one line."""
 
     def error(self, message: str) -> NoReturn:
         raise BadInput(f"{self.prog}: {message} (see {self.prog} --help)")
@@ -17,7 +17,7 @@ class Parser(argparse.ArgumentParser):
 
 @one_line
 def main(arguments: list[str] | None = None) -> None:
-    """Exits with 0 where all is well, 1 where the audit found something off, 2 for input it cannot judge."""
+    """Exits with 0 if all is well, 1 if the audit raises an alarm, 2 for input that cannot be judged."""
     options = _parser().parse_args(arguments)
     try:
         code = options.run(options)
@@ -39,18 +39,22 @@ def _parser() -> Parser:
 def _audit_options(parser: argparse.ArgumentParser) -> None:
     from variance_dynamics.weights.schemes import SCHEMES
 
-    parser.description = "Judge each matrix of a checkpoint at step 0. Exit code: 0 fine, 1 off, 2 unjudged."
+    parser.description = ("Judge each matrix of a checkpoint at step 0. "
+                          "Exit code: 0 all is well, 1 a matrix is off, 2 it cannot be judged.")
     add = parser.add_argument
     add("checkpoint", help=".safetensors, its index, a .pt of tensors, or a Hugging Face model folder")
-    add("--recipe", default="auto", help=f"auto (the best fit, the default), {', '.join(SCHEMES)}")
-    add("--std", type=float, help="the recipe's own std (default: the config's initializer_range, else .02)")
-    add("--trained", action="store_true", help="measure and name roles, judge nothing")
+    add("--recipe", default="auto",
+        help=f"the name of a scheme, or auto for the best fit (the default): {', '.join(SCHEMES)}")
+    add("--std", type=float,
+        help="the scheme's std param (default: the config's initializer_range, else .02)")
+    add("--trained", action="store_true", help="measure and name roles, but judge nothing")
     add("--role", action="append", default=[], metavar="PATTERN=ROLE",
         help="role of the parameters whose name matches a regular expression; may be repeated")
-    add("--heads", type=int, help="attention heads, where q, k, v are fused per head and no config says it")
+    add("--heads", type=int,
+        help="number of attention heads, where q, k, v are fused per head and there is no config")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object")
-    form.add_argument("--csv", action="store_true", help="a line per matrix")
+    form.add_argument("--csv", action="store_true", help="one line per matrix")
     parser.set_defaults(run=_audit)
 
 
@@ -58,11 +62,11 @@ def _audit(options: argparse.Namespace) -> int:
     from variance_dynamics.auditing import report
     from variance_dynamics.auditing.audit import audit
 
-    found = audit(options.checkpoint, options.recipe, options.std, options.trained,
-                  dict(_pattern(text) for text in options.role), options.heads)
+    audited = audit(options.checkpoint, options.recipe, options.std, options.trained,
+                    dict(_pattern(text) for text in options.role), options.heads)
     write = report.to_json if options.json else report.to_csv if options.csv else report.to_text
-    print(write(found).rstrip("\n"))
-    return found.exit_code
+    print(write(audited).rstrip("\n"))
+    return audited.exit_code
 
 
 def _pattern(text: str) -> tuple[str, str]:
@@ -75,34 +79,35 @@ def _pattern(text: str) -> tuple[str, str]:
 def _forecast_options(parser: argparse.ArgumentParser) -> None:
     from variance_dynamics.base.schedules import SCHEDULES
 
-    parser.description = "The std of a weight matrix under AdamW, by the null law: no parameter is fitted."
+    parser.description = "The std of a weight matrix under AdamW, by the null law. No parameter is fitted."
     add = parser.add_argument
-    add("--std", type=float, help="initial std (a recorded run: its median)")
+    add("--std", type=float, help="initial std (with a recorded run by default its median)")
     add("--lr", type=float, help="peak learning rate")
-    add("--steps", type=int, help="updates in all")
+    add("--steps", type=int, help="number of updates")
     add("--schedule", help=f"{', '.join(SCHEDULES)} (default cosine)")
     add("--warmup", type=int, help="updates of linear warmup (default 0)")
-    add("--weight-decay", type=float, help="AdamW's, decoupled (default .1)")
-    add("--min-lr-ratio", type=float, help="last learning rate / peak (default .1)")
+    add("--weight-decay", type=float, help="decoupled, as AdamW's (default .1)")
+    add("--min-lr-ratio", type=float, help="last learning rate over the peak (default .1)")
     add("--from", dest="recorded", metavar="RUN.parquet",
-        help="a recorded run to compare; its run.json gives what the options above leave out")
-    add("--png", metavar="FILE", help="draw it (needs matplotlib)")
+        help="a recorded run to compare with; its run.json gives what the options above leave out")
+    add("--png", metavar="FILE", help="save it as a picture (needs matplotlib, extra png)")
     add("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=_forecast)
 
 
 def _forecast(options: argparse.Namespace) -> int:
     from variance_dynamics.forecasting import report
-    from variance_dynamics.forecasting.command import forecast_of
+    from variance_dynamics.forecasting.recorded import forecast_of
 
-    made, recorded = forecast_of(options.recorded, options.std, _given(options))
+    made, compared = forecast_of(options.recorded, options.std, _schedule(options))
     if options.png:
-        report.save_png(options.png, made, recorded)
-    print((report.to_json if options.json else report.to_text)(made, recorded))
+        report.save_png(options.png, made, compared)
+    print((report.to_json if options.json else report.to_text)(made, compared))
     return 0
 
 
-def _given(options: argparse.Namespace) -> dict[str, Any]:
+def _schedule(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of the schedule that were given."""
     names = ("lr", "steps", "schedule", "warmup", "weight_decay", "min_lr_ratio")
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.seeding import torch_seed
+from variance_dynamics.base.terminal import aligned
 from variance_dynamics.weights.parameter import EMBEDDINGS, Parameter
 from variance_dynamics.weights.pieces import Piece, as_pieces
 from variance_dynamics.weights.schemes import Scheme, scaled_normal, scheme_named
@@ -39,9 +40,7 @@ class Initialized:
     left: tuple[str, ...]
 
     def __str__(self) -> str:
-        cells = [COLUMNS, *map(_cells, self.rows)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
-        table = [_aligned(line, widths) for line in cells]
+        table = aligned([COLUMNS, *map(_cells, self.rows)], words=("role", "tensor"))
         left = f"; left as they are: {', '.join(self.left)}" if self.left else ""
         counts = f"{len(self.rows)} matrices, {len(self.ones)} vectors at 1, {len(self.zeros)} at 0"
         return "\n".join([*table, f"{self.scheme}: {counts}{left}"])
@@ -179,9 +178,3 @@ def _cells(row: DrawnMatrix) -> tuple[str, ...]:
     parameter = row.piece.parameter
     shape = "x".join(map(str, row.piece.shape))
     return (str(parameter.layer), parameter.role, parameter.name, shape, f"{row.std:.5f}", f"{row.drawn:.5f}")
-
-
-def _aligned(line: tuple[str, ...], widths: list[int]) -> str:
-    """One line of the table: words to the left, numbers to the right."""
-    return "  ".join(cell.ljust(width) if name in ("role", "tensor") else cell.rjust(width)
-                     for cell, width, name in zip(line, widths, COLUMNS, strict=True)).rstrip()

@@ -184,8 +184,9 @@ def curve(seed, steps, decay, start, layers=6, noise=1e-3):
     """Raw tables of a run whose stds follow the law to `noise`, with another D in every layer."""
     lr, rng = np.full(steps, 1e-2), np.random.default_rng(seed)
     dumps = np.array(adam_noise.dump_steps(steps))
+    left, noise_put_in = null_law.decay(lr, decay)[dumps], null_law.injected(lr, decay)[dumps]
     stds = [(step, layer, role, stat, value) for layer in range(1, layers + 1) for role in "qkv"
-            for step, value in zip(dumps, null_law.std(start, lr, decay, 0.9 + 0.02 * layer)[dumps]
+            for step, value in zip(dumps, np.sqrt((start * left) ** 2 + (0.9 + 0.02 * layer) * noise_put_in)
                                    * np.exp(noise * rng.normal(size=len(dumps))), strict=True)
             for stat in ("std", "rms")]
     ids = {"arm": "constant_lr", "seed": seed}

@@ -20,8 +20,8 @@ def test_ties_are_judged_once_in_memory_and_as_copies_in_a_file(tmp_path):
     model = NanoGPT()
     assert verdicts(model)["lm_head.weight"] == "tied"
     save_file({name: value.clone() for name, value in model.state_dict().items()}, tmp_path / "m.safetensors")
-    found = verdicts(tmp_path / "m.safetensors")
-    assert {found["lm_head.weight"], found["transformer.wte.weight"]} == {"as the recipe says", "tied"}
+    stored = verdicts(tmp_path / "m.safetensors")
+    assert {stored["lm_head.weight"], stored["transformer.wte.weight"]} == {"as the recipe says", "tied"}
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -39,9 +39,10 @@ def test_nan_in_a_bias_is_an_alarm():
 
 def test_a_std_of_one_s_own_is_fitted_and_said_so_but_a_named_one_is_held_to():
     model = drawn(NanoGPT(width=64), "gpt2", seed=0, std=0.03)
-    found = audit(model)
-    assert found.recipe == "gpt2" and found.fits[0].fitted and found.sigma == pytest.approx(0.03, rel=0.02)
-    assert not found.alarms and not audit(model, "gpt2", std=0.03).alarms
+    report = audit(model)
+    assert report.recipe == "gpt2" and report.fits[0].fitted
+    assert report.sigma == pytest.approx(0.03, rel=0.02)
+    assert not report.alarms and not audit(model, "gpt2", std=0.03).alarms
     assert audit(model, "gpt2").exit_code == 1
 
 
@@ -82,9 +83,9 @@ def test_a_trained_model_is_pointed_out():
 def test_unknown_matrices_are_named_and_judged_only_for_being_empty():
     state = {**NanoGPT().state_dict(), "transformer.h.0.extra.weight": torch.randn(8, 8),
              "transformer.h.1.extra.weight": torch.zeros(8, 8)}
-    found = verdicts(state)
-    assert found["transformer.h.0.extra.weight"] == "not judged"
-    assert found["transformer.h.1.extra.weight"] == "never initialised"
+    judged = verdicts(state)
+    assert judged["transformer.h.0.extra.weight"] == "not judged"
+    assert judged["transformer.h.1.extra.weight"] == "never initialised"
     assert verdicts(state, patterns={"extra": "ignore"}).keys().isdisjoint({"transformer.h.0.extra.weight"})
 
 

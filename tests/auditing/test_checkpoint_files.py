@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 
 from networks import NanoGPT, transformer
 from variance_dynamics.auditing.checkpoint_files import open_checkpoint
-from variance_dynamics.auditing.moments import measure
-from variance_dynamics.auditing.stored import float64
+from variance_dynamics.auditing.tensors import float64, measure
 from variance_dynamics.base.errors import BadInput
 
 
@@ -113,7 +112,7 @@ def test_a_pickled_module_says_what_to_save_instead(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_a_file_cut_short_anywhere_is_told_in_one_line(tmp_path, suffix):
+def test_a_file_cut_short_anywhere_is_refused_in_one_line(tmp_path, suffix):
     state = {name: value.clone() for name, value in NanoGPT(width=8).state_dict().items()}
     file = tmp_path / f"model.{suffix}"
     save_file(state, file) if suffix == "safetensors" else torch.save(state, file)
@@ -137,7 +136,7 @@ def header(text):
     header('{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 9999]}}'),
     (2**63).to_bytes(8, "little") + b"{"])
 @pytest.mark.parametrize("name", ["model.safetensors", "model"])
-def test_what_is_no_checkpoint_is_told_in_one_line(tmp_path, content, name):
+def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path, content, name):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput, match="expected"):
         open_checkpoint(tmp_path / name)

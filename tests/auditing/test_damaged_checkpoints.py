@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from reliability.damaged_files import damaged
 from variance_dynamics.auditing.checkpoint_files import open_checkpoint
-from variance_dynamics.auditing.moments import measure
+from variance_dynamics.auditing.tensors import measure
 from variance_dynamics.base.errors import BadInput
 
 STATE = {f"h.{number}.weight": torch.ones(4, 6) for number in range(6)} | {"b": torch.ones(3).bfloat16()}
@@ -48,7 +48,7 @@ def test_headers_nested_without_end(tmp_path, name):
 
 
 def test_a_zip_of_another_disk(tmp_path):
-    """What zipfile itself raises is told too."""
+    """What zipfile itself raises is refused as well."""
     save(tmp_path / "a.pt", "pt")
     content = bytearray((tmp_path / "a.pt").read_bytes())
     locator = content.rfind(b"PK\x06\x07")

@@ -1,4 +1,4 @@
-"""Each deliberate fault is found, for it alone, and told by its name."""
+"""Each deliberate fault raises an alarm for its matrix alone, which names it."""
 
 import math
 
@@ -98,7 +98,7 @@ def test_small_errors_in_all_layers_are_found_together():
     (lambda w: w.mul_(2), "without the residual scaling"),
     (lambda w: w.mul_(0.01), "the variance where the std"),
     (lambda w: nn.init.trunc_normal_(w, std=0.01, a=-0.02, b=0.02), "cut at two std")])
-def test_faults_are_told_by_name(change, note):
+def test_faults_are_named(change, note):
     model = NanoGPT(width=64)
     name = "transformer.h.0.attn.c_proj.weight"
     with torch.no_grad():

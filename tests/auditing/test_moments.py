@@ -5,8 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from variance_dynamics.auditing.moments import measure
-from variance_dynamics.auditing.stored import chunks, float64
+from variance_dynamics.auditing.tensors import chunks, float64, measure
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (2000, 1500), (3, 40, 50), (11,)])

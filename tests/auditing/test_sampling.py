@@ -36,7 +36,7 @@ def test_bounds_are_chi_square_quantiles(nu):
         np.testing.assert_allclose(np.array(ratio_bounds(nu, z)) - 1, exact - 1, rtol=0.02)
 
 
-def test_families_are_told_apart_where_there_are_draws_enough_and_else_the_widest_is_taken():
+def test_families_are_distinguished_where_there_are_draws_enough_and_else_the_widest_is_taken():
     generator = np.random.default_rng(0)
     for count in (300, 3000, 100_000):
         normal, uniform = generator.normal(size=count), generator.uniform(-1, 1, count)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.base import checkpoint
+from study.base import checkpoint, provenance
 
 
 def state(step):
@@ -110,7 +110,7 @@ SAVE_AND_REMOVE = """
 import sys
 from pathlib import Path
 import torch
-from study.base import checkpoint
+from study.base import checkpoint, provenance
 for step in range(1, 61):
     checkpoint.save(Path(sys.argv[1]), step, {"step": step, "x": torch.ones(100)})
     newest = checkpoint.latest(Path(sys.argv[1]))
@@ -136,7 +136,7 @@ def test_the_key_holds_params_data_and_code(monkeypatch):
     assert given == checkpoint.key({"lr": 1e-3}, 0, "data")
     others = [checkpoint.key({"lr": 1e-4}, 0, "data"), checkpoint.key({"lr": 1e-3}, 1, "data"),
               checkpoint.key({"lr": 1e-3}, 0, "other")]
-    assert "study.base.checkpoint" in checkpoint.loaded_code()
+    assert "study.base.checkpoint" in provenance.loaded_code()
     monkeypatch.setattr(checkpoint, "loaded_code", lambda: {"variance_dynamics.base.seeding": "changed"})
     others.append(checkpoint.key({"lr": 1e-3}, 0, "data"))
     assert len({given, *others}) == 5

@@ -13,7 +13,7 @@ from variance_dynamics.base.errors import BadInput, one_line
 
 
 @pytest.mark.parametrize(
-    ("problem", "status", "told"),
+    ("problem", "status", "message"),
     [
         (BadInput("lr is 0:\nexpected more"), 2, "error: lr is 0: expected more"),
         (OSError(errno.ENOSPC, "Disk full", "data/x"), 1, "error: data/x: Disk full"),
@@ -22,7 +22,7 @@ from variance_dynamics.base.errors import BadInput, one_line
         (KeyboardInterrupt(), 130, "error: interrupted"),
     ],
 )
-def test_what_a_person_can_put_right_is_one_line(capsys, problem, status, told):
+def test_what_a_person_can_put_right_is_one_line(capsys, problem, status, message):
     @one_line
     def main():
         raise problem
@@ -30,7 +30,7 @@ def test_what_a_person_can_put_right_is_one_line(capsys, problem, status, told):
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == status
-    assert capsys.readouterr().err == told + "\n"
+    assert capsys.readouterr().err == message + "\n"
 
 
 def test_torch_s_own_way_of_running_out_of_memory(capsys):

@@ -43,7 +43,7 @@ def test_drawing_from_one_stream_moves_no_other():
 def test_streams_do_not_depend_on_the_process():
     """Python salts its own hash in every process."""
     code = "from variance_dynamics.base.seeding import torch_seed; print(torch_seed(3, 'a', 1))"
-    told = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+    printed = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                            env={"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": salt}).stdout
             for salt in ("1", "2")]
-    assert told[0] == told[1] == f"{torch_seed(3, 'a', 1)}\n"
+    assert printed[0] == printed[1] == f"{torch_seed(3, 'a', 1)}\n"

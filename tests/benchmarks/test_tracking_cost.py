@@ -44,12 +44,12 @@ def test_the_share_is_of_the_rest_of_the_step(bench, monkeypatch):
     ticks = iter(range(100))
     monkeypatch.setattr(bench.time, "perf_counter", lambda: float(next(ticks)))
     setting = object.__new__(bench.Setting)
-    setting.clock = bench.Clock()
+    setting.clock = bench.Clock(bench.on_random_tokens(bench.undisturbed("cpu", **SMALL)))
     setting.watchers = {"case": bench.Histograms(torch.nn.Linear(2, 2), False, lambda step: True)}
 
     class Training:
         def advance(self):
-            setting.clock.after_step(1)
+            setting.clock.step()
 
     setting.training = Training()
     assert setting.share("case", 4) == 100 * 4 / (9 - 4)

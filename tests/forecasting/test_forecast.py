@@ -40,6 +40,7 @@ def test_init_is_forgotten_when_its_share_is_below_a_twentieth():
     made = forecast(0.05, lr=1e-3, steps=40_000, schedule="constant", weight_decay=0.1)
     assert made.share_of_init[0] == 1.0
     step = made.forgotten
+    assert step is not None
     kept = [(0.05 * (1 - 1e-4) ** t) ** 2 / made.std[t] ** 2 for t in (step - 1, step)]
     assert kept[0] >= 0.05 > kept[1]
 
@@ -79,10 +80,10 @@ def test_any_possible_run_has_a_forecast(std, lr, steps, decay, schedule, warmup
     ({"steps": 0}, "steps is 0"), ({"steps": 10**9}, "steps is 1000000000"),
     ({"warmup": 101}, "warmup is 101"), ({"warmup": -1}, "warmup is -1"),
     ({"weight_decay": -0.1}, "weight decay is -0.1"),
-    ({"weight_decay": 1e6}, "turn weights over"), ({"min_lr_ratio": 1.5}, "min lr ratio is 1.5"),
+    ({"weight_decay": 1e6}, "flip the weights' sign"), ({"min_lr_ratio": 1.5}, "min lr ratio is 1.5"),
     ({"std": -0.02}, "std is -0.02"), ({"std": math.nan}, "std is nan"),
     ({"steps": 1e5}, "steps is 100000.0: expected a whole number"), ({"lr": "1e-3"}, "expected a number"),
     ({"schedule": "cosin"}, "did you mean cosine"), ({"schedule": "x"}, "expected one of cosine, linear")])
-def test_impossible_runs_are_told_in_a_line(change, message):
+def test_impossible_runs_are_refused_in_one_line(change, message):
     with pytest.raises(BadInput, match=message):
         forecast(**{"std": 0.02, "lr": 1e-3, "steps": 100, **change})

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.forecasting.command import forecast_of
-from variance_dynamics.forecasting.forecast import Schedule
-from variance_dynamics.forecasting.recorded import compared, read_std
+from variance_dynamics.forecasting.forecast import TrainingSchedule
+from variance_dynamics.forecasting.recorded import compare, forecast_of, read_std
 from variance_dynamics.theory import null_law
 
 RUN = {"lr": 1e-3, "steps": 400, "schedule": "cosine", "warmup_steps": 20, "weight_decay": 0.1,
        "min_lr_ratio": 0.1}
-SCHEDULE = Schedule(1e-3, 400, "cosine", 20, 0.1, 0.1)
+SCHEDULE = TrainingSchedule(1e-3, 400, "cosine", 20, 0.1, 0.1)
+LEFT, NOISE = null_law.decay(SCHEDULE.rates, 0.1), null_law.injected(SCHEDULE.rates, 0.1)
 RATIOS = {"q": (1.0, 1.1), "k": (0.1, 0.3), "v": (-0.5, -0.2), "mlp_in": (1.0, 0.4, 0.9), "mlp_out": (2.0,),
           "attn_out": (0.1, 1.0, 3.0)}
 
@@ -24,7 +24,7 @@ def weights(steps=(0, 50, 400)):
     rows = []
     for role, ratios in RATIOS.items():
         for layer, ratio in enumerate(ratios, start=1):
-            std = null_law.std(0.02, SCHEDULE.rates, SCHEDULE.weight_decay, ratio)
+            std = np.sqrt((0.02 * LEFT) ** 2 + ratio * NOISE)
             rows += [("gpt2", 0, step, layer, role, "std", std[step]) for step in steps]
             rows += [("gpt2", 0, step, layer, role, "mean", 9.0) for step in steps]
     return pd.DataFrame(rows, columns=["arm", "seed", "step", "layer", "role", "stat", "value"])
@@ -39,13 +39,15 @@ def run(tmp_path):
 
 def test_ratios_come_back_and_verdicts_follow(run):
     made, recorded = forecast_of(str(run), None, {})
+    assert recorded is not None
     assert made.schedule == SCHEDULE and made.sigma_0 == pytest.approx(0.02)
-    found = {verdict.role: verdict for verdict in recorded.roles}
-    assert list(found) == ["q", "k", "v", "attn_out", "mlp_in", "mlp_out"]
+    verdicts = {verdict.role: verdict for verdict in recorded.roles}
+    assert list(verdicts) == ["q", "k", "v", "attn_out", "mlp_in", "mlp_out"]
     for role, ratios in RATIOS.items():
-        assert found[role].ratio == pytest.approx(float(np.median(ratios)))
-        assert (found[role].ratio_low, found[role].ratio_high) == pytest.approx((min(ratios), max(ratios)))
-    assert {role: verdict.verdict for role, verdict in found.items()} == {
+        row = verdicts[role]
+        assert row.ratio == pytest.approx(float(np.median(ratios)))
+        assert (row.ratio_low, row.ratio_high) == pytest.approx((min(ratios), max(ratios)))
+    assert {role: verdict.verdict for role, verdict in verdicts.items()} == {
         "q": "as the law says", "k": "grows less", "v": "shrinks against the law",
         "mlp_in": "as the law says, but for 1 of 3", "mlp_out": "grows more",
         "attn_out": "scattered around the law"}
@@ -54,7 +56,7 @@ def test_ratios_come_back_and_verdicts_follow(run):
 
 def test_no_verdict_before_momentum_has_settled(tmp_path):
     weights(steps=(0, 50)).to_parquet(tmp_path / "early.parquet")
-    recorded = compared(read_std(tmp_path / "early.parquet"), SCHEDULE)
+    recorded = compare(read_std(tmp_path / "early.parquet"), SCHEDULE)
     assert all(verdict.verdict.startswith("too early") for verdict in recorded.roles)
 
 
@@ -63,7 +65,7 @@ def test_two_matrices_of_one_role_in_a_layer_keep_apart(tmp_path):
     table = weights().query("role == 'mlp_in'")
     table = table.assign(name="mlp." + table.layer.astype(str), layer=1)
     table.drop(columns=["arm", "seed"]).to_parquet(tmp_path / "run.parquet")
-    (verdict,) = compared(read_std(tmp_path / "run.parquet"), SCHEDULE).roles
+    (verdict,) = compare(read_std(tmp_path / "run.parquet"), SCHEDULE).roles
     assert verdict.matrices == 3 and (verdict.ratio_low, verdict.ratio_high) == pytest.approx((0.4, 1.0))
 
 
@@ -74,6 +76,7 @@ def test_options_go_before_what_the_run_says(run):
 
 def test_errors_of_the_law_and_of_no_change(run):
     _, recorded = forecast_of(str(run), None, {})
+    assert recorded is not None
     end = weights().query("stat == 'std' and step == 400")["value"]
     law = null_law.std(0.02, SCHEDULE.rates, SCHEDULE.weight_decay)[-1]
     assert recorded.error("predicted") == pytest.approx(np.abs(np.log(law / end)).mean())
@@ -107,9 +110,9 @@ def test_files_that_are_no_tables(tmp_path, run):
         forecast_of(str(run), None, {})
 
 
-@pytest.mark.parametrize(("std", "given", "message"), [
+@pytest.mark.parametrize(("std", "options", "message"), [
     (0.02, {"steps": 3}, "--lr is missing"), (0.02, {"lr": 0.1}, "--steps is missing"),
     (None, {"lr": 0.1, "steps": 3}, "--std is missing")])
-def test_what_a_forecast_needs(std, given, message):
+def test_what_a_forecast_needs(std, options, message):
     with pytest.raises(BadInput, match=message):
-        forecast_of(None, std, given)
+        forecast_of(None, std, options)

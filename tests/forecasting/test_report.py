@@ -7,10 +7,10 @@ import pytest
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.forecasting import report
 from variance_dynamics.forecasting.forecast import forecast
-from variance_dynamics.forecasting.terminal_plot import chart
+from variance_dynamics.forecasting.report import chart
 
 
-def test_text_says_what_the_issue_asks_for():
+def test_text_names_equilibrium_time_constant_forgetting_and_the_end():
     text = report.to_text(forecast(0.02, 6e-4, 600_000, "cosine", 2000, 0.1))
     for phrase in ("sigma_eq: 0.05477 at the peak lr", "8,333 steps for the variance", "init is forgotten",
                    "at the end: ", "600,000 steps"):
@@ -20,9 +20,9 @@ def test_text_says_what_the_issue_asks_for():
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_json_is_valid_and_has_the_same_numbers(decay):
     made = forecast(0.02, 1e-3, 500, weight_decay=decay)
-    told = json.loads(report.to_json(made))
-    assert told["std_final"] == made.std[-1] and told["curve"][-1] == {"step": 500, "std": made.std[-1]}
-    assert (told["sigma_eq_peak"] is None) == (decay == 0)
+    values = json.loads(report.to_json(made))
+    assert values["std_final"] == made.std[-1] and values["curve"][-1] == {"step": 500, "std": made.std[-1]}
+    assert (values["sigma_eq_peak"] is None) == (decay == 0)
 
 
 def test_a_straight_line_is_drawn_straight():

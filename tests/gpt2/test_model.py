@@ -74,13 +74,13 @@ def test_chunked_loss_and_gradients_equal_plain_cross_entropy(model, batch, at_o
     model = model.double()
     loss = model.loss(*batch)
     loss.backward()
-    found = {name: p.grad.clone() for name, p in model.named_parameters()}
+    whole = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
     expected = F.cross_entropy(model(batch[0]).flatten(0, 1), batch[1].flatten())
     expected.backward()
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
     for name, parameter in model.named_parameters():
-        torch.testing.assert_close(found[name], parameter.grad, rtol=2e-6, atol=2e-8, msg=name)
+        torch.testing.assert_close(whole[name], parameter.grad, rtol=2e-6, atol=2e-8, msg=name)
 
 
 def test_loss_without_gradients_and_in_bf16(model, batch):

@@ -27,7 +27,8 @@ def one_of(*names):
     return st.sampled_from(names), ["nonsense", 3, 0.5, *ANYTHING]
 
 
-TEXT = st.text("abcXYZ/ <&>;$*é'\"", min_size=1, max_size=9), [3, 0.5, None, True, [], {}, ["x"], ""]
+NOT_TEXT: list[object] = [3, 0.5, None, True, [], {}, ["x"], ""]
+TEXT = st.text("abcXYZ/ <&>;$*é'\"", min_size=1, max_size=9), NOT_TEXT
 SWITCH = st.booleans(), ["true", "yes", 0, 1, *[each for each in ANYTHING if each is not True]]
 COUNT = whole(1)
 NATURAL = whole(0)

@@ -13,7 +13,7 @@ from imports import ROOT
 from study.base import params
 from study.stages import checks, validate
 
-ARMS = {"gpt2": {}, "constant_lr": {}}
+ARMS: dict[str, dict[str, object]] = {"gpt2": {}, "constant_lr": {}}
 CHANGES = [
     # Mistakes within one section
     ("classification.val_fraction", 0, "classification.val_fraction is 0: expected greater than 0"),

@@ -64,9 +64,9 @@ def test_the_loop_is_left_alone_and_its_own_steps_are_counted(plain):
 @pytest.mark.parametrize("family", [*FAMILIES, "nano"])
 def test_q_k_and_v_are_measured_apart_in_every_family(family):
     model = NanoGPT() if family == "nano" else transformer(family)
-    found = Tracker(model).frame().query("stat == 'std'")
-    q = found[found.role == "q"].value
-    assert len(q) == 2 and set(found.role) >= {"q", "k", "v", "attn_out", "mlp_in", "mlp_out"}
+    stds = Tracker(model).frame().query("stat == 'std'")
+    q = stds[stds.role == "q"].value
+    assert len(q) == 2 and set(stds.role) >= {"q", "k", "v", "attn_out", "mlp_in", "mlp_out"}
     pieces = [p for p in roles_of(model).pieces if p.parameter.role == "q"]
     expected = [p.of(model.get_parameter(p.tensor).detach()).double().numpy().std() for p in pieces]
     np.testing.assert_allclose(q, expected, rtol=1e-5)
@@ -74,11 +74,11 @@ def test_q_k_and_v_are_measured_apart_in_every_family(family):
 
 def test_interleaved_heads_of_neox_against_the_layout_by_hand():
     model = transformer("gpt_neox")
-    found = Tracker(model).frame().query("stat == 'std' and layer == 1").set_index("role").value
+    stds = Tracker(model).frame().query("stat == 'std' and layer == 1").set_index("role").value
     fused = model.get_parameter("gpt_neox.layers.0.attention.query_key_value.weight").detach().double()
     for i, role in enumerate("qkv"):
         heads = fused.reshape(4, 3, 8, 32)[:, i]
-        assert found[role] == pytest.approx(heads.numpy().std(), rel=1e-5)
+        assert stds[role] == pytest.approx(heads.numpy().std(), rel=1e-5)
 
 
 def test_what_no_pattern_knows_is_tracked_as_it_is_and_said():
@@ -93,9 +93,9 @@ def test_what_no_pattern_knows_is_tracked_as_it_is_and_said():
 
 
 def test_convolutions():
-    found = Tracker(CNN()).frame().query("stat == 'std'")
-    assert list(found.name) == ["conv1.weight", "conv2.weight", "fc.weight"]
-    assert list(found.role) == ["hidden", "hidden", "readout"]
+    stds = Tracker(CNN()).frame().query("stat == 'std'")
+    assert list(stds.name) == ["conv1.weight", "conv2.weight", "fc.weight"]
+    assert list(stds.role) == ["hidden", "hidden", "readout"]
 
 
 def test_gradients_are_sums_over_micro_batches_as_the_optimizer_gets_them(plain):
@@ -201,12 +201,12 @@ def test_activations_and_checkpointing():
         model(features(99))
         model.train()
     handle.remove()
-    found = table(tracker)
-    assert set(found.index.get_level_values("step")) == {2, 4}
+    values = table(tracker)
+    assert set(values.index.get_level_values("step")) == {2, 4}
     for step in (2, 4):
         first = outputs[5 * (step - 1)].numpy()  # two micro batches, each computed again, and one evaluation
-        assert found["activation_std", "inside.0.0.weight", step] == pytest.approx(first.std(), rel=1e-5)
-        assert found["activation_mean", "inside.0.0.weight", step] == pytest.approx(first.mean(), rel=1e-3)
+        assert values["activation_std", "inside.0.0.weight", step] == pytest.approx(first.std(), rel=1e-5)
+        assert values["activation_mean", "inside.0.0.weight", step] == pytest.approx(first.mean(), rel=1e-3)
 
 
 def test_activations_of_a_fused_layer_come_apart():
@@ -214,11 +214,11 @@ def test_activations_of_a_fused_layer_come_apart():
     tracker = Tracker(model, adamw(model), every=1, measure="activations")
     out = model["attn"]["c_attn"](torch.randn(5, 3, 8)).detach().double().numpy()
     tracker.optimizer.step()
-    found = table(tracker)
+    values = table(tracker)
     for i, role in enumerate("qkv"):
-        assert found["activation_std", f"attn.c_attn.weight[{role}]", 1] == pytest.approx(
+        assert values["activation_std", f"attn.c_attn.weight[{role}]", 1] == pytest.approx(
             out[..., 8 * i : 8 * i + 8].std(), rel=1e-5)
-    assert np.isnan(found["activation_std", "attn.c_proj.weight", 1]), "it has not been called"
+    assert np.isnan(values["activation_std", "attn.c_proj.weight", 1]), "it has not been called"
 
 
 def test_without_an_optimizer_the_loop_says_when():

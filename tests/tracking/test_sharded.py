@@ -28,19 +28,32 @@ class Net(nn.Module):
         return self.head(self.fc2(self.fc1(x).relu()))
 
 
-def tracked(model, **options):
+def tracked(model, stopped_at=4, **options):
+    """Four updates; after `stopped_at` a new tracker continues from the state of the first one, on rank 0."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    with Tracker(model, optimizer, every=1, windows=(2,),
-                 measure=("weights", "gradients", "updates", "displacement"), **options) as tracker:
-        for step in range(4):
-            optimizer.zero_grad()
-            x = torch.randn(8, WIDTH, generator=torch.Generator().manual_seed(step))
-            model(x).square().mean().backward()  # the same data on each rank: the mean is one process's
-            optimizer.step()
-    return tracker.frame()
+    options |= {"every": 1, "windows": (3,), "measure": ("weights", "gradients", "updates", "displacement")}
+    first = Tracker(model, optimizer, **options)
+    train(model, optimizer, range(stopped_at))
+    first.close()
+    if stopped_at == 4:
+        return first.frame()
+    second, state = Tracker(model, optimizer, start=stopped_at, **options), [first.state_dict()]
+    torch.distributed.broadcast_object_list(state)
+    second.load_state_dict(state[0])
+    train(model, optimizer, range(stopped_at, 4))
+    second.close()
+    return second.frame()
 
 
-def work(rank, folder, kind):
+def train(model, optimizer, steps):
+    for step in steps:
+        optimizer.zero_grad()
+        x = torch.randn(8, WIDTH, generator=torch.Generator().manual_seed(step))
+        model(x).square().mean().backward()  # the same data on each rank: the mean is one process's
+        optimizer.step()
+
+
+def work(rank, folder, kind, stopped_at):
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(str(folder / "store"), 2)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
@@ -50,14 +63,14 @@ def work(rank, folder, kind):
         model = fully_shard(model, mesh=mesh)
     else:
         model = DistributedDataParallel(model)
-    tracked(model, path=folder / "run.jsonl").to_pickle(folder / f"{rank}.pkl")
+    tracked(model, stopped_at, path=folder / "run.jsonl").to_pickle(folder / f"{rank}.pkl")
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["fsdp", "ddp"])
-def test_the_table_is_that_of_one_process(kind, tmp_path):
-    mp.spawn(work, (tmp_path, kind), nprocs=2)
+@pytest.mark.parametrize(("kind", "stopped_at"), [("fsdp", 4), ("ddp", 4), ("fsdp", 2)])
+def test_the_table_is_that_of_one_process(kind, stopped_at, tmp_path):
+    mp.spawn(work, (tmp_path, kind, stopped_at), nprocs=2)
     alone = tracked(Net())
     first, second = (pd.read_pickle(tmp_path / f"{rank}.pkl") for rank in (0, 1))
     names = first.name.str.removeprefix("module.")

@@ -68,8 +68,8 @@ class Batches:
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
         """Where the contexts of an epoch start: a random shift of less than one context, in random order."""
         generator = numpy_generator(self.seed, "batches", epoch)
-        room = len(self.tokens) - 1 - self.per_epoch * self.n_ctx
-        shift = int(generator.integers(0, min(room, self.n_ctx - 1) + 1))
+        left_over = len(self.tokens) - 1 - self.per_epoch * self.n_ctx
+        shift = int(generator.integers(0, min(left_over, self.n_ctx - 1) + 1))
         return shift + self.n_ctx * generator.permutation(self.per_epoch)
 
 

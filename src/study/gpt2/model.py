@@ -1,4 +1,4 @@
-"""GPT-2 (Radford et al. 2019), top to bottom, with GPT-2's names except that Q, K and V are separate layers.
+"""GPT-2 (Radford et al. 2019) in one file, with GPT-2's own names, but Q, K and V as separate layers.
 
 Shapes: B batch, T tokens of context, D width (n_embd), H heads, V vocabulary, N = B T.
 """
@@ -25,7 +25,7 @@ class Shape:
 
 
 class Attention(nn.Module):
-    """Causal self-attention; q, k, v apart, so that each is initialised and tracked as its own matrix."""
+    """Causal self-attention; q, k and v are separate, so that each is drawn and tracked as its own matrix."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -49,13 +49,13 @@ class Attention(nn.Module):
 
 
 PLAIN_UP_TO = 512
-"""Longest context for which the plain form beats PyTorch's fused bf16 kernel on a CPU."""
+"""The longest context for which `attend`'s own bf16 code is faster on a CPU than PyTorch's fused kernel."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Causal softmax(q k^T / sqrt(d)) v of [B, H, T, d].
 
-    On a CPU in bf16 the fused kernel's backward takes four times as long as this at T = 128.
+    On a CPU in bf16 the backward pass of PyTorch's fused kernel takes four times as long at T = 128.
     """
     context, width = q.shape[-2:]
     if q.device.type != "cpu" or q.dtype != torch.bfloat16 or context > PLAIN_UP_TO:
@@ -68,7 +68,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class MLP(nn.Module):
-    """Two layers with GPT-2's tanh form of GELU between."""
+    """Two layers with GPT-2's tanh approximation of GELU between them."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm: each half reads a normalised residual stream and adds to it."""
+    """Pre-norm: attention and MLP each read the normalised residual stream and add to it."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class GPT2(nn.Module):
         self.cross_entropy = cross_entropy
 
     def compile_parts(self, **settings: Any) -> None:
-        """Compile each block, which all share one program, and the loss; `settings` as for torch.compile."""
+        """Compile the loss and each block; blocks share one program. `settings` are torch.compile's."""
         for block in self.h:
             block.compile(**settings)
         self.cross_entropy = torch.compile(self.cross_entropy, **settings)
@@ -123,7 +123,7 @@ class GPT2(nn.Module):
         return out
 
     def hidden(self, tokens: Tensor) -> Tensor:
-        """int64 [B, T] -> what the head reads, [B, T, D]."""
+        """int64 [B, T] -> the head's input, [B, T, D]."""
         x = self.embed(tokens)
         for block in self.h:
             x = block(x)
@@ -135,7 +135,7 @@ class GPT2(nn.Module):
         return F.linear(self.hidden(tokens), self.wte.weight)
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of int64 `targets` [B, T], without ever holding all logits."""
+        """Mean cross-entropy in nats of int64 `targets` [B, T]; the logits are never all in memory."""
         return self.cross_entropy(self.hidden(tokens).flatten(0, 1), self.wte.weight, targets.flatten())
 
     def second_moments(self, tokens: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class GPT2(nn.Module):
         return torch.stack(moments)
 
     def matrices(self) -> list[Parameter]:
-        """Every weight matrix with its role; layers count from 1, embeddings are layer 0."""
+        """Every weight matrix with its role; layers count from 1, and embeddings are layer 0."""
         d, depth = self.shape.n_embd, self.shape.n_layer
         matrices = [Parameter("wte.weight", "embedding", 0, depth, self.shape.vocab_size, d),
                     Parameter("wpe.weight", "position", 0, depth, self.shape.n_ctx, d)]
@@ -162,9 +162,9 @@ class GPT2(nn.Module):
 
 
 LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**29}
-"""Elements of a chunk of logits: stays in a core's cache on a CPU, and at 1 GiB in bf16 on a GPU."""
+"""Elements of a chunk of logits: on a CPU it fits into a core's cache, on a GPU it takes 1 GiB in bf16."""
 VOCAB_MULTIPLE = 64
-"""The vocabulary is padded to this inside the head: tensor cores want aligned rows, and 50257 is odd."""
+"""The head pads the vocabulary to a multiple of this, since tensor cores need aligned rows (50257 is odd)."""
 
 
 def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Both gradients are made in the forward pass, chunk by chunk, where the logits still lie at hand."""
+    """The forward pass computes both gradients, chunk by chunk, while it has the logits in memory."""
 
     @staticmethod
     def forward(
@@ -215,16 +215,16 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def _surprise(logits: Tensor, p: Tensor, targets: Tensor) -> Tensor:
-    """-log p of each target, [N], p = softmax(logits); as (l_max - l) - log p_max it cannot underflow.
+    """-log p of each target, [N], where p = softmax(logits); as (l_max - l) - log p_max it cannot underflow.
 
-    One pass of exponentials serves loss and gradient; log_softmax and its exponential are two.
+    p is also what the gradient needs: log_softmax and its exponential would be two passes of exponentials.
     """
     below = logits.amax(-1) - logits.gather(1, targets[:, None])[:, 0]
     return below - p.amax(-1).log()
 
 
 def _minus_one_hot(p: Tensor, targets: Tensor) -> Tensor:
-    """Softmax less one at the target: a compiler fuses a comparison, eagerly a scatter is cheaper."""
+    """Softmax minus one at the target. A compiler can fuse a comparison; without it a scatter is cheaper."""
     if torch.compiler.is_compiling():
         return p - (targets[:, None] == torch.arange(p.shape[1], device=p.device)).to(p.dtype)
     return p.scatter_add_(1, targets[:, None], p.new_full((len(targets), 1), -1.0))

@@ -1,4 +1,5 @@
-"""Does each matrix of a checkpoint or a live model hold the std that its init recipe says?
+"""Does each matrix of a checkpoint or a live model hold the std that its init scheme says? For .safetensors
+files without torch.
 
 May import: base, weights, roles.
 """

@@ -1,53 +1,56 @@
-"""From a checkpoint, a state dict or a live module to a report: measured, expected, verdict."""
+"""From a checkpoint, a state dict or a live module to a report: measured, expected, verdict.
+
+Needs numpy alone; torch where the input is torch's; tqdm, if installed, shows progress.
+"""
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variance_dynamics.auditing import judge, recipes
+from variance_dynamics.auditing import judge, which_scheme
 from variance_dynamics.auditing.checkpoint_files import open_checkpoint
-from variance_dynamics.auditing.judge import Row
-from variance_dynamics.auditing.moments import Moments, measure
-from variance_dynamics.auditing.recipes import AUTO, USUAL_STD, Fit
+from variance_dynamics.auditing.judge import AuditRow
 from variance_dynamics.auditing.sampling import z_score
-from variance_dynamics.auditing.stored import Checkpoint
+from variance_dynamics.auditing.tensors import Checkpoint, Moments, measure
+from variance_dynamics.auditing.which_scheme import AUTO, USUAL_STD, SchemeFit
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.base.progress import progress
-from variance_dynamics.roles.find_roles import UNKNOWN, Found, find_roles
+from variance_dynamics.roles.find_roles import UNKNOWN, NetworkRoles, find_roles
 from variance_dynamics.weights.parameter import BLOCK, EMBEDDINGS
+from variance_dynamics.weights.pieces import Piece
+from variance_dynamics.weights.schemes import SCHEMES, check_name
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 SHOW_PROGRESS_FROM = 3 * 10**8
 """Values; fewer are measured in a few seconds."""
 NORM = re.compile(r"(norm|(^|\.)ln)\w*\.weight$", re.IGNORECASE)
 ENOUGH = 0.5
-"""Share of the matrices that a recipe found by itself must fit."""
+"""Share of the matrices that must fit the scheme which fits best, where none was named."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """A report: one row per matrix, in the order of the layers, and what was learnt of the whole.
+    """A report: one row per matrix, in the order of the layers, and what is known of the whole model.
 
-    `recipe` is empty and `fits` too where only measured; `broken` names vectors with NaN or infinite values;
-    `notes` are sentences for a person.
+    `recipe` is the scheme's name and `sigma` its std param; both it and `fits` are empty where nothing was
+    judged. `broken` names vectors with NaN or infinite values; `notes` are sentences for a person.
     """
 
     source: str
-    rows: tuple[Row, ...]
+    rows: tuple[AuditRow, ...]
     recipe: str = ""
     sigma: float = USUAL_STD
-    fits: tuple[Fit, ...] = ()
+    fits: tuple[SchemeFit, ...] = ()
     broken: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
-    def alarms(self) -> tuple[Row, ...]:
-        """Rows that are off or were never initialised."""
+    def alarms(self) -> tuple[AuditRow, ...]:
+        """Rows whose matrix is off or was never initialised."""
         return tuple(row for row in self.rows if row.verdict in judge.ALARMS)
 
     @property
@@ -56,13 +59,15 @@ class Audit:
         return int(bool(self.alarms) or (bool(self.recipe) and bool(self.broken)))
 
 
-def audit(source: "str | Path | nn.Module | Mapping[str, Tensor]", recipe: str = AUTO,
+def audit(source: "str | Path | nn.Module | Mapping[str, Any]", recipe: str = AUTO,
           std: float | None = None, trained: bool = False, patterns: Mapping[str, str] | None = None,
           heads: int | None = None) -> Audit:
-    """Judge each weight matrix at step 0 against a recipe: an entry of SCHEMES, or "auto" to find it.
+    """Judge each weight matrix of a model at step 0.
 
-    `std` is the recipe's own std (default: the config's initializer_range, else .02); with `trained`
-    nothing is judged; `patterns` maps regular expressions to roles; `heads` helps with fused heads.
+    `source` is a file or a folder, a live module, a state dict, or what a training script saved around one.
+    `recipe` is the name of a scheme, or "auto" for the one that fits best. `std` is the scheme's std param
+    (default: the config's initializer_range, else .02). With `trained` nothing is judged. `patterns` maps
+    regular expressions on names to roles; `heads` is the number of heads, for fused heads without a config.
     Raises BadInput where the input cannot be read, or nothing in it can be judged.
 
     >>> import torch
@@ -75,8 +80,8 @@ def audit(source: "str | Path | nn.Module | Mapping[str, Tensor]", recipe: str =
     checkpoint = _opened(source)
     config = {**checkpoint.config, **({"num_attention_heads": heads} if heads else {})}
     shapes = {name: stored.shape for name, stored in checkpoint.tensors.items()}
-    found = find_roles(shapes, config, patterns, checkpoint.types)
-    rows, vectors = _measured(checkpoint, found)
+    roles = find_roles(shapes, config, patterns, checkpoint.types)
+    rows, vectors = _measured(checkpoint, roles)
     if not rows:
         raise BadInput(f"{checkpoint.source}: no weight matrix among {len(shapes)} tensors: expected a model")
     broken = tuple(name for name, moments in vectors.items() if moments.broken)
@@ -88,7 +93,7 @@ def audit(source: "str | Path | nn.Module | Mapping[str, Tensor]", recipe: str =
 
 
 def _check_options(recipe: str, std: float | None, heads: int | None) -> None:
-    recipes.check_recipe(recipe)
+    check_name(recipe, "recipe", (AUTO,))
     if std is not None and not 0 < std < math.inf:
         raise BadInput(f"std is {std}: expected a number above 0")
     if heads is not None and heads < 1:
@@ -108,26 +113,38 @@ def _config_std(config: Mapping[str, Any]) -> float:
     return float(value) if isinstance(value, int | float) and value > 0 else USUAL_STD
 
 
-def _measured(checkpoint: Checkpoint, found: Found) -> tuple[list[Row], dict[str, Moments]]:
+def _measured(checkpoint: Checkpoint, roles: NetworkRoles) -> tuple[list[AuditRow], dict[str, Moments]]:
+    """A row per matrix in the order of a report, and the moments of each vector by name."""
     tensors = checkpoint.tensors
-    total = sum(math.prod(piece.shape) for piece in found.pieces)
     rows = []
-    for piece in progress(found.pieces, desc="measure", disable=total < SHOW_PROGRESS_FROM):
+    for piece in _with_progress(roles.pieces):
         stored, embedding = tensors[piece.tensor], piece.parameter.role in EMBEDDINGS
         rows.append(judge.measured(piece, measure(piece.of(stored.raw()), stored.dtype, embedding)))
-    vectors = {name: measure(tensors[name].raw(), tensors[name].dtype) for name in found.vectors}
+    vectors = {name: measure(tensors[name].raw(), tensors[name].dtype) for name in roles.vectors}
     return sorted(rows, key=_order), vectors
 
 
-def _order(row: Row) -> tuple[bool, int, int]:
+def _with_progress(pieces: tuple[Piece, ...]) -> Iterable[Piece]:
+    """The pieces, with a progress bar where measuring takes long and tqdm is installed."""
+    if sum(math.prod(piece.shape) for piece in pieces) < SHOW_PROGRESS_FROM:
+        return pieces
+    try:
+        from variance_dynamics.base.progress import progress
+    except ImportError:
+        return pieces
+    shown: Iterable[Piece] = progress(pieces, desc="measure")
+    return shown
+
+
+def _order(row: AuditRow) -> tuple[bool, int, int]:
     """Embeddings, then block by block as the signal goes, then what follows the blocks."""
     role, inside = row.parameter.role, (*EMBEDDINGS, *BLOCK)
     after = role not in (*inside, UNKNOWN)
     return after, row.parameter.layer, inside.index(role) if role in inside else len(inside)
 
 
-def _all_ties(checkpoint: Checkpoint, rows: list[Row]) -> dict[str, str]:
-    """Tensors in the same memory; and copies, which have the same moments to the last bit."""
+def _all_ties(checkpoint: Checkpoint, rows: list[AuditRow]) -> dict[str, str]:
+    """Tensors that share memory with another, and copies: they have the same moments to the last bit."""
     ties = dict(checkpoint.tied)
     owners: dict[Any, str] = {}
     for row in rows:
@@ -140,7 +157,7 @@ def _all_ties(checkpoint: Checkpoint, rows: list[Row]) -> dict[str, str]:
 
 def _judged(report: Audit, recipe: str, sigma: float, ties: Mapping[str, str]) -> Audit:
     own = [row for row in report.rows if row.piece.tensor not in ties]
-    fits = tuple(recipes.fits(own, sigma)) if recipe == AUTO else ()
+    fits = tuple(which_scheme.fits(own, sigma)) if recipe == AUTO else ()
     if fits:
         recipe, sigma = fits[0].recipe, fits[0].sigma
         _check_fit(report.source, own, fits[0])
@@ -151,17 +168,19 @@ def _judged(report: Audit, recipe: str, sigma: float, ties: Mapping[str, str]) -
     return replace(report, rows=tuple(rows), recipe=recipe, sigma=sigma, fits=fits)
 
 
-def _check_fit(source: str, rows: list[Row], fit: Fit) -> None:
+def _check_fit(source: str, rows: list[AuditRow], fit: SchemeFit) -> None:
     z = z_score(judge.TESTS * len(rows))
-    expected = [(row, judge.accepted(fit.recipe, row.parameter, fit.sigma)) for row in rows]
-    judgeable = [(row, allowed) for row, allowed in expected if allowed and row.moments.std > 0]
+    stds = [(row, SCHEMES[fit.recipe].allowed(row.parameter, fit.sigma)) for row in rows]
+    judgeable = [(row, allowed) for row, allowed in stds if allowed and row.moments.std > 0]
     fitting = sum(any(judge.within(row, std, z) for std in allowed) for row, allowed in judgeable)
     if judgeable and fitting < ENOUGH * len(judgeable):
-        raise BadInput(f"{source}: no recipe fits (the nearest, {fit.recipe}, {fitting} of {len(judgeable)} "
-                       "matrices): expected a model at step 0; name its --recipe, or measure with --trained")
+        nearest = f"the nearest, {fit.recipe}, fits {fitting} of {len(judgeable)} matrices"
+        raise BadInput(f"{source}: no recipe fits ({nearest}): expected a model at step 0; "
+                       "name its --recipe, or measure with --trained")
 
 
-def _absent(checkpoint: Checkpoint, rows: list[Row]) -> Iterator[str]:
+def _absent(checkpoint: Checkpoint, rows: list[AuditRow]) -> Iterator[str]:
+    """Notes on what the report does not hold."""
     types = ", ".join(sorted(set(checkpoint.skipped.values())))
     if types:
         yield f"{len(checkpoint.skipped)} tensors of type {types} were left out"
@@ -172,6 +191,7 @@ def _absent(checkpoint: Checkpoint, rows: list[Row]) -> Iterator[str]:
 
 
 def _doubts(vectors: Mapping[str, Moments], recipe: str) -> Iterator[str]:
+    """Notes on vectors that do not look like those of a model at step 0."""
     biases = [name for name, moments in vectors.items() if name.endswith("bias") and moments.absmax > 0]
     if biases and recipe != "torch_default":
         yield f"{len(biases)} biases are not 0 (PyTorch's default draws them), first {biases[0]}"

@@ -1,20 +1,19 @@
-"""Verdicts: does each matrix hold what its recipe says? A sampling-error bound decides, not a tolerance.
+"""Verdicts: does each matrix hold what its scheme says? A bound on sampling error decides, not a tolerance.
 
-Each matrix takes three tests (std, mean, largest value), each role one more over all its layers together; the
-chance of a false alarm is shared among them, so a correct model passes whatever its size.
+Each matrix takes three tests (std, mean, largest value), and each role one more over all its layers together.
+The chance of a false alarm is divided among all tests, so that a correct model passes whatever its size.
 """
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from variance_dynamics.auditing.moments import Moments
 from variance_dynamics.auditing.sampling import FAMILIES, family, freedom, largest, ratio_bounds, z_score
-from variance_dynamics.base.errors import BadInput
+from variance_dynamics.auditing.tensors import Moments
 from variance_dynamics.roles.find_roles import UNKNOWN
 from variance_dynamics.weights.parameter import EMBEDDINGS, RESIDUAL, Parameter
 from variance_dynamics.weights.pieces import Piece
-from variance_dynamics.weights.schemes import SCHEMES, torch_default, xavier
+from variance_dynamics.weights.schemes import SCHEMES, torch_layer
 
 OK = "as the recipe says"
 OFF = "off"
@@ -24,18 +23,19 @@ UNJUDGED = "not judged"
 MEASURED = "measured"
 ALARMS = (OFF, NEVER)
 TESTS = 4
-"""Per matrix: std, mean, largest value, and its share of its role's test."""
+"""Tests per matrix: std, mean, largest value, and a share in its role's test."""
 BFLOAT16 = 2**-8
-"""Bound on the relative error of rounding."""
+"""Bound on the relative error of rounding to bfloat16."""
 TRUNCATED_STD = 0.8796
-"""Std of a standard normal cut at two std, which some samplers do not correct for."""
+"""Std of a standard normal that is cut at two std; some samplers do not correct for it."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """What is known of one matrix: measured, expected (None where nothing is), and the verdict.
+class AuditRow:
+    """What is known of one matrix: its measured moments, the expected std, and the verdict.
 
-    `low` and `high` bound std / expected by sampling error.
+    `expected` is None where the scheme says nothing; `low` and `high` bound std / expected by sampling error;
+    `family` is the sampler that the kurtosis points to.
     """
 
     piece: Piece
@@ -63,60 +63,35 @@ class Row:
         return freedom(self.moments.count, FAMILIES[self.family])
 
 
-def measured(piece: Piece, moments: Moments) -> Row:
-    """A row without a verdict."""
+def measured(piece: Piece, moments: Moments) -> AuditRow:
+    """A row without a verdict yet."""
     kurtosis = moments.kurtosis if math.isfinite(moments.kurtosis) else 0.0
-    return Row(piece, moments, family(kurtosis, max(1, moments.count)), note=piece.note)
+    return AuditRow(piece, moments, family(kurtosis, max(1, moments.count)), note=piece.note)
 
 
-def judged(rows: list[Row], recipe: str, sigma: float, tied: Mapping[str, str]) -> list[Row]:
-    """Every row with its verdict under `recipe`, an entry of SCHEMES; `tied` maps tensors to their owner."""
+def judged(rows: list[AuditRow], recipe: str, sigma: float, tied: Mapping[str, str]) -> list[AuditRow]:
+    """Every row with its verdict under `recipe`, the name of a scheme with std param `sigma`.
+
+    `tied` maps a tensor to the one whose memory or values it shares.
+    """
     z = z_score(TESTS * len(rows))
     first = [_verdict(row, recipe, sigma, tied, z) for row in rows]
     return _by_role(first, z)
 
 
-def expected_std(recipe: str, parameter: Parameter, sigma: float) -> float | None:
-    """What the recipe gives this parameter; None where it says nothing about the role."""
-    try:
-        return SCHEMES[recipe].std(parameter, sigma)
-    except BadInput:
-        return None
-
-
-def accepted(recipe: str, parameter: Parameter, sigma: float) -> list[float]:
-    """The std that the recipe allows this parameter, first what the scheme itself gives; empty for none.
-
-    PyTorch's default is drawn by PyTorch too, and not everywhere as the scheme torch_default has it.
-    """
-    own = torch_own(parameter) if recipe == "torch_default" else None
-    return [std for std in (expected_std(recipe, parameter, sigma), own) if std is not None]
-
-
-def torch_own(parameter: Parameter) -> float | None:
-    """PyTorch's own default where it is not U(+-1/sqrt(fan_in)) as in the scheme: embeddings are N(0, 1), and
-    the fused q, k, v of nn.MultiheadAttention Xavier as one matrix. None for an unknown role.
-    """
-    if parameter.role in EMBEDDINGS:
-        return 1.0
-    if "in_proj_weight" in parameter.name:
-        return xavier(replace(parameter, fan_out=3 * parameter.fan_out))
-    return torch_default(parameter) if parameter.role != UNKNOWN else None
-
-
-def within(row: Row, std: float, z: float) -> bool:
-    """Whether the measured std is that of draws with this std, as far as sampling error tells."""
+def within(row: AuditRow, std: float, z: float) -> bool:
+    """Whether draws with this std may have the measured one, at a bound of z standard errors."""
     low, high = ratio_bounds(row.freedom, z)
     return low <= row.moments.std / std <= high
 
 
-def _verdict(row: Row, recipe: str, sigma: float, tied: Mapping[str, str], z: float) -> Row:
+def _verdict(row: AuditRow, recipe: str, sigma: float, tied: Mapping[str, str], z: float) -> AuditRow:
     if row.piece.tensor in tied:
         return replace(row, verdict=TIED, note=f"the same matrix as {tied[row.piece.tensor]}")
     empty = _never_filled(row.moments)
     if empty:
         return replace(row, verdict=NEVER, note=empty)
-    allowed = accepted(recipe, row.parameter, sigma)
+    allowed = SCHEMES[recipe].allowed(row.parameter, sigma)
     if not allowed:
         unknown = row.parameter.role == UNKNOWN
         note = row.note if unknown else f"{recipe} says nothing about role {row.parameter.role}"
@@ -140,7 +115,7 @@ def _never_filled(moments: Moments) -> str:
     return f"constant {moments.high:.6g}" if moments.constant else ""
 
 
-def _problems(row: Row, expected: float, z: float) -> list[str]:
+def _problems(row: AuditRow, expected: float, z: float) -> list[str]:
     moments, ratio = row.moments, row.moments.std / expected
     error = abs(moments.mean) * math.sqrt(moments.count) / expected
     wrong = [] if within(row, expected, z) else [f"std x{ratio:.3g}"]
@@ -151,49 +126,52 @@ def _problems(row: Row, expected: float, z: float) -> list[str]:
     return wrong
 
 
-def _at_torch_default(row: Row, z: float) -> bool:
-    """The std of PyTorch's default, and its uniform draws within sqrt(3) std (nn.Embedding's are normal)."""
-    std = torch_own(row.parameter)
-    if std is None or not within(row, std, z):
+def _at_torch_default(row: AuditRow, z: float) -> bool:
+    """Whether it has the std of PyTorch's default and its uniform draws (nn.Embedding's are normal).
+
+    Uniform draws lie within sqrt(3) std.
+    """
+    std = torch_layer(row.parameter)
+    if not within(row, std, z):
         return False
     bounded = row.moments.absmax <= (1 + BFLOAT16) * math.sqrt(3) * std and row.moments.kurtosis < -0.6
     return bounded or row.parameter.role in EMBEDDINGS
 
 
-def _hints(row: Row, recipe: str, sigma: float, z: float) -> list[str]:
-    """What the std is instead, if it is something known; the first that fits."""
+def _hints(row: AuditRow, recipe: str, sigma: float, z: float) -> list[str]:
+    """What the std is instead: the first known mistake that fits, if any."""
     if within(row, row.expected or 0.0, z):
         return []
     candidates = _candidates(row, recipe, sigma)
     return next(([f"it is {name}"] for name, std in candidates if std and within(row, std, z)), [])
 
 
-def _candidates(row: Row, recipe: str, sigma: float) -> Iterable[tuple[str, float | None]]:
+def _candidates(row: AuditRow, recipe: str, sigma: float) -> Iterable[tuple[str, float | None]]:
     parameter, expected = row.parameter, row.expected or 0.0
     if row.piece.cut:
         fused = replace(parameter, fan_out=3 * parameter.fan_out)
         for name in (recipe, "xavier"):
-            yield f"{name} of the whole fused tensor: draw each part", expected_std(name, fused, sigma)
+            yield f"{name} of the whole fused tensor: draw each part", SCHEMES[name].expected(fused, sigma)
     if parameter.role in RESIDUAL:
         yield "without the residual scaling 1/sqrt(2 layers)", expected * math.sqrt(2 * parameter.depth)
     yield "a normal cut at two std and not corrected for it", expected * TRUNCATED_STD
     yield "the variance where the std belongs", expected**2
     for name in SCHEMES:
-        yield f"what {name} gives", expected_std(name, parameter, sigma)
+        yield f"what {name} gives", SCHEMES[name].expected(parameter, sigma)
 
 
-def _by_role(rows: list[Row], z: float) -> list[Row]:
-    """All layers of a role together tell smaller errors: each passes, and yet all lean one way."""
-    roles: dict[str, list[Row]] = {}
+def _by_role(rows: list[AuditRow], z: float) -> list[AuditRow]:
+    """All layers of a role together show smaller errors: each may pass alone while all err one way."""
+    roles: dict[str, list[AuditRow]] = {}
     for row in rows:
         if row.verdict == OK:
             roles.setdefault(row.parameter.role, []).append(row)
-    leaning = {role: note for role, members in roles.items() if (note := _leaning(members, z))}
-    return [replace(row, verdict=OFF, note=leaning[row.parameter.role])
-            if row.verdict == OK and row.parameter.role in leaning else row for row in rows]
+    notes = {role: note for role, members in roles.items() if (note := _common_error(members, z))}
+    return [replace(row, verdict=OFF, note=notes[row.parameter.role])
+            if row.verdict == OK and row.parameter.role in notes else row for row in rows]
 
 
-def _leaning(rows: list[Row], z: float) -> str:
+def _common_error(rows: list[AuditRow], z: float) -> str:
     nu = sum(row.freedom for row in rows)
     ratio = math.sqrt(sum(row.freedom * (row.ratio or 0.0) ** 2 for row in rows) / nu)
     low, high = ratio_bounds(nu, z)

@@ -8,19 +8,24 @@ from typing import Any
 
 from variance_dynamics.auditing import judge
 from variance_dynamics.auditing.audit import Audit
-from variance_dynamics.auditing.judge import Row
+from variance_dynamics.auditing.judge import AuditRow
+from variance_dynamics.base.terminal import aligned
+from variance_dynamics.roles.find_roles import UNKNOWN
+from variance_dynamics.weights.schemes import SCHEMES
 
 COLUMNS = ("layer", "role", "tensor", "shape", "std", "expected", "ratio", "allowed", "mean", "kurtosis",
            "verdict")
 JUDGED = ("expected", "ratio", "allowed", "verdict")
+"""Columns that are left out where nothing was judged."""
+WORDS = ("role", "tensor", "verdict")
 SCREEN = 30
-"""Lines."""
+"""Rows; a longer table is followed by its alarms once more."""
 LIKELY = 0.05
-"""Recipes at least this probable are named."""
+"""Schemes at least this probable are named."""
 
 
-def record(row: Row) -> dict[str, Any]:
-    """One row with plain values; None where there is nothing, or no finite number."""
+def record(row: AuditRow) -> dict[str, Any]:
+    """One row as plain values; None where there is no value, or no finite one."""
     p, m = row.parameter, row.moments
     numbers = {"std": m.std if m.count else None, "expected": row.expected, "ratio": row.ratio,
                "ratio_low": row.low, "ratio_high": row.high, "mean": m.mean, "kurtosis": m.kurtosis,
@@ -51,11 +56,12 @@ def to_csv(report: Audit) -> str:
 
 
 def to_text(report: Audit) -> str:
-    """Headline, table, notes and a last line with the verdict."""
+    """A headline, the table, notes, and a last line with the counts of each verdict."""
     columns = [column for column in COLUMNS if report.recipe or column not in JUDGED]
     table = [columns, *([_cells(row)[column] for column in columns] for row in report.rows)]
     notes = [f"note: {note}" for note in report.notes]
-    return "\n".join([_headline(report), "", *_aligned(table), "", *_again(report), *notes, _verdict(report)])
+    lines = aligned(table, WORDS)
+    return "\n".join([_headline(report), "", *lines, "", *_again(report), *notes, _verdict(report)])
 
 
 def _again(report: Audit) -> list[str]:
@@ -69,9 +75,9 @@ def _headline(report: Audit) -> str:
     what = f"{report.source}: {len(report.rows)} matrices, {count:,} weights"
     if not report.recipe:
         return f"{what}; measured, not judged"
-    of_sigma = any(judge.expected_std(report.recipe, row.parameter, 1.0) !=
-                   judge.expected_std(report.recipe, row.parameter, 2.0) for row in report.rows)
-    std = f", std {report.sigma:.4g}" if of_sigma else ""
+    expected = SCHEMES[report.recipe].expected
+    uses_std = any(expected(row.parameter, 1.0) != expected(row.parameter, 2.0) for row in report.rows)
+    std = f", std {report.sigma:.4g}" if uses_std else ""
     return f"{what}; recipe {report.recipe}{std}{_how_sure(report)}"
 
 
@@ -84,46 +90,37 @@ def _how_sure(report: Audit) -> str:
         totals[names] = totals.get(names, 0.0) + fit.probability
     likely = [f"{names} {_percent(share)}" for names, share in totals.items() if share >= LIKELY]
     fitted = ", std fitted" if report.fits[0].fitted else ""
-    return f" (found by itself: {', '.join(likely)}{fitted})"
+    return f" (best fit: {', '.join(likely)}{fitted})"
 
 
 def _percent(share: float) -> str:
     return f"{share:.0%}" if share < 0.995 else "over 99%"
 
 
-def _cells(row: Row) -> dict[str, str]:
+def _cells(row: AuditRow) -> dict[str, str]:
     p, m = row.parameter, row.moments
-    empty = {"expected": "", "ratio": "", "allowed": ""}
+    judged = {"expected": "", "ratio": "", "allowed": ""}
     if row.expected is not None and row.ratio is not None:
-        empty = {"expected": f"{row.expected:.5f}", "ratio": f"{row.ratio:.4f}",
-                 "allowed": f"{row.low:.4f}..{row.high:.4f}"}
+        judged = {"expected": f"{row.expected:.5f}", "ratio": f"{row.ratio:.4f}",
+                  "allowed": f"{row.low:.4f}..{row.high:.4f}"}
     padding = f"{m.empty_rows} empty rows left out" if m.empty_rows and row.verdict != judge.NEVER else ""
     note = "; ".join(part for part in (row.note, padding) if part)
-    return {"layer": str(p.layer), "role": p.role, "tensor": p.name, "shape": _shape(row), **empty,
+    return {"layer": str(p.layer), "role": p.role, "tensor": p.name, "shape": _shape(row), **judged,
             "std": f"{m.std:.5f}" if m.count else "", "mean": f"{m.mean:+.1e}" if m.count else "",
             "kurtosis": f"{m.kurtosis:+.2f}" if math.isfinite(m.kurtosis) else "",
             "verdict": f"{row.verdict}: {note}" if note else row.verdict}
 
 
-def _shape(row: Row) -> str:
+def _shape(row: AuditRow) -> str:
     return "x".join(map(str, row.piece.shape))
 
 
-def _aligned(table: list[list[str]]) -> list[str]:
-    """Columns padded to their widest cell; numbers to the right, words to the left."""
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    words = {i for i, name in enumerate(table[0]) if name in ("role", "tensor", "verdict")}
-    padded = ([cell.ljust(widths[i]) if i in words else cell.rjust(widths[i]) for i, cell in enumerate(line)]
-              for line in table)
-    return ["  ".join(line).rstrip() for line in padded]
-
-
 def _verdict(report: Audit) -> str:
-    unknown = sum(row.parameter.role == "unknown" for row in report.rows)
-    known = f"; {unknown} of unknown role (settle them with --role PATTERN=ROLE)" if unknown else ""
+    unknown = sum(row.parameter.role == UNKNOWN for row in report.rows)
+    roles = f"; {unknown} of unknown role (settle them with --role PATTERN=ROLE)" if unknown else ""
     if not report.recipe:
-        return f"measured {len(report.rows)} matrices{known}"
+        return f"measured {len(report.rows)} matrices{roles}"
     counts = {verdict: sum(row.verdict == verdict for row in report.rows)
               for verdict in (judge.OK, judge.OFF, judge.NEVER, judge.TIED, judge.UNJUDGED)}
     broken = f"; NaN or infinite values in {', '.join(report.broken)}" if report.broken else ""
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) + known + broken
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) + roles + broken

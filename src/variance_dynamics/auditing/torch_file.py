@@ -8,21 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from variance_dynamics.auditing.stored import Checkpoint, Raw, Stored
+from variance_dynamics.auditing.tensors import Checkpoint, Raw, StoredTensor
 from variance_dynamics.base.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 STATES = ("model", "state_dict", "model_state_dict", "module", "params", "weights")
-"""Where training scripts put the state dict in what they save; looked up in this order."""
+"""Keys under which training scripts save the state dict; looked up in this order."""
 CONFIGS = ("model_args", "config", "model_config", "hyper_parameters", "args")
+"""Keys under which they save the model's config."""
 
 
 def read_torch(path: Path) -> Checkpoint:
-    """The tensors of a .pt file, mapped (a file from before torch 1.6 is loaded whole).
+    """The tensors of a .pt file, which is mapped (a file from before torch 1.6 is loaded whole).
 
-    Only tensors and plain containers are unpickled; for anything else raises BadInput and runs nothing.
+    Only tensors and plain containers are unpickled. Raises BadInput for anything else, without running it.
     """
     import torch
 
@@ -41,7 +42,7 @@ def read_torch(path: Path) -> Checkpoint:
 
 
 def from_memory(source: Any) -> Checkpoint:
-    """Of a live module, or of what a .pt file held. Raises BadInput for anything else."""
+    """The tensors of a live module, a state dict, or what a .pt file held. Raises BadInput for others."""
     from torch import nn
 
     if isinstance(source, nn.Module):
@@ -59,7 +60,10 @@ def from_module(model: "nn.Module") -> Checkpoint:
 
 def from_state(state: Mapping[str, "Tensor"], source: str, config: Mapping[str, Any] | None = None,
                types: Mapping[str, str] | None = None) -> Checkpoint:
-    """A state dict's float tensors; those that lie in the same memory are tied to the first of them."""
+    """A state dict's float tensors; those that lie in the same memory are tied to the first of them.
+
+    Raises BadInput for a sharded tensor.
+    """
     import torch
 
     dtypes = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -74,7 +78,7 @@ def from_state(state: Mapping[str, "Tensor"], source: str, config: Mapping[str, 
         place = (tensor.device, tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
         if tensor.numel() and owners.setdefault(place, name) != name:
             tied[name] = owners[place]
-        tensors[name] = Stored(name, tuple(tensor.shape), dtypes[tensor.dtype], partial(_raw, tensor))
+        tensors[name] = StoredTensor(name, tuple(tensor.shape), dtypes[tensor.dtype], partial(_raw, tensor))
     return Checkpoint(source, tensors, config or {}, tied, skipped, types or {})
 
 
@@ -90,9 +94,9 @@ def _state(source: str, saved: Any) -> dict[str, "Tensor"]:
     """The state dict in what was saved: itself, or under one of the usual keys."""
     inside = [saved.get(key) for key in STATES] if isinstance(saved, Mapping) else []
     for candidate in (saved, *inside):
-        found = _tensors(candidate)
-        if found:
-            return found
+        tensors = _tensors(candidate)
+        if tensors:
+            return tensors
     keys = ", ".join(map(str, list(saved)[:5])) if isinstance(saved, Mapping) else ""
     kind = f"keys {keys}" if keys else f"a {type(saved).__name__}"
     raise BadInput(f"{source}: {kind}: expected a state dict, or one under {', '.join(STATES)}")

@@ -17,23 +17,21 @@ Floats = NDArray[np.float64]
 LONGEST = 10_000_000
 """Steps; a forecast of more would take minutes and gigabytes."""
 FORGOTTEN = 0.05
-"""Init is forgotten once its share of the variance is below this."""
+"""The initial weights are forgotten once their share of the variance is below this."""
 NEAR = 0.05
-"""In equilibrium: |ln(std / equilibrium)| within this, once init is forgotten."""
+"""The std is in equilibrium when |ln(std / equilibrium)| is at most this, and the init is forgotten."""
 STILL = 0.01
-"""Frozen: std changes by less than this share of it over the last tenth of the steps."""
-
-
+"""The std is frozen when it changes by less than this share over the last tenth of the steps."""
 KINDS = (*((name, Integral, "a whole number") for name in ("steps", "warmup")), ("schedule", str, "a name"),
          *((name, Real, "a number") for name in ("lr", "weight_decay", "min_lr_ratio")))
-"""Of Schedule's fields, which may come from a file."""
+"""Types of TrainingSchedule's fields, which are checked because their values may come from a file."""
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """A run's learning rate and weight decay. `warmup` and `steps` count updates; the decay is decoupled.
+class TrainingSchedule:
+    """The learning rate of every update of a run, and its decoupled weight decay.
 
-    Raises BadInput where no run could follow it.
+    `lr` is the peak; `warmup` and `steps` count updates. Raises BadInput where no run could follow it.
     """
 
     lr: float
@@ -57,8 +55,8 @@ class Schedule:
                0 <= self.warmup <= self.steps)
         _check("weight decay", self.weight_decay, "0 or more", 0 <= self.weight_decay < math.inf)
         _check("min lr ratio", self.min_lr_ratio, "a number from 0 to 1", 0 <= self.min_lr_ratio <= 1)
-        _check("lr x weight decay", self.lr * self.weight_decay, "below 1, or a step would turn weights over",
-               self.lr * self.weight_decay < 1)
+        product = self.lr * self.weight_decay
+        _check("lr x weight decay", product, "below 1, or a step would flip the weights' sign", product < 1)
 
     @cached_property
     def rates(self) -> Floats:
@@ -77,24 +75,21 @@ class Forecast:
     """The null law's prediction for one matrix; arrays [T+1] are after 0..T updates, std in weight units."""
 
     sigma_0: float
-    schedule: Schedule
+    schedule: TrainingSchedule
 
     @cached_property
     def std(self) -> Floats:
-        """[T+1]"""
+        """[T+1] Std of the weights."""
         return null_law.std(self.sigma_0, self.schedule.rates, self.schedule.weight_decay)
 
     @cached_property
     def equilibrium(self) -> Floats:
-        """[T] std at which the learning rate of each update, kept, would settle; inf without weight decay."""
-        rates, decay = self.schedule.rates, self.schedule.weight_decay
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            settled: Floats = np.sqrt(rates / (decay * (2 - rates * decay)))
-        return settled
+        """[T] Std at which the learning rate of each update, kept, would settle; inf without weight decay."""
+        return null_law.equilibria(self.schedule.rates, self.schedule.weight_decay)
 
     @cached_property
     def share_of_init(self) -> Floats:
-        """[T+1] share of the variance that is left of the initial weights, 1 to 0."""
+        """[T+1] Share of the variance that is left of the initial weights, from 1 to 0."""
         kept = self.sigma_0 * null_law.decay(self.schedule.rates, self.schedule.weight_decay)
         return np.divide(kept**2, self.std**2, out=np.zeros_like(kept), where=self.std > 0)
 
@@ -105,7 +100,7 @@ class Forecast:
 
     @property
     def time_constant(self) -> float:
-        """Steps in which the variance closes 63% of its gap at the peak lr; the weights fade half as fast."""
+        """Steps in which the variance closes 63% of its gap at the peak lr; weights fade half as fast."""
         return null_law.time_constant(self.schedule.lr, self.schedule.weight_decay)
 
     @property
@@ -116,7 +111,7 @@ class Forecast:
 
     @property
     def ending(self) -> str:
-        """in equilibrium (with the last lr), frozen (the lr is spent before that), or moving."""
+        """The state at the end: "in equilibrium" with its lr, "frozen" (the lr is spent), or "moving"."""
         before = self.std[-1 - max(1, self.schedule.steps // 10)]
         if self._settled[-1]:
             return "in equilibrium"
@@ -124,13 +119,13 @@ class Forecast:
 
     @property
     def met_equilibrium(self) -> int | None:
-        """Updates until std, with init forgotten, first was the equilibrium of its lr; None if never."""
+        """Updates until the std, with init forgotten, first was its lr's equilibrium; None if never."""
         met = np.flatnonzero(self._settled)
         return int(met[0]) + 1 if met.size else None
 
     @property
     def _settled(self) -> "NDArray[np.bool_]":
-        """[T] whether the std after update t is its lr's equilibrium, and not because init was near it."""
+        """[T] Whether the std after update t is its lr's equilibrium, and not because init was near it."""
         with np.errstate(divide="ignore", invalid="ignore"):
             near = np.abs(np.log(self.std[1:] / self.equilibrium)) <= NEAR
         return near & (self.share_of_init[1:] < FORGOTTEN)
@@ -138,14 +133,14 @@ class Forecast:
 
 def forecast(std: float, lr: float, steps: int, schedule: str = "cosine", warmup: int = 0,
              weight_decay: float = 0.1, min_lr_ratio: float = 0.1) -> Forecast:
-    """The std of a weight matrix over training under AdamW, before a step is done; no parameter is fitted.
+    """The std of a weight matrix over a training run with AdamW, before it starts; no parameter is fitted.
 
-    `std` in weight units, `warmup` and `steps` in updates; `lr` is the peak. Raises BadInput for a schedule
-    that no run could follow.
+    `std` is the initial one in weight units; `lr` is the peak; `warmup` and `steps` count updates. Raises
+    BadInput for a schedule that no run could follow.
 
     >>> predicted = forecast(std=0.02, lr=6e-4, steps=20_000, schedule="constant")
     >>> print(f"{predicted.std[-1]:.4f} on the way to {predicted.peak_equilibrium:.4f}")
     0.0526 on the way to 0.0548
     """
     _check("std", std, "a number from 0 up", 0 <= std < math.inf)
-    return Forecast(std, Schedule(lr, steps, schedule, warmup, weight_decay, min_lr_ratio))
+    return Forecast(std, TrainingSchedule(lr, steps, schedule, warmup, weight_decay, min_lr_ratio))

@@ -1,4 +1,4 @@
-"""A recorded run beside the null law: per matrix the ratio R, and a verdict per role."""
+"""A recorded run beside the null law: the ratio R of every matrix, and a verdict per role."""
 
 import json
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.forecasting.forecast import Schedule
+from variance_dynamics.forecasting.forecast import Forecast, TrainingSchedule, forecast
 from variance_dynamics.theory import null_law
+from variance_dynamics.theory.null_law import FROM_STEP, HOLDS
 from variance_dynamics.weights.parameter import BLOCK
 
 if TYPE_CHECKING:
@@ -17,20 +18,17 @@ if TYPE_CHECKING:
 
 COLUMNS = ("step", "layer", "role", "stat", "value")
 MATRIX = ["layer", "role", "seed", "name"]
-"""What tells a matrix. Pretraining's tables have no names; in a Tracker's, a layer may have a role twice."""
+"""Columns that identify a matrix. Pretraining's tables have no names; in a Tracker's table a layer may hold
+several matrices of one role."""
 STDS = ("initial", "measured", "predicted")
 KNOBS = {"lr": "lr", "steps": "steps", "schedule": "schedule", "warmup_steps": "warmup",
          "weight_decay": "weight_decay", "min_lr_ratio": "min_lr_ratio"}
-"""What run.json calls the fields of Schedule."""
-LAW = (0.8, 1.25)
-"""R in this band: the law holds."""
-FROM_STEP = 100
-"""Adam's momentum starts with an excess of up to 18%; no verdict before this many updates."""
+"""Keys of run.json -> fields of TrainingSchedule."""
 
 
 @dataclass(frozen=True)
 class RoleVerdict:
-    """All matrices of one role at the last recorded step: median std, and R with its range."""
+    """All matrices of one role at the last recorded step: median stds, and R with its range."""
 
     role: str
     matrices: int
@@ -44,8 +42,12 @@ class RoleVerdict:
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """`std` has step, MATRIX, initial, measured, predicted, R; `roles` is about step `last`."""
+class ComparedRun:
+    """A recorded run compared with the law.
+
+    `std` has the columns step, MATRIX, initial, measured, predicted and R, one row per matrix and recorded
+    step; `roles` is about the last recorded step, `last`.
+    """
 
     std: "pd.DataFrame"
     roles: tuple[RoleVerdict, ...]
@@ -58,16 +60,38 @@ class Recorded:
 
     @property
     def lawful(self) -> int:
-        """Matrices whose R at the end is in LAW."""
-        return int(self.end["R"].between(*LAW).sum())
+        """The number of matrices for which the law holds at the last step."""
+        return int(self.end["R"].between(*HOLDS).sum())
 
-    def error(self, way: str) -> float:
-        """Mean |ln(way / measured)| of the final std; way is "predicted", or "initial" for no change."""
-        return float(np.abs(np.log(self.end[way] / self.end["measured"])).mean())
+    def error(self, column: str) -> float:
+        """Mean |ln(column / measured)| at the last step; `column` is predicted, or initial for no change."""
+        return float(np.abs(np.log(self.end[column] / self.end["measured"])).mean())
+
+
+def forecast_of(run: str | None, std: float | None,
+                options: dict[str, Any]) -> tuple[Forecast, ComparedRun | None]:
+    """A forecast from `options`, fields of TrainingSchedule; with a recorded `run`, compared with it.
+
+    What the options lack comes from run.json in the run's folder, and the initial std from the run's table
+    (the median). Raises BadInput for what is still missing, or cannot be read.
+    """
+    fields = {**(schedule_beside(Path(run)) if run else {}), **options}
+    for name in ("lr", "steps"):
+        if name not in fields:
+            where = " (and no run.json beside the recorded run holds it)" if run else ""
+            raise BadInput(f"--{name} is missing{where}: expected a number")
+    if run is None:
+        if std is None:
+            raise BadInput("--std is missing: expected the initial std, or --from with a recorded run")
+        return forecast(std, **fields), None
+    table = read_std(Path(run))
+    compared = compare(table, TrainingSchedule(**fields))
+    median = float(table[table["step"] == 0]["value"].median())
+    return forecast(median if std is None else std, **fields), compared
 
 
 def schedule_beside(path: Path) -> dict[str, Any]:
-    """Fields of Schedule from run.json in the folder of `path`; empty where there is none."""
+    """Fields of TrainingSchedule from run.json in the folder of `path`; empty where there is none."""
     file = path.parent / "run.json"
     if not file.is_file():
         return {}
@@ -79,9 +103,9 @@ def schedule_beside(path: Path) -> dict[str, Any]:
 
 
 def read_std(path: Path) -> "pd.DataFrame":
-    """step, MATRIX, value: the std of each matrix of one run, or of one arm's seeds.
+    """The std of each matrix of one run, or of the seeds of one arm; columns step, MATRIX, value.
 
-    Raises BadInput where the file is no table of long rows, or misses step 0.
+    Raises BadInput where the file is no table of measurements, or lacks step 0.
     """
     table = _table(path)
     missing = [column for column in COLUMNS if column not in table]
@@ -106,26 +130,30 @@ def _table(path: Path) -> "pd.DataFrame":
         raise BadInput(f"{path}: {str(problem).splitlines()[0][:80]}: expected a Parquet table") from None
 
 
-def compared(std: "pd.DataFrame", schedule: Schedule) -> Recorded:
-    """R of every matrix at every recorded step: 1 is the law, 0 only decay, below 0 shrinks against it."""
+def compare(std: "pd.DataFrame", schedule: TrainingSchedule) -> ComparedRun:
+    """R and the law's std of every matrix at every recorded step of `std`, a table as `read_std` gives it.
+
+    Raises BadInput where the table ends after the schedule, or at step 0.
+    """
     last = int(std["step"].max())
     if not 0 < last <= schedule.steps:
         raise BadInput(f"last recorded step is {last}: expected 1 to the schedule's {schedule.steps}")
     start = std[std["step"] == 0].set_index(MATRIX)["value"].rename("initial")
-    joined = std.rename(columns={"value": "measured"}).join(start, on=MATRIX).dropna(subset="initial")
-    left = null_law.decay(schedule.rates, schedule.weight_decay)[joined["step"]]
-    noise = null_law.injected(schedule.rates, schedule.weight_decay)[joined["step"]]
-    kept = (joined["initial"] * left) ** 2
-    grown = joined["measured"] ** 2 - kept
-    joined = joined.assign(predicted=np.sqrt(kept + noise), R=grown / np.where(noise > 0, noise, np.nan))
-    end = joined[joined["step"] == last]
-    verdicts = tuple(_of_role(role, end[end["role"] == role], last) for role in _ordered(end))
-    return Recorded(joined, verdicts, last)
+    table = std.rename(columns={"value": "measured"}).join(start, on=MATRIX).dropna(subset="initial")
+    rates, decay, steps = schedule.rates, schedule.weight_decay, table["step"]
+    left, noise = null_law.decay(rates, decay)[steps], null_law.injected(rates, decay)[steps]
+    predicted = np.sqrt((table["initial"] * left) ** 2 + noise)
+    ratio = null_law.injected_ratio(table["measured"], table["initial"], rates, decay, steps)
+    table = table.assign(predicted=predicted, R=ratio)
+    end = table[table["step"] == last]
+    verdicts = tuple(_of_role(role, end[end["role"] == role], last) for role in _ordered(end["role"]))
+    return ComparedRun(table, verdicts, last)
 
 
-def _ordered(end: "pd.DataFrame") -> list[str]:
-    found = list(dict.fromkeys(end["role"]))
-    return [*(role for role in BLOCK if role in found), *(role for role in found if role not in BLOCK)]
+def _ordered(roles: "pd.Series[str]") -> list[str]:
+    """Each role once: those of a block in its order, then the others."""
+    present = list(dict.fromkeys(roles))
+    return [*(role for role in BLOCK if role in present), *(role for role in present if role not in BLOCK)]
 
 
 def _of_role(role: str, rows: "pd.DataFrame", last: int) -> RoleVerdict:
@@ -141,9 +169,9 @@ def _verdict(ratios: "pd.Series[float]", last: int) -> str:
     middle = float(ratios.median())
     if middle < 0:
         return "shrinks against the law"
-    if not LAW[0] <= middle <= LAW[1]:
-        return "grows less" if middle < LAW[0] else "grows more"
-    outside = int((~ratios.between(*LAW)).sum())
+    if not HOLDS[0] <= middle <= HOLDS[1]:
+        return "grows less" if middle < HOLDS[0] else "grows more"
+    outside = int((~ratios.between(*HOLDS)).sum())
     if outside > len(ratios) / 2:
         return "scattered around the law"
     return f"as the law says, but for {outside} of {len(ratios)}" if outside else "as the law says"

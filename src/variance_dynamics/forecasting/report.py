@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +10,28 @@ import numpy as np
 
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.forecasting.forecast import FORGOTTEN, Forecast
-from variance_dynamics.forecasting.recorded import LAW, MATRIX, Recorded
-from variance_dynamics.forecasting.terminal_plot import WIDTH, chart
+from variance_dynamics.forecasting.recorded import MATRIX, ComparedRun
+from variance_dynamics.theory.null_law import HOLDS
 
+Points = Sequence[tuple[float, float]]
 SHARES = (0.0, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 1.0)
-"""Of the steps: the lines of the table."""
+"""The table's lines, as shares of the steps."""
+WIDTH, HEIGHT = 68, 16
+"""Of the chart, in characters."""
 
 
-def to_text(made: Forecast, recorded: Recorded | None = None) -> str:
-    """What is predicted, in sentences, a table and a chart; with a recorded run its verdicts too."""
-    parts = [_sentences(made), _table(made), _chart(made, recorded)]
-    return "\n\n".join([*parts, _verdicts(recorded)] if recorded else parts)
+def to_text(made: Forecast, run: ComparedRun | None = None) -> str:
+    """The forecast in sentences, a table and a chart; with a recorded run its verdicts too."""
+    parts = [_sentences(made), _table(made), _chart(made, run)]
+    return "\n\n".join([*parts, _verdicts(run)] if run else parts)
 
 
 def _sentences(made: Forecast) -> str:
-    run = made.schedule
-    decay, settled = run.weight_decay, made.peak_equilibrium
-    lines = [f"std {made.sigma_0:g} -> {made.std[-1]:.4g} after {run.steps:,} steps of AdamW (lr {run.lr:g}, "
-             f"{run.schedule}, warmup {run.warmup:,}, weight decay {decay:g}), if updates are noise"]
+    plan = made.schedule
+    decay, settled = plan.weight_decay, made.peak_equilibrium
+    lines = [f"std {made.sigma_0:g} -> {made.std[-1]:.4g} after {plan.steps:,} steps of AdamW "
+             f"(lr {plan.lr:g}, {plan.schedule}, warmup {plan.warmup:,}, weight decay {decay:g}), "
+             "if updates are noise"]
     if decay:
         lines.append(f"sigma_eq: {settled:.4g} at the peak lr, {made.equilibrium[-1]:.4g} at the last")
         lines.append(f"time constants at the peak lr: {made.time_constant:,.0f} steps for the variance, "
@@ -64,42 +69,66 @@ def _table(made: Forecast) -> str:
     return "\n".join(lines)
 
 
-def _chart(made: Forecast, recorded: Recorded | None) -> str:
+def _chart(made: Forecast, run: ComparedRun | None) -> str:
     steps = np.unique(np.linspace(0, made.schedule.steps, 4 * WIDTH).round().astype(int))
     law = [(float(step), float(made.std[step])) for step in steps]
     top = 2 * max(y for _, y in law)
     settled = [(float(step), float(made.equilibrium[min(step, made.schedule.steps - 1)])) for step in steps]
     curves = [("-", [point for point in settled if point[1] <= top]), ("*", law)]
     legend = "* std by the null law   - sigma_eq of the current lr"
-    if recorded is not None:
-        medians = recorded.std.groupby("step")["measured"].median()
+    if run is not None:
+        medians = run.std.groupby("step")["measured"].median()
         curves.append(("o", list(zip(map(float, medians.index), map(float, medians), strict=True))))
         legend += "   o recorded (median over matrices)"
     return f"{chart(curves, 'steps')}\n{'':>10}{legend}"
 
 
-def _verdicts(recorded: Recorded) -> str:
-    lines = [f"recorded run at step {recorded.last:,}; R = injected variance / the law's "
+def chart(curves: Iterable[tuple[str, Points]], x_name: str, width: int = WIDTH, height: int = HEIGHT) -> str:
+    """A chart in plain characters of curves (a character, points), later ones on top.
+
+    Both axes are linear, y starts at 0, and points that are not finite are left out.
+    """
+    drawn = [(mark, [(x, y) for x, y in points if math.isfinite(y)]) for mark, points in curves]
+    most_x = max((x for _, points in drawn for x, _ in points), default=1.0) or 1.0
+    most_y = max((y for _, points in drawn for _, y in points), default=1.0) or 1.0
+    grid = [[" "] * width for _ in range(height)]
+    for mark, points in drawn:
+        for x, y in points:
+            grid[height - 1 - round(y / most_y * (height - 1))][round(x / most_x * (width - 1))] = mark
+    lines = [f"{_label(i, height, most_y):>8} |{''.join(row).rstrip()}" for i, row in enumerate(grid)]
+    axis = f"{'':>8} +{'-' * width}"
+    right = f"{most_x:,.0f} {x_name}"
+    return "\n".join([*lines, axis, f"{'':>10}0{right:>{width - 1}}"])
+
+
+def _label(line: int, height: int, most: float) -> str:
+    """A number on every fifth line."""
+    value = most * (height - 1 - line) / (height - 1)
+    return f"{value:.4g}" if line % 5 == 0 else ""
+
+
+def _verdicts(run: ComparedRun) -> str:
+    lines = [f"recorded run at step {run.last:,}; R = injected variance / the law's "
              "(1 the law, 0 only decay, below 0 shrinks)", "",
              f"{'role':<10}  {'n':>3}  {'std at 0':>9}  {'measured':>9}  {'the law':>9}  {'R':>6}  "
              f"{'over layers':>13}  verdict"]
-    for v in recorded.roles:
+    for v in run.roles:
         std = f"{v.initial:>9.4g}  {v.measured:>9.4g}  {v.predicted:>9.4g}"
         spread = f"{v.ratio_low:.2f}..{v.ratio_high:.2f}"
         lines.append(f"{v.role:<10}  {v.matrices:>3}  {std}  {v.ratio:>6.2f}  {spread:>13}  {v.verdict}")
-    low, high = LAW
-    return "\n".join([*lines, "", f"verdict: R is within [{low}, {high}] for {recorded.lawful} of "
-                      f"{len(recorded.end)} matrices; mean error of ln std at the end: {_errors(recorded)}"])
+    low, high = HOLDS
+    return "\n".join([*lines, "", f"verdict: R is within [{low}, {high}] for {run.lawful} of "
+                      f"{len(run.end)} matrices; mean error of ln std at the end: {_errors(run)}"])
 
 
-def _errors(recorded: Recorded) -> str:
-    return f"the law {recorded.error('predicted'):.3f}, no change {recorded.error('initial'):.3f}"
+def _errors(run: ComparedRun) -> str:
+    return f"the law {run.error('predicted'):.3f}, no change {run.error('initial'):.3f}"
 
 
-def to_json(made: Forecast, recorded: Recorded | None = None) -> str:
-    """All that the text says; null for what is infinite or never."""
+def to_json(made: Forecast, run: ComparedRun | None = None) -> str:
+    """All that the text says, as one JSON object; null for what is infinite or never happens."""
     steps = np.unique(np.linspace(0, made.schedule.steps, 201).round().astype(int))
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "std_initial": made.sigma_0, "std_final": float(made.std[-1]),
         "sigma_eq_peak": _finite(made.peak_equilibrium),
         "sigma_eq_last": _finite(float(made.equilibrium[-1])),
@@ -107,36 +136,36 @@ def to_json(made: Forecast, recorded: Recorded | None = None) -> str:
         "init_forgotten_at": made.forgotten, "init_share_final": float(made.share_of_init[-1]),
         "met_equilibrium_at": made.met_equilibrium, "ending": made.ending,
         "curve": [{"step": int(step), "std": float(made.std[step])} for step in steps]}
-    if recorded is not None:
-        told["recorded"] = {"step": recorded.last, "matrices": len(recorded.end), "lawful": recorded.lawful,
-                            "error_law": _finite(recorded.error("predicted")),
-                            "error_no_change": _finite(recorded.error("initial")),
-                            "roles": [{key: _finite(value) for key, value in vars(verdict).items()}
-                                      for verdict in recorded.roles]}
-    return json.dumps(told, indent=1, allow_nan=False)
+    if run is not None:
+        roles = [{key: _finite(value) for key, value in vars(verdict).items()} for verdict in run.roles]
+        values["recorded"] = {"step": run.last, "matrices": len(run.end), "lawful": run.lawful,
+                              "error_law": _finite(run.error("predicted")),
+                              "error_no_change": _finite(run.error("initial")), "roles": roles}
+    return json.dumps(values, indent=1, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def save_png(path: str | Path, made: Forecast, recorded: Recorded | None = None) -> None:
+def save_png(path: str | Path, made: Forecast, run: ComparedRun | None = None) -> None:
     """The forecast as a picture. Raises BadInput without matplotlib, or where `path` cannot be written."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise BadInput(f"png is {path}: expected matplotlib to be installed, or no --png") from None
+        raise BadInput(f"png is {path}: expected matplotlib to be installed, for instance by "
+                       "pip install 'variance-dynamics[png]'") from None
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     steps = np.unique(np.linspace(0, made.schedule.steps, 1001).round().astype(int))
     label: str | None = "recorded, each matrix"
-    for _, rows in recorded.std.groupby(MATRIX) if recorded else []:
+    for _, rows in run.std.groupby(MATRIX) if run else []:
         axes.plot(rows["step"], rows["measured"], color="0.6", linewidth=0.6, label=label)
         label = None
     settled = made.equilibrium[steps[1:] - 1]
     axes.plot(steps[1:], settled, "--", color="tab:orange", label="sigma_eq of the current lr")
     axes.plot(steps, made.std[steps], color="tab:blue", label="null law")
-    axes.set(xlabel="step", ylabel="std of a weight matrix", ylim=(0, 1.3 * _highest(made, recorded)))
+    axes.set(xlabel="step", ylabel="std of a weight matrix", ylim=(0, 1.3 * _highest(made, run)))
     axes.legend(frameon=False)
     try:
         figure.savefig(path, dpi=150)
@@ -144,6 +173,6 @@ def save_png(path: str | Path, made: Forecast, recorded: Recorded | None = None)
         raise BadInput(f"png is {path}: {problem}: expected a file that can be written") from None
 
 
-def _highest(made: Forecast, recorded: Recorded | None) -> float:
-    measured = float(recorded.std["measured"].max()) if recorded is not None else 0.0
+def _highest(made: Forecast, run: ComparedRun | None) -> float:
+    measured = float(run.std["measured"].max()) if run is not None else 0.0
     return max(float(made.std.max()), measured)

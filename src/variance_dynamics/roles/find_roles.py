@@ -1,7 +1,7 @@
 """What each parameter of any network is for: from its name and shape, and the model's config if there is one.
 
-Torch-free, so that it serves a checkpoint's header and a live module alike. A name that no pattern knows gets
-the role "unknown" and a note; nothing is guessed. Fused tensors come apart into q, k and v.
+Needs no torch, so that it serves a checkpoint's header as well as a live module. A name that no pattern
+matches gets the role "unknown" and a note; nothing is guessed. Fused tensors are divided into q, k and v.
 """
 
 import re
@@ -31,25 +31,30 @@ FUSED_QKV = ("qkv", "qkv_per_head")
 
 
 @dataclass(frozen=True)
-class Found:
-    """Every weight matrix as a piece, in the order given; and the names of the vectors (biases, norms)."""
+class NetworkRoles:
+    """The roles of a network's parameters: a piece for every weight matrix, and the names of the vectors.
+
+    Pieces are in the order of the names given; vectors are biases and the weights of norms.
+    """
 
     pieces: tuple[Piece, ...]
     vectors: tuple[str, ...]
 
     @property
     def unknown(self) -> tuple[Piece, ...]:
-        """Matrices that no pattern knows."""
+        """Matrices whose name no pattern matches."""
         return tuple(piece for piece in self.pieces if piece.parameter.role == UNKNOWN)
 
 
 def find_roles(shapes: Mapping[str, Shape], config: Mapping[str, Any] | None = None,
-               patterns: Mapping[str, str] | None = None, types: Mapping[str, str] | None = None) -> Found:
-    """Roles of all parameters, in the order given (without attention: the order of the forward pass).
+               patterns: Mapping[str, str] | None = None, types: Mapping[str, str] | None = None
+               ) -> NetworkRoles:
+    """Roles of all parameters of `shapes`, name -> shape; in a network without attention, names must come in
+    the order of the forward pass.
 
-    `config` is a Hugging Face config (for head counts); `patterns` maps a user's own regular expressions,
-    searched in the full name, to roles, and goes first; `types` maps a parameter to its module's class name.
-    Raises BadInput for a pattern that is no regular expression, or for a role that does not exist.
+    `config` is a Hugging Face config (for head counts). `patterns` maps a user's own regular expressions,
+    searched in the full name, to roles; they come before all others. `types` maps a parameter to its module's
+    class name. Raises BadInput for a pattern that is no regular expression, or a role that does not exist.
 
     >>> shapes = {"h.0.attn.c_attn.weight": (8, 24), "h.0.mlp.c_fc.weight": (8, 32), "ln_f.bias": (8,)}
     >>> [(p.parameter.role, p.parameter.fan_in, p.parameter.fan_out) for p in find_roles(shapes).pieces]
@@ -57,11 +62,11 @@ def find_roles(shapes: Mapping[str, Shape], config: Mapping[str, Any] | None = N
     """
     network = _Network(shapes, config or {}, _compiled(patterns or {}), types or {})
     pieces = [piece for name in network.matrices for piece in network.pieces(name)]
-    return Found(tuple(pieces), tuple(name for name in network.kept if name not in network.roles))
+    return NetworkRoles(tuple(pieces), tuple(name for name in network.kept if name not in network.roles))
 
 
 def clean(name: str) -> str:
-    """The name without the parts that wrappers (DDP, FSDP, torch.compile) put into it."""
+    """The name without the parts that wrappers (DDP, FSDP, torch.compile) insert."""
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
@@ -82,7 +87,7 @@ def _match(text: str, table: Table) -> str:
 
 
 def _is_matrix(name: str, shape: Shape) -> bool:
-    """Two dimensions or more; of sizes 1 but for one, it is still a matrix if a layer's weight or a token."""
+    """Two dimensions or more. With a single size above 1 only a layer's weight or a token is a matrix."""
     if len(shape) < 2:
         return False
     return sum(size > 1 for size in shape) > 1 or name.endswith(("weight", "token")) or "embed" in name
@@ -94,7 +99,7 @@ def _is_buffer(name: str, shape: Shape) -> bool:
 
 
 def _numbered(name: str) -> tuple[str, int]:
-    """What comes before the first number, and that number: model.layers.3.mlp -> (model.layers, 3)."""
+    """The part before the first number, and that number: model.layers.3.mlp -> (model.layers, 3)."""
     parts = name.split(".")
     at = next((i for i, part in enumerate(parts) if part.isdigit()), None)
     return ("", -1) if at is None else (".".join(parts[:at]), int(parts[at]))
@@ -102,7 +107,7 @@ def _numbered(name: str) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class _Network:
-    """All names at once: what one of them means depends on the others."""
+    """All names of a network together, because what one of them means depends on the others."""
 
     shapes: Mapping[str, Shape]
     config: Mapping[str, Any]
@@ -134,13 +139,13 @@ class _Network:
     def attention(self) -> dict[str, str]:
         """Matrices of attention and their roles; none at all where q, k and v are not complete."""
         roles = {name: self.own_roles[name] or _match(self.path(name), ATTENTION) for name in self.matrices}
-        found = {name: role for name, role in roles.items() if role in (*QKV, *FUSED_QKV, "attn_out")}
-        complete = set(QKV) <= set(found.values()) or set(FUSED_QKV) & set(found.values())
-        return found if complete else {}
+        attention = {name: role for name, role in roles.items() if role in (*QKV, *FUSED_QKV, "attn_out")}
+        present = set(attention.values())
+        return attention if present.issuperset(QKV) or present.intersection(FUSED_QKV) else {}
 
     @cached_property
     def stacks(self) -> dict[str, list[int]]:
-        """Stack of blocks -> the numbers of its blocks, which are where attention was found."""
+        """Stack of blocks -> the numbers of its blocks: those that hold attention."""
         places = sorted({_numbered(self.names[name]) for name in self.attention})
         return {stack: [number for other, number in places if other == stack] for stack, _ in places}
 
@@ -168,7 +173,7 @@ class _Network:
         return known or next((role for table in tables if (role := _match(self.path(name), table))), UNKNOWN)
 
     def _dense(self) -> dict[str, str]:
-        """Without attention: embeddings by name, hidden layers, and the last matrix is the readout."""
+        """Roles without attention: embeddings by name, hidden layers, and the last matrix is the readout."""
         roles = {name: self.own_roles[name] or self._dense_role(name) for name in self.matrices}
         flat = [name for name, role in roles.items() if role == "hidden" and len(self.shapes[name]) == 2]
         if flat and "readout" not in roles.values():
@@ -183,7 +188,7 @@ class _Network:
         return outside if outside in EMBEDDINGS else "hidden"
 
     def place(self, name: str) -> tuple[int, int]:
-        """(layer, depth): embeddings are layer 0; what follows the blocks has the last block's layer."""
+        """(layer, depth). Embeddings are layer 0; matrices after the blocks have the last block's layer."""
         dense = [other for other, role in self.roles.items() if role not in EMBEDDINGS]
         depth = max(map(len, self.stacks.values())) if self.stacks else len(dense)
         if self.roles[name] in EMBEDDINGS:
@@ -194,7 +199,7 @@ class _Network:
 
     @cached_property
     def has_conv1d(self) -> bool:
-        """A fused c_attn of shape [d, 3d] gives Conv1D's [in, out] away."""
+        """Whether a fused c_attn has shape [d, 3d], as only Conv1D's [in, out] has."""
         return any(CONV1D.search(self.names[name]) and self.shapes[name][1] == 3 * self.shapes[name][0]
                    for name, role in self.attention.items() if role == "qkv")
 

@@ -1,6 +1,7 @@
-"""Names that libraries give their parameters; the first match wins. A new spelling is a new alternative here.
+"""Names that libraries give their parameters, as patterns of which the first match decides.
 
-Each pattern is searched in a parameter's path without ".weight" and without wrappers.
+Each pattern is searched in a parameter's path without ".weight" and without wrappers. A new spelling is a new
+alternative in one of them.
 """
 
 import re
@@ -8,13 +9,13 @@ import re
 Table = tuple[tuple[str, "re.Pattern[str]"], ...]
 
 WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
-"""Parts of a name put in by torch.compile, DDP, FSDP, activation checkpointing and Lightning Fabric."""
+"""Parts of a name that torch.compile, DDP, FSDP, activation checkpointing and Lightning Fabric insert."""
 
 BUFFERS = re.compile(r"(inv_freq|masked_bias|running_(mean|var)|num_batches_tracked|(position|type)_ids)$")
-"""Nobody initialises these."""
+"""Buffers, which nobody initialises."""
 
 CONV1D = re.compile(r"(^|\.)(c_attn|q_attn|c_proj|c_fc)\.weight$")
-"""Layers that Hugging Face writes as Conv1D, [in, out], in models of GPT-2's family."""
+"""Layers that are Conv1D, with weights [in, out], in Hugging Face's models of GPT-2's family."""
 
 RECURRENT = re.compile(r"weight_(ih|hh)_l\d")
 """Fused gates of torch's RNN, GRU and LSTM: no scheme here is about them."""
@@ -32,7 +33,7 @@ ATTENTION: Table = _table(
     v=r"(^|\.)(v|v_proj|value|v_lin|wv|to_v|value_proj)$",
     attn_out=r"(attn|attention)\w*\.(.*\.)?(c_proj|o_proj|out_proj|dense|proj|out_lin|wo|o|to_out|to_out\.0)$",
 )
-"""Where q, k and v are, there is a block."""
+"""Attention. A block is where q, k and v are."""
 
 MLP: Table = _table(
     gate_up=r"(^|\.)gate_up_proj$",
@@ -41,7 +42,7 @@ MLP: Table = _table(
     mlp_out=r"(^|\.)(mlp\.c_proj|fc_out|fc2|lin2|linear2|down_proj|w2|wo|dense_4h_to_h"
             r"|output\.dense|(mlp|ff\w*)\.(proj|2|down|w_out))$",
 )
-"""The rest of a block."""
+"""The other matrices of a block."""
 
 OUTSIDE: Table = _table(
     readout=r"(^|\.)(lm_head|embed_out|unembed\w*|readout|heads?|heads?\.head|score|logits|output|out|proj_out|fc"
@@ -51,4 +52,4 @@ OUTSIDE: Table = _table(
     embedding=r"(^|[._])(wte|emb|embed|embeds|embedding|embeddings|shared)([._]|$)"
               r"|(^|[._])(cls|class|mask|dist\w*)_token$",
 )
-"""Outside of every block."""
+"""Matrices outside of every block."""

@@ -1,5 +1,5 @@
-"""Predictions that are printed before anything is measured: variance propagation, the band of stds that
-train under SGD, and the null law of AdamW. Numpy alone.
+"""Predictions that are made before anything is measured: how ReLU networks pass variance on, the band of
+stds that train under SGD, and the null law of AdamW. Needs numpy alone.
 
 May import: base, weights.
 """

@@ -17,6 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from variance_dynamics.base.errors import BadInput
 
 Floats = NDArray[np.float64]
+HOLDS = (0.8, 1.25)
+"""The law holds for a matrix whose R (see `injected_ratio`) lies in this band."""
+FROM_STEP = 100
+"""No verdict on R before this many updates: Adam's momentum starts with more variance (see `injected`)."""
 
 
 def _rates(lr: ArrayLike, weight_decay: float) -> Floats:
@@ -49,16 +53,16 @@ def decay(lr: ArrayLike, weight_decay: float) -> Floats:
 
 
 def injected(lr: ArrayLike, weight_decay: float, beta1: float | None = None) -> Floats:
-    """S_t, the variance that noise of unit size has put in after t updates, [T+1]; S_0 = 0.
+    """S_t, the variance that noise of unit size has added after t updates, [T+1]; S_0 = 0.
 
-    With `beta1`, of bias-corrected momentum over white noise instead of white updates:
+    With `beta1` the updates are not white but bias-corrected momentum over white gradients g_t,
         m_t = b m_(t-1) + (1-b) g_t,  u_t = m_t / (1 - b^t)
-    solved for E[m^2], E[W m] and E[W^2]. At the start the correction divides by little, so variance grows
-    faster than white updates' (constant lr, b = .9: +50% after 10 steps, +24% after 50, +12% after 100,
-    +1% after 1000), and under a warmup slower, as the mean lags behind the lr (100 steps of warmup, then a
-    cosine to 1000: -13% after 100, -6% after 150, -3% after 250, 0 in the end); where lr wd is not small
-    beside 1 - b, it settles lower. Adam's denominator, which
-    adjusts to each gradient, is left out: simulated Adam has 0 to 6% less variance than this.
+    solved for E[m^2], E[W m] and E[W^2]. The correction divides by little at first, so the variance grows
+    faster than that of white updates (constant lr, b = .9: +50% after 10 steps, +24% after 50, +12% after
+    100, +1% after 1000). Under a warmup it grows more slowly, as the mean lags behind the lr (100 steps of
+    warmup, then a cosine to 1000: -13% after 100, -6% after 150, -3% after 250, 0 in the end). Where lr wd is
+    not small beside 1 - b, it settles lower. Adam's denominator, which adjusts to each gradient, is left out:
+    simulated Adam has 0 to 6% less variance than this.
     """
     rates = _rates(lr, weight_decay)
     left = 1 - rates * weight_decay
@@ -72,32 +76,39 @@ def injected(lr: ArrayLike, weight_decay: float, beta1: float | None = None) -> 
     return _recurrence(left**2, step**2 * power + 2 * left * step * beta1 * cross[:-1])
 
 
-def std(sigma_0: float, lr: ArrayLike, weight_decay: float, ratio: float = 1.0,
-        beta1: float | None = None) -> Floats:
-    """Std after 0..T updates, [T+1], in weight units: sqrt(sigma_0^2 d_t^2 + ratio S_t).
-
-    ratio = 1 is the law; a measured R or D instead is a forecast. nan where a negative ratio leaves none.
-    """
-    with np.errstate(invalid="ignore"):
-        return np.sqrt((sigma_0 * decay(lr, weight_decay)) ** 2 + ratio * injected(lr, weight_decay, beta1))
+def std(sigma_0: float, lr: ArrayLike, weight_decay: float) -> Floats:
+    """The law's std after 0..T updates, [T+1], in weight units: sqrt(sigma_0^2 d_t^2 + S_t)."""
+    return np.sqrt((sigma_0 * decay(lr, weight_decay)) ** 2 + injected(lr, weight_decay))
 
 
-def injected_ratio(sigma: ArrayLike, sigma_0: float, lr: ArrayLike, weight_decay: float,
+def injected_ratio(sigma: ArrayLike, sigma_0: ArrayLike, lr: ArrayLike, weight_decay: float,
                    steps: ArrayLike) -> Floats:
     """R = (sigma^2 - sigma_0^2 d_t^2) / S_t at `steps` (numbers of updates done), same shape as `sigma`.
 
-    1 is the law, 0 only decay, negative shrinks against it; nan at step 0. The inverse of `std`'s ratio.
+    `sigma` and `sigma_0` are the std at these steps and at step 0; all three are broadcast together. R = 1 is
+    the law, 0 only decay; a negative R shrinks against the law. It is nan at step 0.
     """
     at = np.asarray(steps, dtype=np.int64)
     total, left = injected(lr, weight_decay)[at], decay(lr, weight_decay)[at]
-    grown = np.asarray(sigma, dtype=np.float64) ** 2 - (sigma_0 * left) ** 2
+    grown = np.asarray(sigma, dtype=np.float64) ** 2 - (np.asarray(sigma_0, dtype=np.float64) * left) ** 2
     return np.divide(grown, total, out=np.full_like(grown, np.nan), where=total > 0)
 
 
+def equilibria(lr: ArrayLike, weight_decay: float) -> Floats:
+    """Std at which each of the learning rates would settle if it were kept, [T]: sqrt(lr / (wd (2 - lr wd))).
+
+    About sqrt(lr / (2 wd)); infinite without weight decay (nan for an lr of 0).
+    """
+    rates = _rates(lr, weight_decay)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        settled: Floats = np.sqrt(rates / (weight_decay * (2 - rates * weight_decay)))
+    return settled
+
+
 def equilibrium(lr: float, weight_decay: float) -> float:
-    """Std at which a constant lr settles: sqrt(lr / (wd (2 - lr wd))), about sqrt(lr / (2 wd))."""
-    _rates(lr, weight_decay)
-    return float(np.sqrt(lr / (weight_decay * (2 - lr * weight_decay)))) if weight_decay else float("inf")
+    """Std at which a constant lr settles; infinite without weight decay."""
+    settled = equilibria(lr, weight_decay)
+    return float(settled[0]) if weight_decay else float("inf")
 
 
 def time_constant(lr: float, weight_decay: float) -> float:

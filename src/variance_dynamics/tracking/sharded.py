@@ -74,7 +74,7 @@ class ShardStack(Stack):
     """Matrices of which this process holds some rows or columns each; it measures those."""
 
     def values(self, piece: Piece, tensor: Tensor) -> Tensor:
-        """The part of the piece that lies in this process."""
+        """The part of the piece that this process holds."""
         assert isinstance(tensor, DTensor)
         local = tensor.to_local()
         if piece.cut is None or piece.cut.axis == 1:

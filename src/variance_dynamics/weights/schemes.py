@@ -55,6 +55,22 @@ class Scheme:
 
     std: Std
     sample: Callable[["Tensor", float], "Tensor"] = scaled_normal
+    other_std: Callable[[Parameter], float] | None = None
+    """Another std that a parameter may have, because other code draws by the same name differently."""
+
+    def expected(self, parameter: Parameter, sigma: float) -> float | None:
+        """As `std`, but None for a role that the scheme says nothing about."""
+        try:
+            return self.std(parameter, sigma)
+        except BadInput:
+            return None
+
+    def allowed(self, parameter: Parameter, sigma: float) -> tuple[float, ...]:
+        """Every std that weights drawn by this scheme may have, the expected one first; empty for none."""
+        own = self.expected(parameter, sigma)
+        if own is None:
+            return ()
+        return (own, self.other_std(parameter)) if self.other_std else (own,)
 
 
 def _matrices(formula: Callable[[Parameter], float], roles: tuple[str, ...] = MATRICES) -> Std:
@@ -126,6 +142,17 @@ def torch_default(p: Parameter) -> float:
     return math.sqrt(1 / (3 * p.fan_in))
 
 
+def torch_layer(p: Parameter) -> float:
+    """What PyTorch's own layers draw: torch_default, but embeddings are N(0, 1), and the fused q, k and v of
+    nn.MultiheadAttention are Xavier as one matrix.
+    """
+    if p.role in EMBEDDINGS:
+        return 1.0
+    if "in_proj_weight" in p.name:
+        return math.sqrt(2 / (p.fan_in + 3 * p.fan_out))
+    return torch_default(p)
+
+
 def orthogonal(p: Parameter) -> float:
     """Rms of a semi-orthogonal matrix with gain sqrt 2. Saxe et al. 2014, arXiv 1312.6120."""
     return math.sqrt(2 / max(p.fan_in, p.fan_out))
@@ -153,7 +180,7 @@ SCHEMES: dict[str, Scheme] = {
     "xavier_sqrt2": Scheme(_matrices(xavier_sqrt2)),
     "kaiming": Scheme(_matrices(kaiming)),
     "kaiming_fan_out": Scheme(_matrices(kaiming_fan_out)),
-    "torch_default": Scheme(_matrices(torch_default), scaled_uniform),
+    "torch_default": Scheme(_matrices(torch_default), scaled_uniform, torch_layer),
     "orthogonal": Scheme(_matrices(orthogonal), scaled_orthogonal),
     "gpt2": Scheme(gpt2),
     "small": Scheme(_matrices(small, BLOCK)),
@@ -163,9 +190,25 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
+OTHER_NAMES = {"he": "kaiming", "glorot": "xavier", "pytorch": "torch_default", "default": "torch_default",
+               "bert": "normal", "llama": "normal", "spectral": "mup"}
+"""What people call a scheme -> its name here."""
+
+
 def scheme_named(name: str) -> Scheme:
-    """The entry of SCHEMES. Raises BadInput for an unknown name, with the nearest known one."""
-    if name not in SCHEMES:
-        near = get_close_matches(name, SCHEMES, 1) or list(SCHEMES)
-        raise BadInput(f"scheme is {name!r}: expected {' or '.join(near)}")
+    """The entry of SCHEMES. Raises BadInput for an unknown name, as `check_name` does."""
+    check_name(name)
     return SCHEMES[name]
+
+
+def check_name(name: str, what: str = "scheme", more: tuple[str, ...] = ()) -> None:
+    """Raises BadInput for what is neither in SCHEMES nor in `more`: with all names, and the nearest one.
+
+    `what` is the caller's word for it.
+    """
+    if name in (*more, *SCHEMES):
+        return
+    similar = get_close_matches(name.lower(), [*more, *SCHEMES], 1)
+    near = OTHER_NAMES.get(name.lower()) or next(iter(similar), None)
+    hint = f" (did you mean {near}?)" if near else ""
+    raise BadInput(f"{what} is {name!r}: expected one of {', '.join([*more, *SCHEMES])}{hint}")
