@@ -28,9 +28,11 @@ def recorded(tmp_path_factory):
     """A copy with placeholders for outputs, and a dvc.lock that says they came from these params and code."""
     folder = fresh_copy(tmp_path_factory.mktemp("recorded"))
     with opened(folder) as repo:
-        for out in (Path(out.fs_path) for out in repo.index.outs):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text("{}")
+        paths = {Path(each.fs_path) for each in (*repo.index.outs, *repo.index.deps)}
+        folders = {folder for path in paths for folder in path.parents}  # a stage may read a part of an output
+        for path in (path for path in paths - folders if not path.exists()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
         repo.commit(force=True)
     commit(folder, "Results")
     return folder
