@@ -93,7 +93,7 @@ def test_comments_in_params_run_nothing(tracked):
     ],
 )
 def test_code_runs_the_stages_that_read_its_room(tracked, name, stages):
-    """A room is a cache boundary. A comment is code to DVC, which compares bytes; `validate` reads all code."""
+    """A room is a cache boundary. `validate` reads all code; a comment is code to DVC."""
     file = tracked / name
     file.write_text(file.read_text() + "# a comment\n")
     assert stages_to_run(tracked) == {"validate"} | stages
