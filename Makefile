@@ -23,14 +23,14 @@ consistent: $(READY)
 	CI=true dvc repro --dry --allow-missing > $(VENV)/dry.log || { cat $(VENV)/dry.log; exit 1; }
 	! grep 'Running stage' $(VENV)/dry.log
 
-# The full study: hours. A stage that was stopped goes on from its checkpoint; PARTS="mlp_sweep gpt2_pretrain@wd_0-0"
-# makes some of it. It sets params.yaml; "git checkout params.yaml dvc.lock && dvc checkout" brings back what was there.
+# The full study: hours. DVC skips what is finished; a stage that was stopped goes on from its checkpoint.
+# PARTS="mlp_sweep gpt2_pretrain@wd_0-0" makes some of it. Back to the committed study: docs/recorded-runs.md.
 STUDY := full
 NAME := full-cpu
 PARTS := mlp_sweep init_comparison gpt2_pretrain
-ARMS := import yaml; print(",".join(yaml.safe_load(open("params.yaml"))["gpt2_arms"]))
+ARMS = $$(python -c 'import yaml; print(",".join(yaml.safe_load(open("params.yaml"))["gpt2_arms"]))')
 full: $(READY)
-	dvc exp run -S study=$(STUDY) -S "gpt2.arms=[$$(python -c '$(ARMS)')]" $(PARTS)
+	dvc exp run -S study=$(STUDY) -S "gpt2.arms=[$(ARMS)]" $(PARTS)
 	env PYTHONPATH=src python -m study.stages.record $(NAME)
 
 setup: $(READY)

@@ -1,5 +1,6 @@
 """What DVC leaves after failures and kills, in a small pipeline of this repository's stages and two toys."""
 
+import json
 import os
 import shutil
 import signal
@@ -178,6 +179,8 @@ def test_a_killed_repro_goes_on_and_ends_with_the_same_bytes(project):
     assert result.returncode == 0, result.stderr
     assert outs(project) == before
     assert not checkpoints(project)
+    (note,) = (project / ".runs" / GPT2).glob("*.json")
+    assert json.loads(note.read_text())["tries"] == 2
 
 
 def test_a_killed_temporary_run_goes_on_in_the_next(project):
