@@ -1,5 +1,6 @@
-"""Every claim's rule on data whose verdict is known."""
+"""Every claim's rule on data whose verdict is known, and the form in which verdicts are written."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from scipy import stats
 
 from imports import ROOT
-from study.analysis.claims import CLAIMS, cells, judge
+from study.analysis.claims import CLAIMS, cells, detail, judge, summary
 from study.analysis.params import AnalyzeParams
 from study.analysis.verdicts import (
     AGAINST_NO_CHANGE,
@@ -212,3 +213,18 @@ def test_rules_tell_the_thresholds_of_params():
     assert "at most 0.5," in CLAIMS["e3_narrow_bands"].rule_text(changed)
     for claim in CLAIMS.values():
         assert "{" not in claim.rule_text(PARAMS)
+
+
+def test_summary_and_detail_agree():
+    data = effects("e2_kaiming_faster", {"sgd": -0.5}).assign(note="depth 20 left out")
+    verdicts = judge(data, PARAMS)
+    numbers = summary(verdicts)
+    assert list(numbers) == list(CLAIMS)
+    assert numbers["e2_kaiming_faster"]["verdict"] == SUPPORTED
+    assert numbers["e2_kaiming_faster"]["effect"] == pytest.approx(data["effect"].mean())
+    content = detail({"local": verdicts, "full-cpu": verdicts}, PARAMS, {"full-cpu": {"parts": 3}})
+    recorded = content["claims"]["e2_kaiming_faster"]["sources"]["full-cpu"]
+    assert {name: recorded[name] for name in numbers["e2_kaiming_faster"]} == numbers["e2_kaiming_faster"]
+    assert recorded["cells"]["sgd"]["n"] == 5 and "depth 20 left out" in recorded["note"]
+    assert "95%" in content["rule_of_all"] and content["recorded"] == {"full-cpu": {"parts": 3}}
+    json.dumps(content)
