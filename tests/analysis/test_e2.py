@@ -78,8 +78,8 @@ def test_the_choice_of_the_lr_widens_the_interval_at_the_best_one():
 
     def alike(optimizer, depth, scheme, lr, seed):
         return 0.5 if lr == 0.01 else 0.7 + 0.05 * int(lr) * (-1) ** seed
-    found = mlp.outcomes(*comparison(either, alike, depths=(3,)), PARAMS)
-    best = pick(e2.gap(found, PARAMS), measure="ln_steps_ratio", lr_kind="best").iloc[0]
+    runs = mlp.outcomes(*comparison(either, alike, depths=(3,)), PARAMS)
+    best = pick(e2.gap(runs, PARAMS), measure="ln_steps_ratio", lr_kind="best").iloc[0]
     assert best["lo"] < np.log(10 / 18) and best["hi"] > np.log(10 / 8)
 
 
@@ -99,11 +99,11 @@ def test_cells_where_both_are_censored_are_left_out_and_named():
     def stuck(optimizer, depth, scheme, lr, seed):
         return STEPS if depth == 10 and seed > 3 else 5 * SPEED[scheme] + seed % 2
     models, curves = comparison(stuck, accuracy, depths=(3, 5, 10))
-    found = mlp.outcomes(models, curves, PARAMS)
-    gap = pick(e2.gap(found, PARAMS), measure="ln_steps_ratio", lr_kind="best")
+    runs = mlp.outcomes(models, curves, PARAMS)
+    gap = pick(e2.gap(runs, PARAMS), measure="ln_steps_ratio", lr_kind="best")
     assert list(gap["excluded"]) == [False, False, True] and list(gap["censored"]) == [0, 0, 6]
     assert list(gap["censored_kaiming"]) == list(gap["censored_xavier"]) == [0, 0, 6]
-    effects = e2.claim_effects(found, PARAMS)
+    effects = e2.claim_effects(runs, PARAMS)
     primary = pick(effects, claim="e2_kaiming_faster", primary=True)
     assert set(primary["note"].str.split("; ").str[-1]) == {"digits/sgd/L10: both censored"}
     kept = gap[~gap["excluded"]]["effect"].mean()
@@ -116,12 +116,12 @@ def test_the_fastest_lr_is_chosen_on_steps():
     """Validation prefers lr .01, where Kaiming takes 20 steps and Xavier 30; at lr 1 they take 8 and 10."""
     def quick(optimizer, depth, scheme, lr, seed):
         return {0.01: 20, 0.1: 36, 1.0: 8}[lr] * (1 if scheme == "kaiming" else 1.25) - EARLY
-    found = mlp.outcomes(*comparison(quick, lambda *cell: 0.9 - 0.1 * cell[3], depths=(3,)), PARAMS)
-    gap = pick(e2.gap(found, PARAMS), measure="ln_steps_ratio").set_index("lr_kind")["effect"]
-    assert set(e2_contrasts.at_own_lr(found, "fastest")["lr"]) == {1.0}
-    assert set(e2_contrasts.at_own_lr(found, "best")["lr"]) == {0.01}
+    runs = mlp.outcomes(*comparison(quick, lambda *cell: 0.9 - 0.1 * cell[3], depths=(3,)), PARAMS)
+    gap = pick(e2.gap(runs, PARAMS), measure="ln_steps_ratio").set_index("lr_kind")["effect"]
+    assert set(e2_contrasts.at_own_lr(runs, "fastest")["lr"]) == {1.0}
+    assert set(e2_contrasts.at_own_lr(runs, "best")["lr"]) == {0.01}
     assert gap["best"] == pytest.approx(np.log(20 / 25)) and gap["fastest"] == pytest.approx(np.log(8 / 10))
-    rows = e2.claim_effects(found, PARAMS)
+    rows = e2.claim_effects(runs, PARAMS)
     rows = pick(rows, claim="e2_kaiming_faster", cell="sgd/at the fastest lr")
     assert len(rows) == 10 and not rows["primary"].any()
     assert rows["effect"].mean() == pytest.approx(gap["fastest"])
@@ -139,7 +139,7 @@ def test_the_gap_over_depth_where_all_get_there_and_the_cells_that_only_bound_it
     assert primary["effect"].mean() > np.polyfit([3, 10, 20], -np.log([1, 2, 16]), 1)[0]
 
 
-def test_best_lrs_at_the_grid_s_end_are_told():
+def test_best_lrs_at_the_grid_s_end_are_in_the_note():
     note = pick(e2.claim_effects(OUTCOMES, PARAMS), claim="e2_kaiming_faster", primary=True)["note"]
     assert set(note) == {"best lr at the grid's end in cells of kaiming 2 of 2, xavier 0 of 2"}
     assert e2.metrics(OUTCOMES, PARAMS)["e2_best_lr_at_grid_end"] == pytest.approx(2 / 3)
@@ -169,8 +169,8 @@ def test_claim_effects_are_one_row_per_cell_and_seed_and_primary_cells_are_few()
 
 def test_asides_are_of_cells_of_one_kind():
     """A note's mean over cells must not count a cell, and again the mean that it is part of."""
-    found = mlp.outcomes(*comparison(steps, accuracy, datasets=("wine", "digits")), PARAMS)
-    effects = e2.claim_effects(found, PARAMS)
+    runs = mlp.outcomes(*comparison(steps, accuracy, datasets=("wine", "digits")), PARAMS)
+    effects = e2.claim_effects(runs, PARAMS)
     for name in ("e2_kaiming_faster", "e2_kaiming_more_stable", "e2_gap_grows_with_depth"):
         for ending in CLAIMS[name].aside:
             cells = pick(effects, claim=name)["cell"].drop_duplicates()
@@ -178,9 +178,9 @@ def test_asides_are_of_cells_of_one_kind():
 
 
 def test_without_xavier_there_is_nothing_to_claim():
-    found = OUTCOMES[OUTCOMES["scheme"] != "xavier"]
-    assert e2.claim_effects(found, PARAMS).empty
-    assert e2.tables(found, CURVES, LAYERS, PARAMS)["e2_gap"].empty
+    runs = OUTCOMES[OUTCOMES["scheme"] != "xavier"]
+    assert e2.claim_effects(runs, PARAMS).empty
+    assert e2.tables(runs, CURVES, LAYERS, PARAMS)["e2_gap"].empty
 
 
 def test_control_s_gap_is_zero_and_a_difference_shows():
@@ -210,9 +210,9 @@ def test_loss_means_take_diverged_seeds_at_the_cap():
 
 
 def test_metrics_are_numbers_with_unique_names():
-    found = e2.metrics(OUTCOMES, PARAMS)
-    assert found["e2_ln_steps_ratio_sgd"] < -0.4 and found["e2_cells_left_out"] == 0
-    assert all(name.startswith("e2_") and isinstance(value, int | float) for name, value in found.items())
+    numbers = e2.metrics(OUTCOMES, PARAMS)
+    assert numbers["e2_ln_steps_ratio_sgd"] < -0.4 and numbers["e2_cells_left_out"] == 0
+    assert all(name.startswith("e2_") and isinstance(value, int | float) for name, value in numbers.items())
 
 
 def test_nothing_depends_on_the_order_of_rows():

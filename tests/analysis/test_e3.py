@@ -55,7 +55,7 @@ def test_std_over_seeds_with_the_law_beside_it(measured, tables):
     assert row["predicted"] == pytest.approx(np.sqrt(start**2 + noise), rel=0.03)  # its own initial draw
 
 
-def test_ratio_and_mechanism_tell_noise_from_sparse_gradients(tables):
+def test_ratio_and_mechanism_differ_for_noise_and_sparse_gradients(tables):
     ratio = tables["e3_ratio"].query("arm == 'std_005' and step == 200")
     white, rare = (ratio[ratio["layer"].isin(layers)] for layers in ((1,), (3, 4)))
     assert white["R"].mean() == pytest.approx(1, abs=0.15) and rare["R"].mean() < 0.7
@@ -117,8 +117,8 @@ def test_a_gradient_that_grows_has_drift():
         return growing.size * rng.normal(size=shape)
     growing.size = 1.0
     one = {"layers": 1, "roles": ("q",), "gradients": lambda *_: growing}
-    found = together(adam_noise.run("gpt2", 0, steps=200, **one))
-    last = found.matrices.query("step == 200").iloc[0]
+    grown = together(adam_noise.run("gpt2", 0, steps=200, **one))
+    last = grown.matrices.query("step == 200").iloc[0]
     assert last["grad_drift"] == pytest.approx(np.log(1.02) * 200 / np.sqrt(12), rel=0.05)
     assert last["c2"] > 1.05  # Adam's v lags behind
 
@@ -126,8 +126,8 @@ def test_a_gradient_that_grows_has_drift():
 def test_expansion_of_shallow_against_deep_layers(measured, tables):
     rows = measured.matrices.query("arm == 'gpt2' and step == 50")
     layer = rows.groupby("layer")["growth"].mean()
-    found = tables["e3_expansion"].query("arm == 'gpt2' and horizon == 0.25 and role == 'qkv'")
-    with_first, without = (found[found["without_first"] == flag].iloc[0] for flag in (False, True))
+    contrasts = tables["e3_expansion"].query("arm == 'gpt2' and horizon == 0.25 and role == 'qkv'")
+    with_first, without = (contrasts[contrasts["without_first"] == flag].iloc[0] for flag in (False, True))
     assert with_first["effect"] == pytest.approx(layer[[1, 2]].mean() - layer[[3, 4]].mean())
     assert without["effect"] == pytest.approx(layer[2] - layer[[3, 4]].mean())
     assert with_first["lo"] > 0
@@ -142,11 +142,11 @@ def test_stds_from_both_sides_converge_as_the_law_says(tables):
 
 
 def test_losses_of_stds_are_compared_seed_by_seed(tables):
-    found = tables["e3_loss_gaps"].set_index(["arm", "other"])
-    assert found.loc[("std_1", "std_005"), "gap"] == pytest.approx(0.95)
-    assert found.loc[("std_005", "std_1"), "gap"] == pytest.approx(-0.95)
-    assert found["hi"].to_numpy() == pytest.approx(found["gap"].to_numpy()), "seeds differ by 1 themselves"
-    assert (found["n"] == SEEDS).all()
+    gaps = tables["e3_loss_gaps"].set_index(["arm", "other"])
+    assert gaps.loc[("std_1", "std_005"), "gap"] == pytest.approx(0.95)
+    assert gaps.loc[("std_005", "std_1"), "gap"] == pytest.approx(-0.95)
+    assert gaps["hi"].to_numpy() == pytest.approx(gaps["gap"].to_numpy()), "seeds differ by 1 themselves"
+    assert (gaps["n"] == SEEDS).all()
 
 
 def test_the_size_so_far_carried_on_beats_the_law_where_updates_repeat():
@@ -177,12 +177,12 @@ def test_effects_and_verdicts_follow(measured):
     assert list(effects.columns) == verdicts.COLUMNS
     primary = effects[effects["primary"]].groupby("claim")["cell"].unique().map(sorted).to_dict()
     assert primary == {"e3_shallow_expands_first": ["gpt2/qkv/25%"], "e3_null_law": ["error", "k", "q", "v"]}
-    found = judged(measured)
-    assert found["e3_shallow_expands_first"].verdict == verdicts.SUPPORTED
-    assert found["e3_null_law"].verdict == verdicts.CONTRADICTED
+    by_claim = judged(measured)
+    assert by_claim["e3_shallow_expands_first"].verdict == verdicts.SUPPORTED
+    assert by_claim["e3_null_law"].verdict == verdicts.CONTRADICTED
     late = measured.matrices.query("arm == 'gpt2' and step >= 100")
-    assert found["e3_null_law"].cells["q"].effect == pytest.approx(late.query("role == 'q'")["R"].mean())
-    assert found["e1_regimes"].verdict == verdicts.NOT_RUN
+    assert by_claim["e3_null_law"].cells["q"].effect == pytest.approx(late.query("role == 'q'")["R"].mean())
+    assert by_claim["e1_regimes"].verdict == verdicts.NOT_RUN
 
 
 def curve(seed, steps, decay, start, layers=6, noise=1e-3):
@@ -210,17 +210,17 @@ def curve(seed, steps, decay, start, layers=6, noise=1e-3):
     ({"steps": 100, "decay": 0.1, "start": 0.02}, 3, verdicts.INCONCLUSIVE),  # .2 of them
     ({"steps": 400, "decay": 1.0, "start": 0.02}, 1, verdicts.NOT_RUN)])
 def test_narrow_bands_under_a_constant_lr(how, seeds, verdict):
-    found = judged(together(*(curve(seed, **how) for seed in range(seeds))))["e3_narrow_bands"]
-    assert found.verdict == verdict, found
+    narrow = judged(together(*(curve(seed, **how) for seed in range(seeds))))["e3_narrow_bands"]
+    assert narrow.verdict == verdict, narrow
 
 
 def test_a_decaying_lr_decides_nothing_about_narrow_bands():
     falling = 1e-3 * np.geomspace(1, 1e-3, 300)
     measured = together(*(adam_noise.run("gpt2", seed, steps=300, layers=2, elements=400, lr=falling)
                           for seed in range(3)))
-    found = judged(measured)["e3_narrow_bands"]
-    assert (found.verdict, found.n) == (verdicts.INCONCLUSIVE, 3)
-    assert found.note.startswith("seen only under a decaying lr; changed after looking: the logarithm")
+    narrow = judged(measured)["e3_narrow_bands"]
+    assert (narrow.verdict, narrow.n) == (verdicts.INCONCLUSIVE, 3)
+    assert narrow.note.startswith("seen only under a decaying lr; changed after looking: the logarithm")
     assert set(e3.tables(measured, PARAMS)["e3_state"]["state"]) == {"frozen"}
 
 
@@ -240,8 +240,8 @@ def test_a_state_says_how_many_seeds_share_it():
     """Two seeds have settled and one falls, so fast that the mean does."""
     runs = (curve(seed, steps=400, decay=1.0, start=start, noise=1e-5)
             for seed, start in enumerate((0.02, 0.02, 8.0)))
-    found = e3.states(together(*runs), PARAMS)
-    assert set(found["state"]) == {"drifting"} and found["agree"].to_numpy() == pytest.approx(1 / 3)
+    table = e3.states(together(*runs), PARAMS)
+    assert set(table["state"]) == {"drifting"} and table["agree"].to_numpy() == pytest.approx(1 / 3)
 
 
 def test_metrics_are_numbers_of_the_main_arm(tables):

@@ -54,11 +54,11 @@ def test_R_is_size_plus_along_to_rounding():
             ("delta_dot_init", 2): (start * (end - start)).mean()}
     weights = pd.DataFrame([(step, 1, "q", stat, value) for (stat, step), value in rows.items()],
                                       columns=["step", "layer", "role", "stat", "value"])
-    found = measure_run(weights, law).set_index("step").loc[2]
-    assert found["size"] == pytest.approx((put_in**2).mean() / noise, rel=1e-12)
-    assert found["along"] == pytest.approx(2 * keep * (start * put_in).mean() / noise, rel=1e-9)
-    assert found["R"] == pytest.approx(((end**2).mean() - keep**2 * (start**2).mean()) / noise, rel=1e-12)
-    assert np.isnan(found["D"]) and np.isnan(found["c2"])  # no window, no update measured
+    row = measure_run(weights, law).set_index("step").loc[2]
+    assert row["size"] == pytest.approx((put_in**2).mean() / noise, rel=1e-12)
+    assert row["along"] == pytest.approx(2 * keep * (start * put_in).mean() / noise, rel=1e-9)
+    assert row["R"] == pytest.approx(((end**2).mean() - keep**2 * (start**2).mean()) / noise, rel=1e-12)
+    assert np.isnan(row["D"]) and np.isnan(row["c2"])  # no window, no update measured
 
 
 def test_sparse_gradients_make_updates_small_not_correlated(white):

@@ -14,7 +14,6 @@ from study.analysis.statistics import log_trend, over_seeds, short_ends, within
 from study.analysis.verdicts import exploratory_effects, primary_effects
 
 REGIMES = ("trains", "vanishing", "exploding", "stalled")
-LEVELS = ["share_censored", "cap", "axis", "scaled"]
 PAPER = ["jaccard", "paper_share", "band_share"]
 TASK = ["dataset", "optimizer"]
 DIVERGES, BRIDGED, BAND_THEORY, DEEPER = "/diverges", "/bridged", "/band theory", "/without depth 2"
@@ -26,7 +25,7 @@ def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) 
     edges, theory = edges_by_seed(outcomes), predicted_edges(outcomes)
     return {"e1_loss": loss(outcomes, params),
             "e1_layers": per_layer(outcomes, layers, [*CELL, "std"], params),
-            "e1_edges": with_bridged(median_edges(edges, theory, params), outcomes, params),
+            "e1_edges": median_edges(edges, theory, params),
             "e1_slopes": slopes(edges, theory, params),
             "e1_overlap": overlap(edges, params),
             "e1_widths": widths(edges, params), "e1_depth_law": depth_law(edges, params)}
@@ -35,18 +34,17 @@ def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) 
 def loss(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Final train loss (mean of min(loss, cap)), test accuracy, steps to the threshold and regimes per std.
 
-    axis: a, the std on the natural axis; scaled: the std in units of sqrt(2 / width). share_*: shares of the
-    n seeds. share_diverges is exploratory: seeds that explode and whose loss ended above its start.
+    axis: a, the std on the natural axis; cap: the loss from which on a run counts as exploding. share_*:
+    shares of the n seeds; share_diverges is exploratory: seeds that explode and whose loss ended above its
+    start.
     """
     shares = {f"share_{name}": (outcomes["regime"] == name).astype(float) for name in REGIMES}
     shares["share_diverges"] = outcomes["diverges"].astype(float)
     rows = outcomes.assign(
         loss=outcomes[["tail_loss", "cap"]].min(axis=1), accuracy=outcomes["test_accuracy"],
-        axis=outcomes["std"] * e1_bands.fan_factors(outcomes),
-        scaled=outcomes["std"] * np.sqrt(outcomes["width"] / 2),
-        share_censored=outcomes["censored"].astype(float), **shares)
+        axis=outcomes["std"] * e1_bands.fan_factors(outcomes), **shares)
     keys = [*CELL, "std"]
-    means = rows.groupby(keys, as_index=False)[[*shares, *LEVELS]].mean()
+    means = rows.groupby(keys, as_index=False)[[*shares, "cap", "axis"]].mean()
     table = over_seeds(rows, keys, ["loss", "accuracy", "steps"], params).merge(means, on=keys)
     table = within(within(table, ["loss"], 0, table["cap"]), ["accuracy"], 0, 1)
     return within(table, ["steps"], 1, outcomes["budget"].max())
@@ -55,9 +53,8 @@ def loss(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 def median_edges(edges: pd.DataFrame, theory: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Std at which half of the seeds train, with its bootstrap interval, a row per cell and edge.
 
-    axis*: the same on the natural axis; scaled*: in units of the critical std sqrt(2 / width); centre: the
-    std of a = 1; predicted: theory's edge, under SGD. censored: number of seeds whose band reaches the grid's
-    end; never: number of seeds that train nowhere.
+    axis*: the same on the natural axis; centre: the std of a = 1; predicted: theory's edge, under SGD.
+    censored: number of seeds whose band reaches the grid's end; never: number that train nowhere.
     """
     rows = []
     for key, seeds in edges.groupby([*CELL, "edge"], sort=True):
@@ -66,17 +63,10 @@ def median_edges(edges: pd.DataFrame, theory: pd.DataFrame, params: AnalyzeParam
                      1 / seeds["fan_factor"].iloc[0]))
     names = ["std", "lo", "hi", "n", "censored", "never", "centre"]
     table = pd.DataFrame(rows, columns=[*CELL, "edge", *names])
-    for unit, std in (("axis", table["centre"]), ("scaled", np.sqrt(2 / table["width"]))):
-        ends = {unit: table["std"] / std, f"{unit}_lo": table["lo"] / std, f"{unit}_hi": table["hi"] / std}
-        table = table.assign(**ends)
+    centre = table["centre"]
+    table = table.assign(axis=table["std"] / centre, axis_lo=table["lo"] / centre,
+                         axis_hi=table["hi"] / centre)
     return table.merge(theory, on=[*CELL, "edge"], how="left")
-
-
-def with_bridged(table: pd.DataFrame, outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """`median_edges` with the exploratory column bridged: the edge if a single failing std splits no band."""
-    keys = [*CELL, "edge"]
-    whole = median_edges(edges_by_seed(outcomes, bridge=True), table[[*keys, "predicted"]], params)
-    return table.merge(whole[[*keys, "std"]].rename(columns={"std": "bridged"}), on=keys)
 
 
 def overlap(edges: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:

@@ -4,15 +4,11 @@ A run is one model of a grid: `models` has a row per run, `curves` one per run, 
 one per run, step, layer and statistic. All are as the stages mlp_sweep and init_comparison write them.
 """
 
-from collections.abc import Sequence
-from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import gammaln, polygamma, psi
 
 from study.analysis.params import AnalyzeParams, E1Rules
 from study.analysis.statistics import Floats, over_seeds, short_ends
@@ -143,15 +139,14 @@ def per_layer(runs: pd.DataFrame, layers: pd.DataFrame, keys: list[str], params:
     table = table.assign(**{name: np.exp(table[name]) for name in ("value", "lo", "hi")})
     theory = predicted_layers(runs)
     shared = [name for name in theory.columns if name in table.columns]
-    return table.merge(theory[[*shared, "predicted", "predicted_typical"]], on=shared, how="left")
+    return table.merge(theory[[*shared, "predicted"]], on=shared, how="left")
 
 
 def predicted_layers(runs: pd.DataFrame) -> pd.DataFrame:
     """Theory's second moment, and gradient norm of one sample, of each layer at init, per INIT and layer.
 
-    predicted: mean over initialisations, for the gradient norm the root of the mean square.
-    predicted_typical: geometric mean of one sample's second moment, which finite width makes lower
-    (1812.05994). In a mean over samples that differ, part of this averages out.
+    They are means over initialisations, for the gradient norm the root of the mean square. Finite width
+    makes the typical second moment of one sample lower (1812.05994).
     """
     rows = []
     networks = runs[[*INIT, *TASK]].drop_duplicates()
@@ -161,11 +156,10 @@ def predicted_layers(runs: pd.DataFrame) -> pd.DataFrame:
         stds = layer_stds(shape, scheme, sigma)
         signal = forward_second_moment(shape, stds, moment)
         gradient = gradient_norm(shape, stds, moment, error=(1 - 1 / classes) ** 0.5)
-        typical = signal * np.exp([log.mean for log in log_second_moment(shape)])
         for layer in range(depth):
-            rows += [(*init, layer + 1, "second_moment", signal[layer], typical[layer]),
-                     (*init, layer + 1, "grad_norm", gradient[layer], np.nan)]
-    return pd.DataFrame(rows, columns=[*INIT, "layer", "stat", "predicted", "predicted_typical"])
+            rows += [(*init, layer + 1, "second_moment", signal[layer]),
+                     (*init, layer + 1, "grad_norm", gradient[layer])]
+    return pd.DataFrame(rows, columns=[*INIT, "layer", "stat", "predicted"])
 
 
 def layer_stds(shape: list[int], scheme: str, sigma: float) -> list[float]:
@@ -174,46 +168,3 @@ def layer_stds(shape: list[int], scheme: str, sigma: float) -> list[float]:
     matrices = [Parameter("", "readout" if layer == depth else "hidden", layer, depth, *fans)
                 for layer, fans in enumerate(pairwise(shape), 1)]
     return [SCHEMES[scheme].std(matrix, sigma) for matrix in matrices]
-
-
-class LogMoments(NamedTuple):
-    """Mean and variance, over initialisations, of ln(measured / its mean over initialisations)."""
-
-    mean: float
-    variance: float
-
-
-def log_second_moment(sizes: Sequence[int]) -> list[LogMoments]:
-    """Moments of ln(q_l / E q_l) for each weight layer [L], q_l the mean square of z_l for one sample.
-
-    z_l is the layer's output before the rectifier: l - 1 ReLU layers and layer l itself, whose factors are
-    independent. Averages over many samples vary less, as samples are not alike. Exact where Hanin and Nica
-    (1812.05994) give the first order in 1 / width. Dead networks are left out: a layer without any active
-    unit has the probability 2^-width.
-    """
-    layers, mean, variance = [], 0.0, 0.0
-    for width in sizes[1:]:
-        linear, relu = linear_layer(width), relu_layer(width)
-        layers.append(LogMoments(mean + linear.mean, variance + linear.variance))
-        mean, variance = mean + relu.mean, variance + relu.variance
-    return layers
-
-
-@cache
-def relu_layer(width: int) -> LogMoments:
-    """Moments of ln(2/n sum relu(g_i)^2), g [n] standard normal: about -5/(2n) and 5/n, larger at small n.
-
-    The sum is chi^2_K with K ~ Binomial(n, 1/2) active units, of which K = 0 is left out.
-    """
-    active = np.arange(1, width + 1)
-    log_odds = gammaln(width + 1) - gammaln(active + 1) - gammaln(width - active + 1)
-    odds = np.exp(log_odds - log_odds.max())
-    odds /= odds.sum()
-    means = psi(active / 2) + np.log(4 / width)
-    mean = float(odds @ means)
-    return LogMoments(mean, float(odds @ (polygamma(1, active / 2) + (means - mean) ** 2)))
-
-
-def linear_layer(width: int) -> LogMoments:
-    """Moments of ln(1/n sum g_i^2), g [n] standard normal: about -1/n and 2/n."""
-    return LogMoments(float(psi(width / 2) + np.log(2 / width)), float(polygamma(1, width / 2)))
