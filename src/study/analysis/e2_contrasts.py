@@ -14,7 +14,6 @@ from study.analysis.statistics import (
     Floats,
     after_selection,
     deviations,
-    differences,
     log_ratio,
     over_seeds,
     resamples,
@@ -128,8 +127,9 @@ def _at_fixed_lrs(outcomes: pd.DataFrame, chosen: pd.DataFrame, first: str, seco
     steps, accuracy = (_by_seed(chosen, keys, name, first, second) for name in ("steps", "test_accuracy"))
     shares = outcomes.groupby([*CELL, "scheme", "seed"], as_index=False)["trains"].mean()
     trains = _by_seed(shares.assign(lr_kind=GRID), keys, "trains", first, second)
-    parts = [(STEPS, log_ratio, steps), ("test_accuracy", differences, accuracy),
-             ("spread", _spread, accuracy), ("share_lr_trains", differences, trains)]
+    parts: list[tuple[str, Contrast, list[pd.DataFrame]]] = [
+        (STEPS, log_ratio, steps), ("test_accuracy", np.subtract, accuracy),
+        ("spread", _spread, accuracy), ("share_lr_trains", np.subtract, trains)]
     return pd.concat([_long(*part) for part in parts], ignore_index=True)
 
 

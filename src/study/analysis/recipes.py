@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from study.analysis.mlp import layer_stds
 from study.analysis.params import AnalyzeParams
 from variance_dynamics.theory import null_law
 from variance_dynamics.theory.propagation import kaiming_xavier_ratio
 from variance_dynamics.weights.parameter import BLOCK, EMBEDDINGS, QKV, RESIDUAL, Parameter
-from variance_dynamics.weights.schemes import SCHEMES, kaiming
+from variance_dynamics.weights.schemes import SCHEMES
 
 Tables = dict[str, pd.DataFrame]
 Line = tuple[str, str, str, float, float, float, str]
@@ -37,12 +38,10 @@ def table(tables: Tables, params: AnalyzeParams) -> pd.DataFrame:
 
 def _mlp_stds(sizes: list[int], edges: pd.DataFrame | None) -> list[Line]:
     low, high, where = _band(len(sizes) - 1, edges)
-    lines = []
-    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes), 1):
-        std = kaiming(Parameter("", "hidden", layer, len(sizes) - 1, fan_in, fan_out))
-        lines.append((_named(sizes), f"layer {layer}, {fan_in} to {fan_out}", "std (Kaiming)", std, low * std,
-                      high * std, f"critical std sqrt(2 / fan-in), theory; {where}"))
-    return lines
+    basis = f"critical std sqrt(2 / fan-in), theory; {where}"
+    layers = zip(layer_stds(sizes, "kaiming", NAN), pairwise(sizes), strict=True)
+    return [(_named(sizes), f"layer {layer}, {fan_in} to {fan_out}", "std (Kaiming)", std, low * std,
+             high * std, basis) for layer, (std, (fan_in, fan_out)) in enumerate(layers, 1)]
 
 
 def _band(depth: int, edges: pd.DataFrame | None) -> tuple[float, float, str]:

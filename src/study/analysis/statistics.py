@@ -93,15 +93,6 @@ def _shares(n: int, draws: int, seed: int) -> Floats:
     return np.bincount(indices.ravel(), minlength=draws * n).reshape(draws, n) / n
 
 
-def differences(first: ArrayLike, second: ArrayLike) -> Floats:
-    """first - second, [n]; inf - inf is nan, without a warning."""
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if a.shape != b.shape:
-        raise BadInput(f"paired values of shapes {a.shape} and {b.shape}: expected the same seeds in both")
-    with np.errstate(invalid="ignore"):
-        return a - b
-
-
 def p_value(values: ArrayLike) -> float:
     """Two-sided one-sample t test of mean 0; on differences this is the paired t test. nan below two seeds.
 
