@@ -1,5 +1,6 @@
-"""Every claim's rule on data whose verdict is known."""
+"""Every claim's rule on data whose verdict is known, and the form in which verdicts are written."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from scipy import stats
 
 from imports import ROOT
-from study.analysis.claims import CLAIMS, cells, judge
+from study.analysis.claims import CLAIMS, cells, detail, judge, summary
 from study.analysis.params import AnalyzeParams
 from study.analysis.verdicts import (
     AGAINST_NO_CHANGE,
@@ -71,8 +72,8 @@ def test_data_that_say_it_support_it_and_data_that_deny_it_contradict_it(claim):
 def test_noise_alone_seldom_decides(claim):
     """At the threshold a verdict is wrong once in twenty times (2.5% on each side)."""
     cells = cells_of(claim, SAID[claim][2])
-    found = [verdict(claim, cells, noise=0.2, seed=s).verdict for s in range(50)]
-    assert found.count(INCONCLUSIVE) >= 43
+    decided = [verdict(claim, cells, noise=0.2, seed=s).verdict for s in range(50)]
+    assert decided.count(INCONCLUSIVE) >= 43
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
@@ -87,19 +88,19 @@ def test_too_little_data_is_not_run(claim):
     assert judge(nothing, PARAMS)[claim].verdict == NOT_RUN
 
 
-def test_judging_tells_the_claims_apart():
+def test_each_claim_is_judged_by_its_own_effects():
     data = pd.concat([effects("e1_regimes", {"a": 0.95}), effects("e2_kaiming_faster", {"a": 1.0})])
-    found = {name: judged.verdict for name, judged in judge(data, PARAMS).items()}
-    assert found.pop("e1_regimes") == SUPPORTED and found.pop("e2_kaiming_faster") == CONTRADICTED
-    assert set(found.values()) == {NOT_RUN}
+    decided = {name: judged.verdict for name, judged in judge(data, PARAMS).items()}
+    assert decided.pop("e1_regimes") == SUPPORTED and decided.pop("e2_kaiming_faster") == CONTRADICTED
+    assert set(decided.values()) == {NOT_RUN}
 
 
 def test_the_interval_is_students_over_the_seeds_means_of_cells():
     data = effects("e2_kaiming_faster", {"sgd": -1.0, "adamw": -0.2}, noise=0.5)
-    found = judge(data, PARAMS)["e2_kaiming_faster"]
+    pooled = judge(data, PARAMS)["e2_kaiming_faster"]
     means = data.groupby("seed")["effect"].mean()
     lo, hi = stats.t.interval(0.95, 4, means.mean(), stats.sem(means))
-    assert (found.effect, found.lo, found.hi, found.n) == pytest.approx((means.mean(), lo, hi, 5))
+    assert (pooled.effect, pooled.lo, pooled.hi, pooled.n) == pytest.approx((means.mean(), lo, hi, 5))
 
 
 def test_a_cell_on_the_other_side_bars_support_after_holm():
@@ -112,7 +113,7 @@ def test_a_cell_on_the_other_side_bars_support_after_holm():
 
 def test_what_changed_after_looking_is_said_in_the_note():
     said = [effects(claim, cells_of(claim, SAID[claim][0])) for claim in CLAIMS]
-    notes = {name: found.note for name, found in judge(pd.concat(said), PARAMS).items()}
+    notes = {name: each.note for name, each in judge(pd.concat(said), PARAMS).items()}
     assert {name for name, note in notes.items() if "changed after looking" in note} == {
         "e2_kaiming_faster", "e2_kaiming_more_stable", "e2_gap_grows_with_depth", "e3_narrow_bands"}
     assert "changed after looking: E2's lr grids had five rates each" in notes["e2_kaiming_more_stable"]
@@ -126,25 +127,25 @@ def test_seeds_that_are_all_alike_need_the_sign_test(seeds, expected):
 def test_a_cell_of_seeds_all_alike_counts_for_its_side():
     rows = effects("e2_kaiming_faster", {"sgd": -3.0, "adamw": 0.1})
     rows.loc[rows["cell"] == "adamw", "effect"] = 0.1
-    found = judge(rows, PARAMS)["e2_kaiming_faster"]
-    assert found.hi < 0 and found.verdict == INCONCLUSIVE
-    assert "for it: sgd, against it: adamw (all seeds alike), neither" in found.note
+    judged = judge(rows, PARAMS)["e2_kaiming_faster"]
+    assert judged.hi < 0 and judged.verdict == INCONCLUSIVE
+    assert "for it: sgd, against it: adamw (all seeds alike), neither" in judged.note
 
 
 def test_a_seed_that_lacks_a_cell_is_dropped():
     rows = effects("e2_kaiming_faster", {"sgd": -3.0, "adamw": -0.1})
     rows.loc[0, "effect"] = np.nan
-    found = judge(rows, PARAMS)["e2_kaiming_faster"]
-    assert found.n == 4 and found.effect == pytest.approx(-1.55, abs=0.05)
-    assert "1 seeds lack a cell" in found.note
+    judged = judge(rows, PARAMS)["e2_kaiming_faster"]
+    assert judged.n == 4 and judged.effect == pytest.approx(-1.55, abs=0.05)
+    assert "1 seeds lack a cell" in judged.note
 
 
 def test_left_out_cells_do_not_count_and_are_named():
     data = effects("e2_kaiming_faster", {"sgd": -1.0, "adamw": 5.0})
     left_out = data["cell"] == "adamw"
     data.loc[left_out, ["effect", "note"]] = [np.nan, "adamw left out: censored"]
-    found = judge(data, PARAMS)["e2_kaiming_faster"]
-    assert found.verdict == SUPPORTED and list(found.cells) == ["sgd"] and "adamw left out" in found.note
+    judged = judge(data, PARAMS)["e2_kaiming_faster"]
+    assert judged.verdict == SUPPORTED and list(judged.cells) == ["sgd"] and "adamw left out" in judged.note
 
 
 def test_seeds_without_a_value_are_not_counted():
@@ -161,23 +162,23 @@ def test_seeds_without_a_value_are_not_counted():
     ({"q": 1.0, "k": 1.1, "v": 0.8}, -0.1, INCONCLUSIVE),
     ({"q": 1.0, "k": 1.1, "v": 0.9}, 0.0, INCONCLUSIVE)])
 def test_the_null_law_needs_every_role_and_to_beat_no_change(roles, error, expected):
-    found = verdict("e3_null_law", {**roles, AGAINST_NO_CHANGE: error})
+    judged = verdict("e3_null_law", {**roles, AGAINST_NO_CHANGE: error})
     furthest = max(roles.values(), key=lambda r: max((1 - r) / 0.2, (r - 1) / 0.25))
-    assert found.verdict == expected
-    assert found.effect == pytest.approx(furthest, abs=0.05)
+    assert judged.verdict == expected
+    assert judged.effect == pytest.approx(furthest, abs=0.05)
 
 
 @pytest.mark.parametrize("seeds, expected", [(2, INCONCLUSIVE), (5, INCONCLUSIVE), (6, SUPPORTED)])
 def test_the_null_law_is_not_supported_by_an_interval_of_no_width(seeds, expected):
     rows = effects("e3_null_law", cells_of("e3_null_law", 1.0), seeds=seeds, noise=1e-3)
     rows.loc[rows["cell"] == "v", "effect"] = 1.0
-    found = judge(rows, PARAMS)["e3_null_law"]
-    assert found.verdict == expected and ("all seeds alike" in found.note) == (expected == INCONCLUSIVE)
+    judged = judge(rows, PARAMS)["e3_null_law"]
+    assert judged.verdict == expected and ("all seeds alike" in judged.note) == (expected == INCONCLUSIVE)
     tied = verdict("e3_null_law", cells_of("e3_null_law", 0.4), seeds=2, noise=0)
     assert tied.verdict == INCONCLUSIVE
 
 
-def test_exploratory_cells_are_told_in_the_note_and_decide_nothing():
+def test_exploratory_cells_are_in_the_note_and_decide_nothing():
     rule = effects("e1_regimes", {"a": 0.95, "b": 0.85})
     aside = effects("e1_regimes", {"a/diverges": 0.2, "b/diverges": 0.4}, primary=False)
     alone, both = (judge(rows, PARAMS)["e1_regimes"] for rows in (rule, pd.concat([rule, aside])))
@@ -188,12 +189,12 @@ def test_exploratory_cells_are_told_in_the_note_and_decide_nothing():
     assert replace(both, note="") == replace(alone, note="")
 
 
-def test_every_cell_is_told_over_seeds():
+def test_the_table_of_cells_is_over_seeds():
     data = pd.concat([effects("e1_regimes", {"a": 0.9}), effects("e1_regimes", {"b": 0.2}, primary=False)])
-    found = cells(data, PARAMS).set_index("cell")
-    assert found["primary"].to_dict() == {"a": True, "b": False}
+    table = cells(data, PARAMS).set_index("cell")
+    assert table["primary"].to_dict() == {"a": True, "b": False}
     judged = judge(data, PARAMS)["e1_regimes"].cells["a"]
-    assert tuple(found.loc["a", ["effect", "lo", "hi", "n"]]) == pytest.approx(
+    assert tuple(table.loc["a", ["effect", "lo", "hi", "n"]]) == pytest.approx(
         (judged.effect, judged.lo, judged.hi, judged.n))
     assert cells(data[:0], PARAMS).empty
 
@@ -206,9 +207,24 @@ def test_a_short_run_decides_nothing_about_narrow_bands():
     assert still.verdict == INCONCLUSIVE, "it may have stayed where it began"
 
 
-def test_rules_tell_the_thresholds_of_params():
+def test_rule_texts_hold_the_thresholds_of_params():
     assert "10% of steps" in CLAIMS["e1_regimes"].rule_text(PARAMS)
     changed = PARAMS.model_copy(update={"e3": PARAMS.e3.model_copy(update={"narrow_slope": 0.5})})
     assert "at most 0.5," in CLAIMS["e3_narrow_bands"].rule_text(changed)
     for claim in CLAIMS.values():
         assert "{" not in claim.rule_text(PARAMS)
+
+
+def test_summary_and_detail_agree():
+    data = effects("e2_kaiming_faster", {"sgd": -0.5}).assign(note="depth 20 left out")
+    verdicts = judge(data, PARAMS)
+    numbers = summary(verdicts)
+    assert list(numbers) == list(CLAIMS)
+    assert numbers["e2_kaiming_faster"]["verdict"] == SUPPORTED
+    assert numbers["e2_kaiming_faster"]["effect"] == pytest.approx(data["effect"].mean())
+    content = detail({"local": verdicts, "full-cpu": verdicts}, PARAMS, {"full-cpu": {"parts": 3}})
+    recorded = content["claims"]["e2_kaiming_faster"]["sources"]["full-cpu"]
+    assert {name: recorded[name] for name in numbers["e2_kaiming_faster"]} == numbers["e2_kaiming_faster"]
+    assert recorded["cells"]["sgd"]["n"] == 5 and "depth 20 left out" in recorded["note"]
+    assert "95%" in content["rule_of_all"] and content["recorded"] == {"full-cpu": {"parts": 3}}
+    json.dumps(content)

@@ -5,14 +5,13 @@ import pandas as pd
 import pytest
 
 from analysis.synthetic import STDS, STEPS, TASKS, fan_factor, params, sweep
-from study.analysis import band_theory, bands, claims, e1, outcomes
-from study.analysis.layers import per_layer
+from study.analysis import claims, e1, e1_bands, mlp
 from study.base.labelled import Labelled
 from variance_dynamics.theory.sgd_band import signal
 
 PARAMS = params()
 STEP = STDS[1] / STDS[0]
-KEYS = [*bands.CELL, "std"]
+KEYS = [*e1_bands.CELL, "std"]
 
 
 def natural(dataset, optimizer, depth, width, seed):
@@ -28,15 +27,15 @@ def fixed(dataset, optimizer, depth, width, seed):
 
 
 def outcome(edge, **grid):
-    return outcomes.of(*sweep(edge, **grid), PARAMS).assign(signal=0.1)
+    return mlp.outcomes(*sweep(edge, **grid), PARAMS).assign(signal=0.1)
 
 
-def edges_of(found):
-    return e1.edges(bands.of(found), band_theory.predicted_edges(found), PARAMS)
+def edges_of(runs):
+    return e1.median_edges(e1_bands.edges_by_seed(runs), e1_bands.predicted_edges(runs), PARAMS)
 
 
-def slopes_of(found):
-    return e1.slopes(bands.of(found), band_theory.predicted_edges(found), PARAMS)
+def slopes_of(runs):
+    return e1.slopes(e1_bands.edges_by_seed(runs), e1_bands.predicted_edges(runs), PARAMS)
 
 
 NATURAL = outcome(natural)
@@ -55,14 +54,14 @@ def test_edges_are_found_to_half_a_grid_step_and_collapse_on_the_natural_axis():
         put_in = natural("digits", "sgd", row.depth, row.width, 2)[row.edge == "upper"]
         assert put_in / STEP < row.std < put_in * STEP and row.lo < put_in < row.hi
         assert row.axis == pytest.approx(row.std * fan_factor(row.depth, row.width, 64))
-        assert row.scaled_hi == pytest.approx(row.hi * np.sqrt(row.width / 2))
+        assert row.axis_hi == pytest.approx(row.hi * fan_factor(row.depth, row.width, 64))
     for _, cell in edges.groupby(["depth", "edge"]):
         assert cell["axis"].max() / cell["axis"].min() < STEP and cell["std"].max() / cell["std"].min() > 1.5
 
 
 def test_predicted_edges_stand_beside_those_of_sgd_alone():
-    found = outcome(natural, optimizers=("sgd", "adamw"), depths=(2, 4), seeds=2)
-    edges = edges_of(found)
+    runs = outcome(natural, optimizers=("sgd", "adamw"), depths=(2, 4), seeds=2)
+    edges = edges_of(runs)
     edges = edges.set_index(["optimizer", "depth", "width", "edge"])["predicted"]
     assert edges["adamw"].isna().all() and np.isnan(edges["sgd", 2, 64, "upper"])
     factor = fan_factor(4, 64, 64)
@@ -76,11 +75,11 @@ def test_signal_is_of_the_data_at_each_depth_and_kept_where_it_is_known():
     x, y = rng.normal(size=(60, 64)).astype(np.float32), np.arange(60) % 10
     data = {"digits": Labelled({"train": x}, {"train": y}, 10)}
     runs = NATURAL.drop(columns="signal")
-    found = band_theory.with_signal(runs, data).groupby("depth")["signal"].unique()
-    assert {depth: list(values) for depth, values in found.items()} == {
+    signals = e1_bands.with_signal(runs, data).groupby("depth")["signal"].unique()
+    assert {depth: list(values) for depth, values in signals.items()} == {
         depth: [signal(x, y, depth)] for depth in (4, 8)}
-    assert band_theory.with_signal(runs, {})["signal"].isna().all()
-    assert (band_theory.with_signal(NATURAL, data)["signal"] == 0.1).all()
+    assert e1_bands.with_signal(runs, {})["signal"].isna().all()
+    assert (e1_bands.with_signal(NATURAL, data)["signal"] == 0.1).all()
 
 
 def test_band_is_the_one_around_the_best_std_and_holes_end_it():
@@ -88,34 +87,35 @@ def test_band_is_the_one_around_the_best_std_and_holes_end_it():
     low, high = natural("digits", "sgd", 4, 64, 0)
     hole = models[models["std"] > np.sqrt(low * high) * 1.5]["std"].min()
     lost = curves["run"].isin(models[models["std"] == hole]["run"])
-    found = bands.of(outcomes.of(models, curves.assign(value=curves["value"].mask(lost, 9.0)), PARAMS))
-    assert pick(found, edge="upper")["outside"].item() == hole
-    assert low / STEP < pick(found, edge="lower")["std"].item() < low * STEP
+    losses = curves.assign(value=curves["value"].mask(lost, 9.0))
+    edges = e1_bands.edges_by_seed(mlp.outcomes(models, losses, PARAMS))
+    assert pick(edges, edge="upper")["outside"].item() == hole
+    assert low / STEP < pick(edges, edge="lower")["std"].item() < low * STEP
 
 
 def test_edges_beyond_the_grid_are_censored_and_seeds_that_never_train_have_none():
     def edge(dataset, optimizer, depth, width, seed):
         return (1e-9, 1e9) if depth == 4 else (1e3, 1e4)
-    found = outcome(edge, widths=(64,))
-    edges = edges_of(found)
+    runs = outcome(edge, widths=(64,))
+    edges = edges_of(runs)
     whole, nowhere = pick(edges, depth=4), pick(edges, depth=8)
     assert (whole["censored"] == 5).all()
     assert list(whole["std"]) == pytest.approx([STDS[0], STDS[-1]])
     assert nowhere["std"].isna().all() and (nowhere["never"] == 5).all() and (nowhere["censored"] == 0).all()
-    overlap = pick(e1.claim_effects(found, PARAMS), claim="e1_stability_band", primary=True)
+    overlap = pick(e1.claim_effects(runs, PARAMS), claim="e1_stability_band", primary=True)
     assert overlap["effect"].to_numpy() == pytest.approx(np.full(5, 0.5 / np.log10(STDS[-1] / STDS[0])))
 
 
 def test_overlap_with_the_paper_s_band():
-    found = bands.overlap(bands.of(outcome(fixed, widths=(64,), seeds=2)), [1e-2, 1e-1])
-    assert found["jaccard"].to_numpy() == pytest.approx(1, abs=0.06)
-    half = outcome(lambda *_: (3.1e-2, 3.1e-1), widths=(64,), seeds=2)
-    shifted = bands.overlap(bands.of(half), [1e-2, 1e-1])
-    assert shifted["jaccard"].to_numpy() == pytest.approx(1 / 3, abs=0.04)
-    assert shifted["paper_share"].to_numpy() == pytest.approx(1 / 2, abs=0.04)
-    apart = bands.overlap(bands.of(outcome(lambda *_: (0.2, 1.0), widths=(64,), seeds=2)), [1e-2, 1e-1])
+    def overlap(edge):
+        edges = e1_bands.edges_by_seed(outcome(edge, widths=(64,), seeds=2))
+        return e1_bands.overlap(edges, [1e-2, 1e-1])
+    same, half, apart = overlap(fixed), overlap(lambda *_: (3.1e-2, 3.1e-1)), overlap(lambda *_: (0.2, 1.0))
+    assert same["jaccard"].to_numpy() == pytest.approx(1, abs=0.06)
+    assert half["jaccard"].to_numpy() == pytest.approx(1 / 3, abs=0.04)
+    assert half["paper_share"].to_numpy() == pytest.approx(1 / 2, abs=0.04)
     assert (apart[["jaccard", "paper_share", "band_share"]] == 0).all(axis=None)
-    assert not found["note"].any() and not apart["note"].any()
+    assert not same["note"].any() and not apart["note"].any()
 
 
 def test_a_band_that_reaches_the_grid_s_end_is_named_beside_the_verdict():
@@ -127,7 +127,7 @@ def test_a_band_that_reaches_the_grid_s_end_is_named_beside_the_verdict():
     assert claims.judge(some, PARAMS)["e1_stability_band"].note.count(named) == 1
 
 
-def test_the_slope_without_depth_2_is_told_and_not_judged():
+def test_the_slope_without_depth_2_is_reported_and_not_judged():
     def edge(*cell):
         return fixed(*cell) if cell[2] == 2 else natural(*cell)
     effects = e1.claim_effects(outcome(edge, depths=(2, 4, 8)), PARAMS)
@@ -162,11 +162,11 @@ def test_censored_edges_have_no_slope_and_are_named():
 
 
 def test_slopes_in_units_of_the_band_theory_s_are_exploratory_and_sgd_s():
-    found = outcome(natural, optimizers=("sgd", "adamw"))
-    rows = e1.claim_effects(found, PARAMS)
+    runs = outcome(natural, optimizers=("sgd", "adamw"))
+    rows = e1.claim_effects(runs, PARAMS)
     rows = rows[rows["cell"].str.endswith("/band theory")]
     assert set(rows["cell"]) == {"digits/sgd/band theory"} and not rows["primary"].any()
-    table = pick(slopes_of(found), optimizer="sgd")
+    table = pick(slopes_of(runs), optimizer="sgd")
     assert rows["effect"].mean() == pytest.approx(table["slope"].mean() / table["band_theory"].mean())
     assert set(slopes_of(outcome(natural, optimizers=("adamw",)))["band_theory"].isna()) == {True}
 
@@ -178,15 +178,16 @@ def test_a_single_failure_splits_the_band_but_not_the_bridged_one():
     above = models[models["std"] > 1.5 * np.array(mid)]
     hole = above.groupby(["width", "seed"])["run"].min()
     lost = curves["run"].isin(hole)
-    found = outcomes.of(models, curves.assign(value=curves["value"].mask(lost, 9.0)), PARAMS)
-    found = found.assign(signal=0.1)
-    edges, whole = edges_of(found), edges_of(pick(NATURAL, depth=4)[lambda rows: rows["seed"] < 2])
-    both = e1.bridged(edges, found, PARAMS)
-    assert (pick(both, edge="upper")["std"] < 0.5 * pick(whole, edge="upper")["std"].to_numpy()).all()
-    assert both["bridged"].to_numpy() == pytest.approx(whole["std"].to_numpy())
-    effects = e1.claim_effects(found, PARAMS)
-    told = effects[effects["cell"].str.endswith("/bridged")]
-    assert set(told["claim"]) == {"e1_stability_band", "e1_band_follows_fan_in"} and not told["primary"].any()
+    runs = mlp.outcomes(models, curves.assign(value=curves["value"].mask(lost, 9.0)), PARAMS)
+    runs = runs.assign(signal=0.1)
+    whole = e1_bands.edges_by_seed(pick(NATURAL, depth=4)[lambda rows: rows["seed"] < 2])
+    split, bridged = (e1_bands.edges_by_seed(runs, bridge=bridge) for bridge in (False, True))
+    assert (pick(split, edge="upper")["std"] < 0.5 * pick(whole, edge="upper")["std"].to_numpy()).all()
+    assert bridged["std"].to_numpy() == pytest.approx(whole["std"].to_numpy())
+    effects = e1.claim_effects(runs, PARAMS)
+    asides = effects[effects["cell"].str.endswith("/bridged")]
+    assert set(asides["claim"]) == {"e1_stability_band", "e1_band_follows_fan_in"}
+    assert not asides["primary"].any()
 
 
 def test_one_width_has_no_slope():
@@ -209,11 +210,11 @@ def test_a_huge_loss_that_falls_explodes_by_the_rule_but_does_not_diverge():
     first = (curves["step"] == 0) & (curves["stat"] == "train_loss")
     for start, diverges in ((100.0, 0.0), (3.0, 1.0)):
         value = curves["value"].mask(first & (curves["value"] > 2.4), start)
-        found = outcomes.of(models, curves.assign(value=value), PARAMS).assign(signal=0.1)
-        finite = found[np.isfinite(found["tail_loss"]) & (found["regime"] == "exploding")]
+        runs = mlp.outcomes(models, curves.assign(value=value), PARAMS).assign(signal=0.1)
+        finite = runs[np.isfinite(runs["tail_loss"]) & (runs["regime"] == "exploding")]
         assert len(finite) and (finite["diverges"] == diverges).all()
-        assert found.loc[np.isinf(found["tail_loss"]), "diverges"].all()
-        finite = found[np.isfinite(found["tail_loss"])]
+        assert runs.loc[np.isinf(runs["tail_loss"]), "diverges"].all()
+        finite = runs[np.isfinite(runs["tail_loss"])]
         rows = e1.claim_effects(finite, PARAMS)
         assert set(pick(rows, claim="e1_regimes", primary=True)["effect"]) == {1.0}
         assert set(pick(rows, cell="digits/sgd/diverges")["effect"]) == {diverges}
@@ -233,24 +234,25 @@ def test_loss_table_holds_shares_and_capped_losses():
 
 
 def test_band_s_width_over_depth():
-    table = e1.depth_law(bands.of(outcome(natural, depths=(4, 8, 16))), PARAMS)
+    table = e1.depth_law(e1_bands.edges_by_seed(outcome(natural, depths=(4, 8, 16))), PARAMS)
     assert table["exponent"].to_numpy() == pytest.approx(-1, abs=0.1)
-    assert e1.depth_law(bands.of(outcome(natural, depths=(4,))), PARAMS).empty
+    assert e1.depth_law(e1_bands.edges_by_seed(outcome(natural, depths=(4,))), PARAMS).empty
 
 
 def test_layers_are_geometric_means_with_predictions():
     models, curves = sweep(natural, depths=(4,), widths=(128,), seeds=4, stds=[0.01, 0.1])
-    found = outcomes.of(models, curves, PARAMS)
+    runs = mlp.outcomes(models, curves, PARAMS)
     rows = [(run.run, step, layer, stat, run.std**2 * (run.seed + 1) * layer)
             for run in models.itertuples() for layer in range(1, 5)
             for step, stat in ((0, "second_moment"), (0, "grad_norm"), (20, "grad_norm"))]
     layers = pd.DataFrame(rows, columns=["run", "step", "layer", "stat", "value"])
-    table = per_layer(found, layers, KEYS, PARAMS)
+    table = mlp.per_layer(runs, layers, KEYS, PARAMS)
     row = pick(table, layer=3, stat="second_moment", std=0.1)
     assert row["value"].item() == pytest.approx(0.01 * 3 * 24 ** (1 / 4)) and row["n"].item() == 4
     assert set(table["stat"]) == {"second_moment", "grad_norm", "grad_norm_end"}
     assert row["predicted"].item() == pytest.approx(64 * 0.1**2 * (64 * 0.1**2) ** 2)
-    zero = per_layer(found, layers.assign(value=layers["value"].where(layers["layer"] != 2, 0)), KEYS, PARAMS)
+    with_zero = layers.assign(value=layers["value"].where(layers["layer"] != 2, 0))
+    zero = mlp.per_layer(runs, with_zero, KEYS, PARAMS)
     assert pick(zero, layer=2)["value"].isna().all() and pick(zero, layer=1)["value"].notna().all()
 
 
@@ -261,9 +263,9 @@ def test_claim_effects_are_one_row_per_cell_and_seed():
 
 
 def test_metrics_are_log10_of_stds():
-    found = e1.metrics(NATURAL, PARAMS)
+    numbers = e1.metrics(NATURAL, PARAMS)
     low = natural("digits", "sgd", 8, 256, 2)[0]
-    assert found["e1_log10_lower_digits_sgd"] == pytest.approx(np.log10(low), abs=np.log10(STEP))
-    assert found["e1_ln_error_lower_sgd"] > 0
-    assert found["e1_slope_sgd"] == pytest.approx(-(3 / 8 + 7 / 16) / 2, abs=0.02)
-    assert all(name.startswith("e1_") for name in found)
+    assert numbers["e1_log10_lower_digits_sgd"] == pytest.approx(np.log10(low), abs=np.log10(STEP))
+    assert numbers["e1_ln_error_lower_sgd"] > 0
+    assert numbers["e1_slope_sgd"] == pytest.approx(-(3 / 8 + 7 / 16) / 2, abs=0.02)
+    assert all(name.startswith("e1_") for name in numbers)

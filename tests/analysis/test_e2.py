@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.synthetic import EARLY, STEPS, comparison, params
-from study.analysis import contrasts, e2, outcomes
+from study.analysis import e2, e2_contrasts, mlp
 from study.analysis.claims import CLAIMS
 
 PARAMS = params()
@@ -25,7 +25,7 @@ def accuracy(optimizer, depth, scheme, lr, seed):
 
 
 MODELS, CURVES = comparison(steps, accuracy)
-OUTCOMES = outcomes.of(MODELS, CURVES, PARAMS)
+OUTCOMES = mlp.outcomes(MODELS, CURVES, PARAMS)
 MOMENTS = [(run, 0, layer, "second_moment", 2.0**layer) for run in MODELS["run"] for layer in (1, 3)]
 LAYERS = pd.DataFrame(MOMENTS, columns=["run", "step", "layer", "stat", "value"])
 
@@ -48,12 +48,12 @@ def test_a_diverged_seed_counts_against_its_lr():
     worse = CURVES.copy()
     lost = MODELS[(MODELS["scheme"] == "kaiming") & (MODELS["lr"] == 1.0) & (MODELS["seed"] == 0)]["run"]
     worse.loc[worse["run"].isin(lost) & (worse["stat"] == "val_loss"), "value"] = np.nan
-    chosen = contrasts.selected(outcomes.of(MODELS, worse, PARAMS))
+    chosen = e2_contrasts.selected(mlp.outcomes(MODELS, worse, PARAMS))
     assert set(pick(chosen, scheme="kaiming", lr_kind="best")["lr"]) == {0.1}
 
 
 def test_steps_to_threshold_and_censoring():
-    table = e2.threshold(contrasts.selected(OUTCOMES), PARAMS)
+    table = e2.threshold(e2_contrasts.selected(OUTCOMES), PARAMS)
     row = pick(table, depth=3, scheme="xavier", lr_kind="best").iloc[0]
     expected = np.mean([3 + 2 * (6 + seed % 3) for seed in range(10)])
     assert row["steps"] == pytest.approx(expected) and row["censored"] == 0 and row["n"] == 10
@@ -78,8 +78,8 @@ def test_the_choice_of_the_lr_widens_the_interval_at_the_best_one():
 
     def alike(optimizer, depth, scheme, lr, seed):
         return 0.5 if lr == 0.01 else 0.7 + 0.05 * int(lr) * (-1) ** seed
-    found = outcomes.of(*comparison(either, alike, depths=(3,)), PARAMS)
-    best = pick(e2.gap(found, PARAMS), measure="ln_steps_ratio", lr_kind="best").iloc[0]
+    runs = mlp.outcomes(*comparison(either, alike, depths=(3,)), PARAMS)
+    best = pick(e2.gap(runs, PARAMS), measure="ln_steps_ratio", lr_kind="best").iloc[0]
     assert best["lo"] < np.log(10 / 18) and best["hi"] > np.log(10 / 8)
 
 
@@ -99,11 +99,11 @@ def test_cells_where_both_are_censored_are_left_out_and_named():
     def stuck(optimizer, depth, scheme, lr, seed):
         return STEPS if depth == 10 and seed > 3 else 5 * SPEED[scheme] + seed % 2
     models, curves = comparison(stuck, accuracy, depths=(3, 5, 10))
-    found = outcomes.of(models, curves, PARAMS)
-    gap = pick(e2.gap(found, PARAMS), measure="ln_steps_ratio", lr_kind="best")
+    runs = mlp.outcomes(models, curves, PARAMS)
+    gap = pick(e2.gap(runs, PARAMS), measure="ln_steps_ratio", lr_kind="best")
     assert list(gap["excluded"]) == [False, False, True] and list(gap["censored"]) == [0, 0, 6]
     assert list(gap["censored_kaiming"]) == list(gap["censored_xavier"]) == [0, 0, 6]
-    effects = e2.claim_effects(found, PARAMS)
+    effects = e2.claim_effects(runs, PARAMS)
     primary = pick(effects, claim="e2_kaiming_faster", primary=True)
     assert set(primary["note"].str.split("; ").str[-1]) == {"digits/sgd/L10: both censored"}
     kept = gap[~gap["excluded"]]["effect"].mean()
@@ -116,12 +116,12 @@ def test_the_fastest_lr_is_chosen_on_steps():
     """Validation prefers lr .01, where Kaiming takes 20 steps and Xavier 30; at lr 1 they take 8 and 10."""
     def quick(optimizer, depth, scheme, lr, seed):
         return {0.01: 20, 0.1: 36, 1.0: 8}[lr] * (1 if scheme == "kaiming" else 1.25) - EARLY
-    found = outcomes.of(*comparison(quick, lambda *cell: 0.9 - 0.1 * cell[3], depths=(3,)), PARAMS)
-    gap = pick(e2.gap(found, PARAMS), measure="ln_steps_ratio").set_index("lr_kind")["effect"]
-    assert set(contrasts.at_least(found, "fastest")["lr"]) == {1.0}
-    assert set(contrasts.at_least(found, "best")["lr"]) == {0.01}
+    runs = mlp.outcomes(*comparison(quick, lambda *cell: 0.9 - 0.1 * cell[3], depths=(3,)), PARAMS)
+    gap = pick(e2.gap(runs, PARAMS), measure="ln_steps_ratio").set_index("lr_kind")["effect"]
+    assert set(e2_contrasts.at_own_lr(runs, "fastest")["lr"]) == {1.0}
+    assert set(e2_contrasts.at_own_lr(runs, "best")["lr"]) == {0.01}
     assert gap["best"] == pytest.approx(np.log(20 / 25)) and gap["fastest"] == pytest.approx(np.log(8 / 10))
-    rows = e2.claim_effects(found, PARAMS)
+    rows = e2.claim_effects(runs, PARAMS)
     rows = pick(rows, claim="e2_kaiming_faster", cell="sgd/at the fastest lr")
     assert len(rows) == 10 and not rows["primary"].any()
     assert rows["effect"].mean() == pytest.approx(gap["fastest"])
@@ -131,7 +131,7 @@ def test_the_gap_over_depth_where_all_get_there_and_the_cells_that_only_bound_it
     """The lead grows by ln 2 from depth 3 to 10, and by ln 8 to 20, where Xavier is cut off before."""
     def deeper(optimizer, depth, scheme, lr, seed):
         return 5 * {3: 1, 10: 2, 20: 16}[depth] - EARLY if scheme == "xavier" else 5 - EARLY
-    rows = e2.claim_effects(outcomes.of(*comparison(deeper, accuracy, depths=(3, 10, 20)), PARAMS), PARAMS)
+    rows = e2.claim_effects(mlp.outcomes(*comparison(deeper, accuracy, depths=(3, 10, 20)), PARAMS), PARAMS)
     rows = pick(rows, claim="e2_gap_grows_with_depth")
     assert pick(rows, cell="sgd/uncensored")["effect"].to_numpy() == pytest.approx(-np.log(2) / 7)
     primary = pick(rows, primary=True)
@@ -139,7 +139,7 @@ def test_the_gap_over_depth_where_all_get_there_and_the_cells_that_only_bound_it
     assert primary["effect"].mean() > np.polyfit([3, 10, 20], -np.log([1, 2, 16]), 1)[0]
 
 
-def test_best_lrs_at_the_grid_s_end_are_told():
+def test_best_lrs_at_the_grid_s_end_are_in_the_note():
     note = pick(e2.claim_effects(OUTCOMES, PARAMS), claim="e2_kaiming_faster", primary=True)["note"]
     assert set(note) == {"best lr at the grid's end in cells of kaiming 2 of 2, xavier 0 of 2"}
     assert e2.metrics(OUTCOMES, PARAMS)["e2_best_lr_at_grid_end"] == pytest.approx(2 / 3)
@@ -149,7 +149,7 @@ def test_gap_s_slope_over_depth():
     def deeper(optimizer, depth, scheme, lr, seed):
         return 4 + (depth if scheme == "xavier" else 0)
     models, curves = comparison(deeper, accuracy, depths=(3, 10, 20))
-    effects = e2.claim_effects(outcomes.of(models, curves, PARAMS), PARAMS)
+    effects = e2.claim_effects(mlp.outcomes(models, curves, PARAMS), PARAMS)
     slope = pick(effects, claim="e2_gap_grows_with_depth", primary=True)["effect"]
     expected = np.polyfit([3, 10, 20], [np.log(7 / (7 + depth)) for depth in (3, 10, 20)], 1)[0]
     assert slope.to_numpy() == pytest.approx(np.full(10, expected))
@@ -169,8 +169,8 @@ def test_claim_effects_are_one_row_per_cell_and_seed_and_primary_cells_are_few()
 
 def test_asides_are_of_cells_of_one_kind():
     """A note's mean over cells must not count a cell, and again the mean that it is part of."""
-    found = outcomes.of(*comparison(steps, accuracy, datasets=("wine", "digits")), PARAMS)
-    effects = e2.claim_effects(found, PARAMS)
+    runs = mlp.outcomes(*comparison(steps, accuracy, datasets=("wine", "digits")), PARAMS)
+    effects = e2.claim_effects(runs, PARAMS)
     for name in ("e2_kaiming_faster", "e2_kaiming_more_stable", "e2_gap_grows_with_depth"):
         for ending in CLAIMS[name].aside:
             cells = pick(effects, claim=name)["cell"].drop_duplicates()
@@ -178,9 +178,9 @@ def test_asides_are_of_cells_of_one_kind():
 
 
 def test_without_xavier_there_is_nothing_to_claim():
-    found = OUTCOMES[OUTCOMES["scheme"] != "xavier"]
-    assert e2.claim_effects(found, PARAMS).empty
-    assert e2.tables(found, CURVES, LAYERS, PARAMS)["e2_gap"].empty
+    runs = OUTCOMES[OUTCOMES["scheme"] != "xavier"]
+    assert e2.claim_effects(runs, PARAMS).empty
+    assert e2.tables(runs, CURVES, LAYERS, PARAMS)["e2_gap"].empty
 
 
 def test_control_s_gap_is_zero_and_a_difference_shows():
@@ -204,21 +204,21 @@ def test_loss_means_take_diverged_seeds_at_the_cap():
     worse = CURVES.copy()
     lost = worse["run"].isin(MODELS[MODELS["seed"] == 0]["run"])
     worse.loc[lost & (worse["stat"] == "val_loss"), "value"] = np.inf
-    table = e2.tables(outcomes.of(MODELS, worse, PARAMS), worse, LAYERS, PARAMS)["e2_curves"]
+    table = e2.tables(mlp.outcomes(MODELS, worse, PARAMS), worse, LAYERS, PARAMS)["e2_curves"]
     first = pick(table, scheme="kaiming", depth=3, lr_kind="shared", stat="val_loss", step=0).iloc[0]
     assert first["mean"] == pytest.approx((9 * np.log(10) + 2 * np.log(10)) / 10) and np.isfinite(first["hi"])
 
 
 def test_metrics_are_numbers_with_unique_names():
-    found = e2.metrics(OUTCOMES, PARAMS)
-    assert found["e2_ln_steps_ratio_sgd"] < -0.4 and found["e2_cells_left_out"] == 0
-    assert all(name.startswith("e2_") and isinstance(value, int | float) for name, value in found.items())
+    numbers = e2.metrics(OUTCOMES, PARAMS)
+    assert numbers["e2_ln_steps_ratio_sgd"] < -0.4 and numbers["e2_cells_left_out"] == 0
+    assert all(name.startswith("e2_") and isinstance(value, int | float) for name, value in numbers.items())
 
 
 def test_nothing_depends_on_the_order_of_rows():
     models, curves = (frame.sample(frac=1, random_state=1) for frame in (MODELS, CURVES))
     ordered = e2.tables(OUTCOMES, CURVES, LAYERS, PARAMS)
-    for name, table in e2.tables(outcomes.of(models, curves, PARAMS), curves, LAYERS, PARAMS).items():
+    for name, table in e2.tables(mlp.outcomes(models, curves, PARAMS), curves, LAYERS, PARAMS).items():
         pd.testing.assert_frame_equal(table, ordered[name])
 
 

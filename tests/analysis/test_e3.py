@@ -9,7 +9,7 @@ from scipy import stats
 
 import adam_noise
 from imports import ROOT
-from study.analysis import claims, e3, e3_claims, e3_metrics, expansion, verdicts
+from study.analysis import claims, e3, e3_motion, verdicts
 from study.analysis.params import AnalyzeParams
 from study.base import params
 from variance_dynamics.theory import null_law
@@ -24,7 +24,7 @@ def together(*runs):
 
 
 def judged(measured):
-    return claims.judge(e3_claims.claim_effects(measured, PARAMS), PARAMS)
+    return claims.judge(e3.claim_effects(measured, PARAMS), PARAMS)
 
 
 def deep_still(layer, role):
@@ -55,7 +55,7 @@ def test_std_over_seeds_with_the_law_beside_it(measured, tables):
     assert row["predicted"] == pytest.approx(np.sqrt(start**2 + noise), rel=0.03)  # its own initial draw
 
 
-def test_ratio_and_mechanism_tell_noise_from_sparse_gradients(tables):
+def test_ratio_and_mechanism_differ_for_noise_and_sparse_gradients(tables):
     ratio = tables["e3_ratio"].query("arm == 'std_005' and step == 200")
     white, rare = (ratio[ratio["layer"].isin(layers)] for layers in ((1,), (3, 4)))
     assert white["R"].mean() == pytest.approx(1, abs=0.15) and rare["R"].mean() < 0.7
@@ -117,8 +117,8 @@ def test_a_gradient_that_grows_has_drift():
         return growing.size * rng.normal(size=shape)  # type: ignore[attr-defined]
     growing.size = 1.0  # type: ignore[attr-defined]
     one = {"layers": 1, "roles": ("q",), "gradients": lambda *_: growing}
-    found = together(adam_noise.run("gpt2", 0, steps=200, **one))
-    last = found.matrices.query("step == 200").iloc[0]
+    grown = together(adam_noise.run("gpt2", 0, steps=200, **one))
+    last = grown.matrices.query("step == 200").iloc[0]
     assert last["grad_drift"] == pytest.approx(np.log(1.02) * 200 / np.sqrt(12), rel=0.05)
     assert last["c2"] > 1.05  # Adam's v lags behind
 
@@ -126,8 +126,8 @@ def test_a_gradient_that_grows_has_drift():
 def test_expansion_of_shallow_against_deep_layers(measured, tables):
     rows = measured.matrices.query("arm == 'gpt2' and step == 50")
     layer = rows.groupby("layer")["growth"].mean()
-    found = tables["e3_expansion"].query("arm == 'gpt2' and horizon == 0.25 and role == 'qkv'")
-    with_first, without = (found[found["without_first"] == flag].iloc[0] for flag in (False, True))
+    contrasts = tables["e3_expansion"].query("arm == 'gpt2' and horizon == 0.25 and role == 'qkv'")
+    with_first, without = (contrasts[contrasts["without_first"] == flag].iloc[0] for flag in (False, True))
     assert with_first["effect"] == pytest.approx(layer[[1, 2]].mean() - layer[[3, 4]].mean())
     assert without["effect"] == pytest.approx(layer[2] - layer[[3, 4]].mean())
     assert with_first["lo"] > 0
@@ -142,24 +142,29 @@ def test_stds_from_both_sides_converge_as_the_law_says(tables):
 
 
 def test_losses_of_stds_are_compared_seed_by_seed(tables):
-    found = tables["e3_loss_gaps"].set_index(["arm", "other"])
-    assert found.loc[("std_1", "std_005"), "gap"] == pytest.approx(0.95)
-    assert found.loc[("std_005", "std_1"), "gap"] == pytest.approx(-0.95)
-    assert found["hi"].to_numpy() == pytest.approx(found["gap"].to_numpy()), "seeds differ by 1 themselves"
-    assert (found["n"] == SEEDS).all()
+    gaps = tables["e3_loss_gaps"].set_index(["arm", "other"])
+    assert gaps.loc[("std_1", "std_005"), "gap"] == pytest.approx(0.95)
+    assert gaps.loc[("std_005", "std_1"), "gap"] == pytest.approx(-0.95)
+    assert gaps["hi"].to_numpy() == pytest.approx(gaps["gap"].to_numpy()), "seeds differ by 1 themselves"
+    assert (gaps["n"] == SEEDS).all()
 
 
-def test_the_forecast_beats_the_law_where_updates_repeat():
+def test_the_size_so_far_carried_on_beats_the_law_where_updates_repeat():
     """Each gradient comes twice, nearly: D is 2 from the first steps on."""
     runs = [adam_noise.run("gpt2", seed, steps=200, elements=1500, layers=2, std=0.005,
                            gradients=lambda layer, role: adam_noise.echo(0.8)) for seed in range(SEEDS)]
-    found = e3.tables(together(*runs), PARAMS)
-    errors = found["e3_errors"].query("roles == 'qkv'").iloc[0]
-    assert errors["error_forecast"] < 0.5 * errors["error_law"]
-    assert errors["forecast_minus_law_hi"] < 0
-    row = found["e3_forecast"].query("layer == 1 and role == 'q'").iloc[0]
-    assert row["at"] == 10 and row["forecast"] == pytest.approx(row["std"], rel=0.15)
-    assert row["error_law"] == pytest.approx(abs(np.log(row["law"] / row["std"])), rel=1e-3)
+    repeated = together(*runs)
+    errors = e3.carried_on(repeated.matrices, PARAMS).query("roles == 'qkv'").iloc[0]
+    assert errors["error_carried_on"] < 0.5 * errors["error_law"]
+    assert errors["carried_on_minus_law_hi"] < 0
+    each = e3_motion.carried_on(repeated.matrices, PARAMS.e3.forecast_fraction)
+    row = each.query("layer == 1 and role == 'q' and seed == 0").iloc[0]
+    place = "layer == 1 and role == 'q' and stat == 'std' and seed == 0"
+    stds = repeated.frames["weights"].query(place).set_index("step")["value"]
+    law = np.sqrt((stds[0] * (1 - 1e-4) ** 200) ** 2 + sum((1e-3 * (1 - 1e-4) ** i) ** 2 for i in range(200)))
+    assert (row["no_change"], row["std"], row["law"]) == pytest.approx((stds[0], stds[200], law))
+    assert row["carried_on"] == pytest.approx(row["std"], rel=0.15)
+    assert row["error_law"] == pytest.approx(abs(np.log(law / stds[200])))
 
 
 def test_histograms_are_densities(tables):
@@ -168,16 +173,16 @@ def test_histograms_are_densities(tables):
 
 
 def test_effects_and_verdicts_follow(measured):
-    effects = e3_claims.claim_effects(measured, PARAMS)
+    effects = e3.claim_effects(measured, PARAMS)
     assert list(effects.columns) == verdicts.COLUMNS
     primary = effects[effects["primary"]].groupby("claim")["cell"].unique().map(sorted).to_dict()
     assert primary == {"e3_shallow_expands_first": ["gpt2/qkv/25%"], "e3_null_law": ["error", "k", "q", "v"]}
-    found = judged(measured)
-    assert found["e3_shallow_expands_first"].verdict == verdicts.SUPPORTED
-    assert found["e3_null_law"].verdict == verdicts.CONTRADICTED
+    by_claim = judged(measured)
+    assert by_claim["e3_shallow_expands_first"].verdict == verdicts.SUPPORTED
+    assert by_claim["e3_null_law"].verdict == verdicts.CONTRADICTED
     late = measured.matrices.query("arm == 'gpt2' and step >= 100")
-    assert found["e3_null_law"].cells["q"].effect == pytest.approx(late.query("role == 'q'")["R"].mean())
-    assert found["e1_regimes"].verdict == verdicts.NOT_RUN
+    assert by_claim["e3_null_law"].cells["q"].effect == pytest.approx(late.query("role == 'q'")["R"].mean())
+    assert by_claim["e1_regimes"].verdict == verdicts.NOT_RUN
 
 
 def curve(seed, steps, decay, start, layers=6, noise=1e-3):
@@ -205,17 +210,17 @@ def curve(seed, steps, decay, start, layers=6, noise=1e-3):
     ({"steps": 100, "decay": 0.1, "start": 0.02}, 3, verdicts.INCONCLUSIVE),  # .2 of them
     ({"steps": 400, "decay": 1.0, "start": 0.02}, 1, verdicts.NOT_RUN)])
 def test_narrow_bands_under_a_constant_lr(how, seeds, verdict):
-    found = judged(together(*(curve(seed, **how) for seed in range(seeds))))["e3_narrow_bands"]
-    assert found.verdict == verdict, found
+    narrow = judged(together(*(curve(seed, **how) for seed in range(seeds))))["e3_narrow_bands"]
+    assert narrow.verdict == verdict, narrow
 
 
 def test_a_decaying_lr_decides_nothing_about_narrow_bands():
     falling = 1e-3 * np.geomspace(1, 1e-3, 300)
     measured = together(*(adam_noise.run("gpt2", seed, steps=300, layers=2, elements=400, lr=falling)
                           for seed in range(3)))
-    found = judged(measured)["e3_narrow_bands"]
-    assert (found.verdict, found.n) == (verdicts.INCONCLUSIVE, 3)
-    assert found.note.startswith("seen only under a decaying lr; changed after looking: the logarithm")
+    narrow = judged(measured)["e3_narrow_bands"]
+    assert (narrow.verdict, narrow.n) == (verdicts.INCONCLUSIVE, 3)
+    assert narrow.note.startswith("seen only under a decaying lr; changed after looking: the logarithm")
     assert set(e3.tables(measured, PARAMS)["e3_state"]["state"]) == {"frozen"}
 
 
@@ -225,22 +230,22 @@ def test_a_decaying_lr_decides_nothing_about_narrow_bands():
     ({"steps": 100, "decay": 1e-4, "start": 8.0}, "frozen")])
 def test_what_moves_a_matrix(how, state):
     measured = together(*(curve(seed, **how, noise=1e-5) for seed in range(2)))
-    moved = expansion.motion(measured.matrices, measured.schedules, PARAMS.e3.last_share).iloc[0]
-    assert expansion.state(moved["slope"], moved["decay"], moved["noise"], PARAMS.e3.narrow_slope) == state
-    assert expansion.state(0.001, -0.001, 0.3, 0.02) == "quiet"
-    assert expansion.state(np.nan, -0.001, 0.3, 0.02) == "unknown"
+    moved = e3_motion.motion(measured.matrices, measured.laws, PARAMS.e3.last_share).iloc[0]
+    assert e3_motion.state(moved["slope"], moved["decay"], moved["noise"], PARAMS.e3.narrow_slope) == state
+    assert e3_motion.state(0.001, -0.001, 0.3, 0.02) == "quiet"
+    assert e3_motion.state(np.nan, -0.001, 0.3, 0.02) == "unknown"
 
 
 def test_a_state_says_how_many_seeds_share_it():
     """Two seeds have settled and one falls, so fast that the mean does."""
     runs = (curve(seed, steps=400, decay=1.0, start=start, noise=1e-5)
             for seed, start in enumerate((0.02, 0.02, 8.0)))
-    found = e3._state(together(*runs), PARAMS)
-    assert set(found["state"]) == {"drifting"} and found["agree"].to_numpy() == pytest.approx(1 / 3)
+    table = e3.states(together(*runs), PARAMS)
+    assert set(table["state"]) == {"drifting"} and table["agree"].to_numpy() == pytest.approx(1 / 3)
 
 
 def test_metrics_are_numbers_of_the_main_arm(tables):
-    numbers = e3_metrics.metrics(tables, PARAMS)
+    numbers = e3.metrics(tables, PARAMS)
     final = tables["e3_final"].query("arm == 'gpt2'").set_index("role")
     assert numbers["e3_R_end_v"] == final.loc["v", "R"]
     assert 10 ** numbers["e3_log10_variance_end_q"] == pytest.approx(final.loc["q", "std"] ** 2)
@@ -251,7 +256,7 @@ def test_metrics_are_numbers_of_the_main_arm(tables):
     assert numbers["e3_share_drifting"] == pytest.approx(drift) and drift > 0
     assert json.dumps(numbers, allow_nan=False)
     differ = {**tables, "e3_state": tables["e3_state"].assign(agree=2 / 3)}
-    assert e3_metrics.metrics(differ, PARAMS)["e3_share_drifting"] == 0, "one seed does something else"
+    assert e3.metrics(differ, PARAMS)["e3_share_drifting"] == 0, "one seed does something else"
 
 
 @pytest.mark.parametrize("steps, seeds", [(20, 1), (20, 2), (3, 1)])
@@ -259,7 +264,7 @@ def test_short_runs_and_single_seeds_do_not_crash(steps, seeds):
     measured = together(*(adam_noise.run("other", seed, steps=steps, layers=2, elements=50)
                           for seed in range(seeds)))
     tables = e3.tables(measured, PARAMS)
-    assert json.dumps(e3_metrics.metrics(tables, PARAMS), allow_nan=False)
+    assert json.dumps(e3.metrics(tables, PARAMS), allow_nan=False)
     assert {verdict.verdict for verdict in judged(measured).values()} == {verdicts.NOT_RUN}
     if seeds == 1:
         assert tables["e3_std"]["lo"].isna().all() and (tables["e3_std"]["n"] == 1).all()

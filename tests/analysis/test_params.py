@@ -26,7 +26,7 @@ def test_the_params_of_the_study_are_valid(tree):
     ({"confidence": 95.0}, "analyze.confidence is 95.0"),
     ({"bootstrap": "many"}, "analyze.bootstrap is 'many'"),
 ])
-def test_wrong_values_are_told_in_one_line(tree, change, said):
+def test_wrong_values_are_one_line_of_error(tree, change, said):
     with pytest.raises(BadInput, match=said) as problem:
         params.section({"analyze": params.merged(tree["analyze"], change)}, "analyze", AnalyzeParams)
     assert len(str(problem.value)) < 150 and "\n" not in str(problem.value)

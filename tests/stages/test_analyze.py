@@ -17,8 +17,6 @@ from study.analysis.claims import CLAIMS
 from study.stages import analyze
 from variance_dynamics.base import rows
 
-METRICS = ("claims", "claims_detail", "gpt2", "init_comparison", "mlp_sweep")
-
 
 def band(dataset, optimizer, depth, width, seed):
     factor = synthetic.fan_factor(depth, width, synthetic.TASKS[dataset][0])
@@ -83,8 +81,7 @@ def study(finished, tmp_path, monkeypatch):
 
 
 def written(study):
-    return {path.name: path.read_bytes() for folder in ("data/analysis", "metrics")
-            for path in sorted((study / folder).iterdir())}
+    return {path.name: path.read_bytes() for path in sorted((study / "data/analysis").rglob("*.*"))}
 
 
 def strict(constant):
@@ -92,22 +89,25 @@ def strict(constant):
 
 
 def test_tables_and_metrics(study):
-    tables = {path.stem: rows.read(path) for path in (study / "data/analysis").iterdir()}
+    tables = {path.stem: rows.read(path) for path in (study / "data/analysis").glob("*.parquet")}
     assert {name.split("_")[0] for name in tables} >= {"e1", "e2", "e3"}
     for name, table in tables.items():
         assert table.columns[0] == "source" and (table["source"] == "local").all(), name
-    found = {name: json.loads((study / f"metrics/{name}.json").read_text(), parse_constant=strict)
-             for name in METRICS}
-    assert set(found["claims"]) == set(CLAIMS)
+    metrics = {path.stem: json.loads(path.read_text(), parse_constant=strict)
+               for path in (study / "data/analysis/metrics").iterdir()}
+    assert set(metrics) == {"claims", "claims_detail", "gpt2", "init_comparison", "mlp_sweep"}
+    assert set(metrics["claims"]) == set(CLAIMS)
     for name in ("mlp_sweep", "init_comparison"):
-        assert {type(value) for value in found[name].values()} <= {int, float, type(None)}
-    assert not set(found["mlp_sweep"]) & set(found["init_comparison"])
-    first = found["claims"]["e2_kaiming_faster"]
+        assert {type(value) for value in metrics[name].values()} <= {int, float, type(None)}
+    assert not set(metrics["mlp_sweep"]) & set(metrics["init_comparison"])
+    first = metrics["claims"]["e2_kaiming_faster"]
     assert first["effect"] < 0 and first["n"] == 2
 
 
-def test_the_same_bytes_twice_and_runs_that_params_no_longer_name_are_deleted(study):
+def test_the_same_bytes_twice_and_what_earlier_params_named_is_deleted(study):
     first = written(study)
+    (study / "data/analysis/e3_of_an_earlier_version.parquet").write_bytes(b"")
+    (study / "data/analysis/metrics/of_an_earlier_version.json").write_bytes(b"")
     shutil.copytree("data/gpt2/gpt2-0", "data/gpt2/std_1-0")
     (study / "data/gpt2/.gitignore").write_text("/std_1-0\n")
     analyze.main()
@@ -122,8 +122,8 @@ def test_recorded_runs_stand_beside_the_local_one(study):
     write_mlp(study / "data/recorded/sweep/mlp_sweep",
               *synthetic.sweep(band, widths=(64,), seeds=3, stds=synthetic.STDS[::4]))
     commits = {"e2-wine-3": {"commit": "b"}, "e1-wine-64": {"commit": "a"}, "corpus": {"commit": "b"}}
-    noted = {"parts": commits, "wall_seconds": 7.5}
-    (study / "data/recorded/full/provenance.json").write_text(json.dumps(noted))
+    provenance = {"parts": commits, "wall_seconds": 7.5}
+    (study / "data/recorded/full/provenance.json").write_text(json.dumps(provenance))
     write_params(study, recorded=["full", "sweep"])
     analyze.main()
     claims = written(study)["claims.json"]
@@ -149,33 +149,33 @@ def test_a_recorded_run_that_was_counted_by_another_threshold_is_refused(study, 
     rules = yaml.safe_load((study / "params.yaml").read_text())["analyze"]
     shutil.copytree(study / "data/init_comparison", study / "data/recorded/full/init_comparison")
     rules["e2"]["threshold"] = 0.3
-    noted = {"parts": {}, "params": {"analyze": rules}}
-    (study / "data/recorded/full/provenance.json").write_text(json.dumps(noted))
+    provenance = {"parts": {}, "params": {"analyze": rules}}
+    (study / "data/recorded/full/provenance.json").write_text(json.dumps(provenance))
     write_params(study, recorded=["full"])
     with pytest.raises(SystemExit) as ended:
         analyze.main()
     assert ended.value.code == 2 and written(study) == first
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "analyze.e2.threshold is 0.5: expected 0.3, by which" in told
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "analyze.e2.threshold is 0.5: expected 0.3, by which" in message
     rules["e2"]["threshold"] = 0.5
     rules["e1"]["regimes_share"] = 0.9  # a threshold that is applied anew
-    (study / "data/recorded/full/provenance.json").write_text(json.dumps(noted))
+    (study / "data/recorded/full/provenance.json").write_text(json.dumps(provenance))
     analyze.main()
     assert written(study) != first
 
 
 @pytest.mark.parametrize("name", ["nowhere", "../gpt2"])
-def test_an_unknown_recorded_run_is_told_in_one_line(study, name, capsys):
+def test_an_unknown_recorded_run_is_one_line_of_error(study, name, capsys):
     first = written(study)
     write_params(study, recorded=[name])
     with pytest.raises(SystemExit) as ended:
         analyze.main()
     assert ended.value.code == 2 and written(study) == first
-    told = capsys.readouterr().err
-    assert name in told and "expected" in told and told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert name in message and "expected" in message and message.count("\n") == 1
 
 
-def test_a_run_that_is_not_there_is_told_in_one_line(study, capsys):
+def test_a_run_that_is_not_there_is_named(study, capsys):
     (study / "data/gpt2/gpt2-1/weights.parquet").unlink()
     with pytest.raises(SystemExit):
         analyze.main()
@@ -183,5 +183,5 @@ def test_a_run_that_is_not_there_is_told_in_one_line(study, capsys):
 
 
 def test_plain_values():
-    found = analyze.plain({"a": [1 / 3, float("nan"), 2], "b": ("x", True, None, float("inf"), 1e-20 / 3)})
-    assert found == {"a": [0.333333, None, 2], "b": ["x", True, None, None, 3.33333e-21]}
+    plain = analyze.plain({"a": [1 / 3, float("nan"), 2], "b": ("x", True, None, float("inf"), 1e-20 / 3)})
+    assert plain == {"a": [0.333333, None, 2], "b": ["x", True, None, None, 3.33333e-21]}

@@ -1,10 +1,16 @@
-"""The claims: the paper's sentences and what theory implies, each with a rule fixed before looking."""
+"""The claims: the paper's sentences and what theory implies, each with a rule fixed before looking.
+
+`judge` gives the verdicts of one source's effects, `summary` and `detail` their form in the metrics' files.
+"""
+
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from study.analysis.over_seeds import over_seeds
 from study.analysis.params import AnalyzeParams
+from study.analysis.statistics import over_seeds, short_ends
 from study.analysis.verdicts import Claim, Verdict, beyond, null_law, settled
 
 MORE_RATES = "E2's lr grids had five rates each; two faster ones came after the first results"
@@ -19,9 +25,10 @@ CLAIMS: dict[str, Claim] = {
         rule="A shape (depth x width) of a dataset and an optimizer counts if, with the mean train loss of "
              "the last {e1.tail_fraction:.0%} of steps in units of ln K, some std trains (below "
              "{e1.trains_below:g}), some smaller std vanishes (within {e1.vanishing_within:.0%} of 1) and "
-             "some larger one explodes (not finite or above {e1.exploding_above:g}: a high loss in the end, "
-             "whether it rises or is large logits' falling one). Supported if a seed's "
-             "share of shapes is above {e1.regimes_share:g} by its interval, contradicted if below.",
+             "some larger one explodes (not finite or above {e1.exploding_above:g}: a high loss at the end, "
+             "whether it rose or has fallen from the higher loss that large initial logits give). Supported "
+             "if a seed's share of shapes is above {e1.regimes_share:g} by its interval, contradicted if "
+             "below.",
         decide=beyond(lambda p: p.e1.regimes_share, 1),
         aside={"/diverges": "exploding only if the loss ends above where it started"}),
     "e1_stability_band": Claim(
@@ -43,11 +50,11 @@ CLAIMS: dict[str, Claim] = {
         effect="d ln(edge) / d ln(width), in units of the theory's",
         rule="Slope of ln(edge of the band) over ln(width), mean over depths and over edges that lie inside "
              "the grid, divided by the slope of the natural axis sigma (prod g_l)^(1/2L). 1 is the theory, 0 "
-             "a band that stays. One std inside a band that fails splits it, so that a seed's band may be an "
-             "island around its best std. Supported if above {e1.fan_in:g} by its interval (nearer to the "
-             "theory), contradicted if below. (That theory is variance at init. One of SGD, "
-             "written after the first runs, has both edges go as width^-1/2: exploratory, in the note and in "
-             "e1_slopes.)",
+             "a band that stays. A single std inside a band that fails splits the band, so a seed's band may "
+             "be an island around its best std. Supported if above {e1.fan_in:g} by its interval (nearer to "
+             "the theory), contradicted if below. (That theory is of the variance at init. Another, of SGD, "
+             "was written after the first runs: in it both edges go as width^-1/2. It is exploratory, in the "
+             "note and in e1_slopes.)",
         decide=beyond(lambda p: p.e1.fan_in, 1, relative=True),
         aside={"/bridged": "where a single std that fails does not split a band",
                "/without depth 2": "without depth 2, whose slopes lie on both sides of the theory's",
@@ -70,8 +77,8 @@ CLAIMS: dict[str, Claim] = {
         sentence="Under ReLU, Kaiming (fan-in) initialisation trains more stably than Xavier.",
         effect="share of the lr grid that trains, Kaiming minus Xavier",
         rule="Share of the learning rates at which a seed trains (below {e1.trains_below:g} ln K in the end),"
-             " Kaiming minus Xavier, paired by seed, mean over datasets and depths. The other lrs are those "
-             "too slow for the budget as well as those that diverge (told apart in the cells /explodes). "
+             " Kaiming minus Xavier, paired by seed, mean over datasets and depths. The other lrs are too "
+             "slow for the budget, or diverge (the cells /explodes count the latter). "
              "Supported if above 0 by its interval, contradicted if below.",
         decide=beyond(lambda _: 0.0, 1),
         changed=f"{MORE_RATES}, where the default study's effect was 0.2",
@@ -126,8 +133,18 @@ CLAIMS: dict[str, Claim] = {
 }
 
 
+COMMON_RULE = (
+    "The unit of replication is the seed: its effect is its mean over the claim's primary cells, fixed "
+    "beforehand, and one {confidence:.0%} interval over seeds decides (Student's t below 10 seeds, bootstrap "
+    "from 10 on). A cell that lies on the other side of the threshold after Holm's correction over the "
+    "primary cells, or with all seeds alike, bars the verdict; seeds that are all alike in the claim's "
+    "effect decide only if 2^(1-n) is at most one minus the confidence. A seed that lacks a cell is dropped. "
+    "With one seed, or without the arm, a claim is not run. (What is said of seeds that are all alike, or "
+    "lack a cell, came with a review after the first results and changed no verdict.)")
+
+
 def judge(effects: pd.DataFrame, params: AnalyzeParams) -> dict[str, Verdict]:
-    """The verdict of every claim from one source's effects (e1, e2 and e3's `claim_effects`, concatenated).
+    """The verdict of every claim from one source's effects (those of e1, e2 and e3, concatenated).
 
     A claim without data is "not run".
     """
@@ -135,8 +152,39 @@ def judge(effects: pd.DataFrame, params: AnalyzeParams) -> dict[str, Verdict]:
 
 
 def cells(effects: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """claim, cell, primary, effect, lo, hi, n: every cell over seeds; those not primary are exploratory."""
+    """Table claims_cells: every cell over seeds, with the columns claim, cell, primary, effect, lo, hi, n.
+
+    Cells that are not primary are exploratory.
+    """
     rows = effects.assign(effect=effects["effect"].astype(float), primary=effects["primary"].astype(bool))
     rows = rows[np.isfinite(rows["effect"])]
-    found = over_seeds(rows, ["claim", "cell", "primary"], ["effect"], params)
-    return found.rename(columns={"effect_lo": "lo", "effect_hi": "hi"})
+    return short_ends(over_seeds(rows, ["claim", "cell", "primary"], ["effect"], params), "effect")
+
+
+def summary(verdicts: dict[str, Verdict]) -> dict[str, dict[str, Any]]:
+    """metrics/claims.json: claim id -> verdict, effect, ci_low, ci_high, n."""
+    return {name: _numbers(verdict) for name, verdict in verdicts.items()}
+
+
+def detail(verdicts: dict[str, dict[str, Verdict]], params: AnalyzeParams, origins: dict[str, dict[str, Any]]
+           ) -> dict[str, Any]:
+    """metrics/claims_detail.json: sentences and rules, and per source the verdict, its note and its cells.
+
+    verdicts: by source and claim; origins: by recorded run, where it comes from.
+    """
+    texts = {name: {"origin": claim.origin, "sentence": claim.sentence, "effect": claim.effect,
+                    "rule": claim.rule_text(params),
+                    "sources": {source: _described(each[name]) for source, each in verdicts.items()}}
+             for name, claim in CLAIMS.items()}
+    return {"rule_of_all": COMMON_RULE.format(confidence=params.confidence), "claims": texts,
+            "recorded": origins}
+
+
+def _numbers(verdict: Verdict) -> dict[str, Any]:
+    return {"verdict": verdict.verdict, "effect": verdict.effect, "ci_low": verdict.lo, "ci_high": verdict.hi,
+            "n": verdict.n}
+
+
+def _described(verdict: Verdict) -> dict[str, Any]:
+    return {**_numbers(verdict), "note": verdict.note,
+            "cells": {name: asdict(cell) for name, cell in verdict.cells.items()}}

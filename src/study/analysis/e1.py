@@ -1,130 +1,119 @@
-"""E1: which initial std trains. Tables for the figures, effects for the claims, headline numbers."""
+"""E1, which initial std trains: tables for the figures, effects for the claims, headline numbers.
+
+`outcomes` come from mlp.outcomes and e1_bands.with_signal; `edges` are each seed's, from e1_bands.
+"""
 
 import numpy as np
 import pandas as pd
 
-from study.analysis import bands as band_of
-from study.analysis import effects
-from study.analysis.band_theory import predicted_edges
-from study.analysis.bands import CELL
-from study.analysis.edges import half_of_seeds
-from study.analysis.layers import per_layer
-from study.analysis.over_seeds import over_seeds, trend, within
+from study.analysis import e1_bands
+from study.analysis.e1_bands import CELL, SLOPE, edges_by_seed, half_of_seeds, predicted_edges, theory_slopes
+from study.analysis.mlp import per_layer
 from study.analysis.params import AnalyzeParams
+from study.analysis.statistics import log_trend, over_seeds, short_ends, within
+from study.analysis.verdicts import exploratory_effects, primary_effects
 
-Tables = dict[str, pd.DataFrame]
 REGIMES = ("trains", "vanishing", "exploding", "stalled")
-LEVELS = ["share_censored", "cap", "axis", "scaled"]
 PAPER = ["jaccard", "paper_share", "band_share"]
+TASK = ["dataset", "optimizer"]
 DIVERGES, BRIDGED, BAND_THEORY, DEEPER = "/diverges", "/bridged", "/band theory", "/without depth 2"
 """Endings of exploratory cells: see claims.CLAIMS."""
 
 
-def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) -> Tables:
-    """The e1_* tables; `outcomes` from outcomes.of and with_signal, `layers` as the stage wrote it."""
-    bands, theory = band_of.of(outcomes), predicted_edges(outcomes)
+def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) -> dict[str, pd.DataFrame]:
+    """The e1_* tables; `layers` as the stage wrote it."""
+    edges, theory = edges_by_seed(outcomes), predicted_edges(outcomes)
     return {"e1_loss": loss(outcomes, params),
             "e1_layers": per_layer(outcomes, layers, [*CELL, "std"], params),
-            "e1_edges": bridged(edges(bands, theory, params), outcomes, params),
-            "e1_slopes": slopes(bands, theory, params),
-            "e1_overlap": overlap(bands, params),
-            "e1_widths": widths(bands, params), "e1_depth_law": depth_law(bands, params)}
+            "e1_edges": median_edges(edges, theory, params),
+            "e1_slopes": slopes(edges, theory, params),
+            "e1_overlap": overlap(edges, params),
+            "e1_widths": widths(edges, params), "e1_depth_law": depth_law(edges, params)}
 
 
 def loss(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Final train loss (mean of min(loss, cap)), test accuracy, steps to threshold and regimes per std.
+    """Final train loss (mean of min(loss, cap)), test accuracy, steps to the threshold and regimes per std.
 
-    axis: a, the std on the natural axis; scaled: in units of sqrt(2 / width). share_*: of the n seeds;
-    share_diverges is exploratory: those exploding whose loss ended above where it started.
+    axis: a, the std on the natural axis; cap: the loss from which on a run counts as exploding. share_*:
+    shares of the n seeds; share_diverges is exploratory: seeds that explode and whose loss ended above its
+    start.
     """
     shares = {f"share_{name}": (outcomes["regime"] == name).astype(float) for name in REGIMES}
     shares["share_diverges"] = outcomes["diverges"].astype(float)
     rows = outcomes.assign(
         loss=outcomes[["tail_loss", "cap"]].min(axis=1), accuracy=outcomes["test_accuracy"],
-        axis=outcomes["std"] * band_of.fan_factors(outcomes),
-        scaled=outcomes["std"] * np.sqrt(outcomes["width"] / 2),
-        share_censored=outcomes["censored"].astype(float), **shares)
+        axis=outcomes["std"] * e1_bands.fan_factors(outcomes), **shares)
     keys = [*CELL, "std"]
-    means = rows.groupby(keys, as_index=False)[[*shares, *LEVELS]].mean()
+    means = rows.groupby(keys, as_index=False)[[*shares, "cap", "axis"]].mean()
     table = over_seeds(rows, keys, ["loss", "accuracy", "steps"], params).merge(means, on=keys)
     table = within(within(table, ["loss"], 0, table["cap"]), ["accuracy"], 0, 1)
     return within(table, ["steps"], 1, outcomes["budget"].max())
 
 
-def edges(bands: pd.DataFrame, theory: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Std where half of the seeds train, with its bootstrap interval; a row per cell and edge.
+def median_edges(edges: pd.DataFrame, theory: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Std at which half of the seeds train, with its bootstrap interval, a row per cell and edge.
 
-    axis* are the same on the natural axis, scaled* in units of the critical std sqrt(2 / width), and centre
-    is the std of a = 1. predicted: theory's edge, under SGD. censored: seeds whose band reaches the grid's
-    end; never: seeds that train nowhere.
+    axis*: the same on the natural axis; centre: the std of a = 1; predicted: theory's edge, under SGD.
+    censored: number of seeds whose band reaches the grid's end; never: number that train nowhere.
     """
     rows = []
-    for key, seeds in bands.groupby([*CELL, "edge"], sort=True):
-        edge = half_of_seeds(band_of.brackets(seeds), params.confidence, params.bootstrap, params.seed)
+    for key, seeds in edges.groupby([*CELL, "edge"], sort=True):
+        edge = half_of_seeds(e1_bands.brackets(seeds), params.confidence, params.bootstrap, params.seed)
         rows.append((*key, edge.std, edge.lo, edge.hi, edge.n, edge.censored, int(seeds["std"].isna().sum()),
                      1 / seeds["fan_factor"].iloc[0]))
     names = ["std", "lo", "hi", "n", "censored", "never", "centre"]
-    found = pd.DataFrame(rows, columns=[*CELL, "edge", *names])
-    for unit, std in (("axis", found["centre"]), ("scaled", np.sqrt(2 / found["width"]))):
-        ends = {unit: found["std"] / std, f"{unit}_lo": found["lo"] / std, f"{unit}_hi": found["hi"] / std}
-        found = found.assign(**ends)
-    return found.merge(theory, on=[*CELL, "edge"], how="left")
+    table = pd.DataFrame(rows, columns=[*CELL, "edge", *names])
+    centre = table["centre"]
+    table = table.assign(axis=table["std"] / centre, axis_lo=table["lo"] / centre,
+                         axis_hi=table["hi"] / centre)
+    return table.merge(theory, on=[*CELL, "edge"], how="left")
 
 
-def bridged(found: pd.DataFrame, outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """`edges` with the exploratory column bridged: the edge if a single std that fails splits no band."""
-    keys = [*CELL, "edge"]
-    whole = edges(band_of.of(outcomes, bridge=True), found[[*keys, "predicted"]], params)
-    return found.merge(whole[[*keys, "std"]].rename(columns={"std": "bridged"}), on=keys)
-
-
-def overlap(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """The measured band against the paper's, in log width: see bands.overlap."""
-    rows = band_of.overlap(bands, params.e1.paper_band)
+def overlap(edges: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """The measured band against the paper's, in log width, over seeds: see e1_bands.overlap."""
+    rows = e1_bands.overlap(edges, params.e1.paper_band)
     return within(over_seeds(rows, CELL, PAPER, params), PAPER, 0, 1)
 
 
-def slopes(bands: pd.DataFrame, theory: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+def slopes(edges: pd.DataFrame, theory: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """d ln(edge) / d ln(width) over seeds; note says why there is none.
 
-    predicted: that of the natural axis, the theory of the claim's rule; critical: that of the critical std
-    sqrt(2 / width); band_theory (exploratory): that of theory.bands' edge, about -1/2, known under SGD.
+    predicted: the slope of the natural axis, the theory of the claim's rule; critical: the slope of the
+    critical std sqrt(2 / width); band_theory (exploratory): the slope of theory.sgd_band's edge, about -1/2,
+    known under SGD.
     """
-    keys = ["dataset", "optimizer", "depth", "edge"]
-    rows = band_of.slopes(bands)
-    table = over_seeds(rows, keys, ["slope"], params).rename(columns={"slope_lo": "lo", "slope_hi": "hi"})
-    told = rows.drop_duplicates(keys)[[*keys, "predicted", "note"]]
-    table = table.merge(told, on=keys).assign(critical=-0.5)
-    return table.merge(band_of.theory_slopes(theory), on=keys, how="left")
+    rows = e1_bands.slopes(edges)
+    table = short_ends(over_seeds(rows, SLOPE, ["slope"], params), "slope")
+    constant = rows.drop_duplicates(SLOPE)[[*SLOPE, "predicted", "note"]]
+    table = table.merge(constant, on=SLOPE).assign(critical=-0.5)
+    return table.merge(theory_slopes(theory), on=SLOPE, how="left")
 
 
-def widths(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """ln(upper edge / lower edge) over seeds; censored: ends beyond the grid, of 2n (then no mean)."""
-    rows = band_of.widths(bands)
+def widths(edges: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """ln(upper edge / lower edge) over seeds. censored: edges beyond the grid, of 2n; if any, no mean."""
+    rows = e1_bands.widths(edges)
     table = over_seeds(rows, CELL, ["ln_width"], params)
     return table.merge(rows.groupby(CELL, as_index=False)["censored"].sum(), on=CELL)
 
 
-def depth_law(bands: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """d ln(ln_width) / d ln(depth) over the depths where all seeds have both edges inside the grid.
+def depth_law(edges: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """d ln(ln_width) / d ln(depth) over the depths at which all seeds have both edges inside the grid.
 
     predicted: -1, if the depth scale 1/|ln(n sigma^2/2)| sets the band (1611.01232).
     """
     keys = ["dataset", "optimizer", "width"]
-    whole = band_of.widths(bands).groupby(CELL).filter(lambda seeds: bool(seeds["ln_width"].notna().all()))
+    whole = e1_bands.widths(edges).groupby(CELL).filter(lambda seeds: bool(seeds["ln_width"].notna().all()))
     deep = whole.groupby(keys).filter(lambda cell: cell["depth"].nunique() > 1)
-    rows = pd.DataFrame([(*key, _exponent(runs["depth"], runs["ln_width"]))
+    rows = pd.DataFrame([(*key, log_trend(runs["depth"], runs["ln_width"]))
                          for key, runs in deep.groupby([*keys, "seed"])], columns=[*keys, "seed", "exponent"])
-    table = over_seeds(rows, keys, ["exponent"], params)
-    return table.rename(columns={"exponent_lo": "lo", "exponent_hi": "hi"}).assign(predicted=-1.0)
-
-
-def _exponent(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
-    return trend(np.log(x.to_numpy(dtype=np.float64)), np.log(y.to_numpy(dtype=np.float64)))
+    return short_ends(over_seeds(rows, keys, ["exponent"], params), "exponent").assign(predicted=-1.0)
 
 
 def shapes_with_all_regimes(outcomes: pd.DataFrame, explodes: "pd.Series[bool]") -> pd.DataFrame:
-    """Per cell and seed, effect 1 where some std trains, a smaller one vanishes and a larger one explodes."""
+    """Effect 1 where some std trains, a smaller one vanishes and a larger one explodes, else 0.
+
+    A row per cell and seed; explodes [runs] says which runs of `outcomes` count as exploding.
+    """
     keys = [*CELL, "seed"]
     low = outcomes["std"].where(outcomes["regime"] == "vanishing")
     high = outcomes["std"].where(explodes)
@@ -136,82 +125,79 @@ def shapes_with_all_regimes(outcomes: pd.DataFrame, explodes: "pd.Series[bool]")
 
 
 def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Effects of the e1 claims, per cell and seed: claim cell primary seed effect predicted note."""
-    bands, most, task = band_of.of(outcomes), params.e2.max_cells, ["dataset", "optimizer"]
-    whole, deeper = band_of.of(outcomes, bridge=True), bands[bands["depth"] > 2]
+    """The effects of E1's claims, with the columns verdicts.COLUMNS."""
+    edges, most = edges_by_seed(outcomes), params.e2.max_cells
+    whole, deeper = edges_by_seed(outcomes, bridge=True), edges[edges["depth"] > 2]
     regimes = shapes_with_all_regimes(outcomes, outcomes["regime"] == "exploding")
     strict = shapes_with_all_regimes(outcomes, outcomes["diverges"])
-    jaccard, whole_jaccard = (_overlap(rows, "jaccard", params) for rows in (bands, whole))
-    coverage = _overlap(bands, "paper_share", params)
-    shift = band_of.slopes(bands).rename(columns={"slope": "effect"})
+    jaccard, whole_jaccard = (_overlap(rows, "jaccard", params) for rows in (edges, whole))
+    coverage = _overlap(edges, "paper_share", params)
+    shift = e1_bands.slopes(edges).rename(columns={"slope": "effect"})
+    regime, band, fan_in = "e1_regimes", "e1_stability_band", "e1_band_follows_fan_in"
     return pd.concat([
-        effects.primary("e1_regimes", regimes, task, most),
-        effects.exploratory("e1_regimes", regimes, CELL),
-        effects.exploratory("e1_regimes", _pooled(strict), task, DIVERGES),
-        effects.primary("e1_stability_band", jaccard, task, most),
-        effects.exploratory("e1_stability_band", jaccard, CELL),
-        effects.exploratory("e1_stability_band", _pooled(coverage), task, "/coverage"),
-        effects.exploratory("e1_stability_band", _pooled(whole_jaccard), task, BRIDGED),
-        effects.primary("e1_band_follows_fan_in", shift, task, most),
-        effects.exploratory("e1_band_follows_fan_in", shift, [*task, "depth", "edge"]),
-        effects.exploratory("e1_band_follows_fan_in", _relative(band_of.slopes(whole)), task, BRIDGED),
-        effects.exploratory("e1_band_follows_fan_in", _by_band_theory(bands, outcomes), task, BAND_THEORY),
-        effects.exploratory("e1_band_follows_fan_in", _relative(band_of.slopes(deeper)), task, DEEPER),
+        primary_effects(regime, regimes, TASK, most),
+        exploratory_effects(regime, regimes, CELL),
+        exploratory_effects(regime, _pooled(strict), TASK, DIVERGES),
+        primary_effects(band, jaccard, TASK, most),
+        exploratory_effects(band, jaccard, CELL),
+        exploratory_effects(band, _pooled(coverage), TASK, "/coverage"),
+        exploratory_effects(band, _pooled(whole_jaccard), TASK, BRIDGED),
+        primary_effects(fan_in, shift, TASK, most),
+        exploratory_effects(fan_in, shift, SLOPE),
+        exploratory_effects(fan_in, _relative(e1_bands.slopes(whole)), TASK, BRIDGED),
+        exploratory_effects(fan_in, _relative_to_band_theory(edges, outcomes), TASK, BAND_THEORY),
+        exploratory_effects(fan_in, _relative(e1_bands.slopes(deeper)), TASK, DEEPER),
     ], ignore_index=True)
 
 
-def _overlap(bands: pd.DataFrame, measure: str, params: AnalyzeParams) -> pd.DataFrame:
-    found = band_of.overlap(bands, params.e1.paper_band)
-    return found.assign(effect=found[measure])
+def _overlap(edges: pd.DataFrame, measure: str, params: AnalyzeParams) -> pd.DataFrame:
+    rows = e1_bands.overlap(edges, params.e1.paper_band)
+    return rows.assign(effect=rows[measure])
 
 
 def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
     """The mean effect over shapes, a row per dataset, optimizer and seed."""
-    return rows.groupby(["dataset", "optimizer", "seed"])["effect"].mean().reset_index()
+    return rows.groupby([*TASK, "seed"])["effect"].mean().reset_index()
 
 
 def _relative(slopes: pd.DataFrame) -> pd.DataFrame:
-    """Mean slope over the mean of those predicted, as the claim's rule has it, per seed."""
-    task = ["dataset", "optimizer", "seed"]
+    """Mean slope over the mean of the predicted ones, as in the claim's rule, per seed."""
     known = slopes[slopes["slope"].notna()]
-    means = known.groupby(task)[["slope", "predicted"]].mean()
+    means = known.groupby([*TASK, "seed"])[["slope", "predicted"]].mean()
     return (means["slope"] / means["predicted"]).rename("effect").reset_index()
 
 
-def _by_band_theory(bands: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
-    """`_relative` to the slope of theory.bands' edges, where it has any."""
-    keys = ["dataset", "optimizer", "depth", "edge"]
-    theory = band_of.theory_slopes(predicted_edges(outcomes)).dropna()
-    return _relative(band_of.slopes(bands).drop(columns="predicted").merge(theory, on=keys).rename(
-        columns={"band_theory": "predicted"}))
+def _relative_to_band_theory(edges: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """`_relative` with the slope of theory.sgd_band's edges as the predicted one, where there is one."""
+    theory = theory_slopes(predicted_edges(outcomes)).dropna().rename(columns={"band_theory": "predicted"})
+    return _relative(e1_bands.slopes(edges).drop(columns="predicted").merge(theory, on=SLOPE))
 
 
 def metrics(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | int | None]:
-    """Headline numbers of metrics/mlp_sweep.json.
+    """Headline numbers of metrics/mlp_sweep.json; None where a number was not measured.
 
-    log10 of the edges of the deepest and widest MLP (of the grid's end where it is censored), overlap with
-    the paper's band, slope over width and |ln(edge / theory's)|, means over shapes; null where none is.
+    log10 of the edges of the deepest and widest MLP (of the grid's end where it is censored), and means over
+    shapes of the overlap with the paper's band, of the slope over width and of |ln(edge / theory's)|.
     """
-    bands, task = band_of.of(outcomes), ["dataset", "optimizer"]
-    measured = edges(bands, predicted_edges(outcomes), params)
-    deep = measured[measured["depth"] == measured["depth"].max()]
+    edges = edges_by_seed(outcomes)
+    medians = median_edges(edges, predicted_edges(outcomes), params)
+    deep = medians[medians["depth"] == medians["depth"].max()]
     deep = deep[deep["width"] == deep.groupby("dataset")["width"].transform("max")]
-    ends = deep.set_index(["edge", *task])["std"]
-    overlap = band_of.overlap(bands, params.e1.paper_band).groupby(task)["jaccard"].mean()
-    slope = band_of.slopes(bands).groupby("optimizer")["slope"].mean()
-    found = (_metrics("e1_log10", ends.map(np.log10)) | _metrics("e1_overlap", overlap)
-             | _metrics("e1_slope", slope) | _metrics("e1_ln_error", errors(measured)))
-    return dict(found)
+    log_edges = deep.set_index(["edge", *TASK])["std"].map(np.log10)
+    jaccard = e1_bands.overlap(edges, params.e1.paper_band).groupby(TASK)["jaccard"].mean()
+    slope = e1_bands.slopes(edges).groupby("optimizer")["slope"].mean()
+    return {**_named("e1_log10", log_edges), **_named("e1_overlap", jaccard), **_named("e1_slope", slope),
+            **_named("e1_ln_error", _theory_errors(medians))}
 
 
-def errors(measured: pd.DataFrame) -> "pd.Series[float]":
+def _theory_errors(medians: pd.DataFrame) -> "pd.Series[float]":
     """Mean |ln(edge / theory's)| by edge and optimizer, over edges inside the grid that theory predicts."""
-    known = measured[(measured["censored"] == 0) & measured["predicted"].notna()]
-    off = known.assign(off=(np.log(known["std"]) - np.log(known["predicted"])).abs())
-    return off.groupby(["edge", "optimizer"])["off"].mean()
+    known = medians[(medians["censored"] == 0) & medians["predicted"].notna()]
+    error = known.assign(error=(np.log(known["std"]) - np.log(known["predicted"])).abs())
+    return error.groupby(["edge", "optimizer"])["error"].mean()
 
 
-def _metrics(prefix: str, values: "pd.Series[float]") -> dict[str, float | None]:
+def _named(prefix: str, values: "pd.Series[float]") -> dict[str, float | None]:
     names = ["_".join([prefix, *np.atleast_1d(key)]) for key in values.index]
     return {name: float(value) if np.isfinite(value) else None
             for name, value in zip(names, values, strict=True)}

@@ -1,22 +1,24 @@
-"""E2: Kaiming against Xavier and others. Tables for the figures, effects for the claims, headline numbers."""
+"""E2, Kaiming against Xavier and others: tables for the figures, effects for the claims, headline numbers.
+
+`outcomes` come from mlp.outcomes, `curves` and `layers` are as the stage wrote them.
+"""
 
 import numpy as np
 import pandas as pd
 
-from study.analysis import contrasts, effects
-from study.analysis.bands import sizes
-from study.analysis.contrasts import BEST, CELL, FASTEST, GRID, SHARED, STEPS
-from study.analysis.layers import per_layer
-from study.analysis.outcomes import smoothed, train_loss
-from study.analysis.over_seeds import over_seeds, p_values, trend, within
+from study.analysis import e2_contrasts
+from study.analysis.e2_contrasts import BEST, CELL, FASTEST, GRID, SHARED, STEPS
+from study.analysis.mlp import per_layer, sizes, smoothed, train_loss
 from study.analysis.params import AnalyzeParams
+from study.analysis.statistics import over_seeds, p_values, short_ends, trend, within
+from study.analysis.verdicts import exploratory_effects, no_effects, primary_effects
 from variance_dynamics.theory.propagation import kaiming_xavier_ratio
 
-Tables = dict[str, pd.DataFrame]
 REFERENCE, RIVAL, CONTROL = "kaiming", "xavier", "xavier_sqrt2"
 GRADIENT_SCALED = ("sgd", "momentum")
-"""Optimizers whose step is in proportion to the gradient."""
+"""Optimizers whose step is proportional to the gradient."""
 SMOOTHED = "smooth_train_loss"
+"""The statistic that a recorded run keeps of the train loss, in place of every step's."""
 KEYS = [*CELL, "scheme", "lr", "lr_kind"]
 CENSORED = [f"censored_{REFERENCE}", f"censored_{RIVAL}"]
 AT_FASTEST, UNCENSORED = "/at the fastest lr", "/uncensored"
@@ -24,19 +26,20 @@ HEADLINES = (STEPS, "test_accuracy", "share_lr_trains")
 
 
 def tables(outcomes: pd.DataFrame, curves: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams
-           ) -> Tables:
-    """The e2_* tables; `outcomes` from outcomes.of, `curves` and `layers` as the stage wrote them."""
-    chosen = contrasts.selected(outcomes)
+           ) -> dict[str, pd.DataFrame]:
+    """The e2_* tables."""
+    chosen = e2_contrasts.selected(outcomes)
+    at_shared = e2_contrasts.at_shared_lr(outcomes)
     return {"e2_curves": training_curves(chosen, curves, params), "e2_threshold": threshold(chosen, params),
-            "e2_lr": contrasts.learning_rates(outcomes, params),
-            "e2_layers": per_layer(contrasts.at_shared_lr(outcomes), layers, [*CELL, "scheme"], params),
+            "e2_lr": e2_contrasts.learning_rates(outcomes, params),
+            "e2_layers": per_layer(at_shared, layers, [*CELL, "scheme"], params),
             "e2_gap": gap(outcomes, params), "e2_contrasts": against_reference(outcomes, params)}
 
 
 def training_curves(chosen: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Mean curves at the shared and at each scheme's best lr; train_loss is smoothed.
+    """Mean curves at the shared lr and at each scheme's best lr; train_loss is smoothed.
 
-    A loss is min(loss, cap) and a diverged model's accuracy is chance, so that one seed leaves a mean.
+    A loss is min(loss, cap) and a diverged model has the accuracy of guessing, so that every mean is finite.
     """
     rows = curves[curves["run"].isin(chosen["run"])]
     evaluated = rows.loc[rows["stat"].isin(["val_loss", "val_accuracy"]), ["run", "step", "stat", "value"]]
@@ -44,20 +47,20 @@ def training_curves(chosen: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeP
     long = pd.concat([smooth, evaluated])
     long = long.merge(chosen[["run", "seed", "cap", "log_k", *KEYS]], on="run")
     losses = long["stat"] != "val_accuracy"
-    value = np.where(losses, contrasts.capped(long, "value"), long["value"].fillna(np.exp(-long["log_k"])))
+    value = np.where(losses, e2_contrasts.capped(long, "value"), long["value"].fillna(np.exp(-long["log_k"])))
     table = over_seeds(long.assign(mean=value), [*KEYS, "step", "stat"], ["mean"], params)
     table = within(table, ["mean"], 0, np.where(table["stat"] == "val_accuracy", 1, np.inf))
-    return table.rename(columns={"mean_lo": "lo", "mean_hi": "hi"})
+    return short_ends(table, "mean")
 
 
 def smooth_train_loss(curves: pd.DataFrame, smoothing: int) -> pd.DataFrame:
-    """Means of `smoothing` losses in a row, at the last step of each: run step stat value.
+    """Means of `smoothing` consecutive losses, at the last step of each: columns run, step, stat, value.
 
     A recorded run has them already, as SMOOTHED.
     """
-    known = curves.loc[curves["stat"] == SMOOTHED, ["run", "step", "stat", "value"]]
-    if len(known):
-        return known
+    recorded = curves.loc[curves["stat"] == SMOOTHED, ["run", "step", "stat", "value"]]
+    if len(recorded):
+        return recorded
     runs = np.sort(curves["run"].unique())
     means = smoothed(train_loss(curves, runs), smoothing)[:, ::smoothing]
     steps = smoothing - 1 + smoothing * np.arange(means.shape[1])
@@ -66,21 +69,21 @@ def smooth_train_loss(curves: pd.DataFrame, smoothing: int) -> pd.DataFrame:
 
 
 def threshold(chosen: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Mean of min(steps to the threshold, budget); censored is the number of seeds that never got there."""
+    """Mean of min(steps to the threshold, budget). censored: number of seeds that never reach it."""
     table = within(over_seeds(chosen, KEYS, ["steps"], params), ["steps"], 1, chosen["budget"].max())
     counts = chosen.groupby(KEYS, as_index=False)["censored"].sum()
-    return table.rename(columns={"steps_lo": "lo", "steps_hi": "hi"}).merge(counts, on=KEYS)
+    return short_ends(table, "steps").merge(counts, on=KEYS)
 
 
 def gap(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Kaiming minus Xavier, paired by seed: a row per cell, lr_kind and measure.
 
-    lr_kind "fastest" (each scheme at the lr of least mean steps) is exploratory. censored_kaiming,
-    censored_xavier: seeds that never reach the threshold; where one has more, the ratio is a bound.
-    predicted: for ln_steps_ratio at the shared lr under SGD, with or without momentum, -ln of the ratio of
-    the loss's first rates of decrease, the head start that geometry gives; Adam cancels gradient scale.
+    The lr_kind "fastest" (each scheme at the lr of least mean steps) is exploratory. censored_kaiming,
+    censored_xavier: seeds that never reach the threshold; where one has more, the ratio is only a bound.
+    predicted, for ln_steps_ratio at the shared lr under SGD with or without momentum: -ln of the ratio of the
+    first rates at which the loss falls, which geometry decides. Adam cancels the gradient's scale.
     """
-    table = _over_pairs(contrasts.paired(outcomes, REFERENCE, RIVAL, params, (BEST, FASTEST)), [], params)
+    table = _over_pairs(e2_contrasts.paired(outcomes, REFERENCE, RIVAL, params, (BEST, FASTEST)), [], params)
     table = table.merge(head_starts(outcomes), on=["dataset", "depth"])
     known = (table["measure"] == STEPS) & (table["lr_kind"] == SHARED)
     known &= table["optimizer"].isin(GRADIENT_SCALED)
@@ -88,7 +91,7 @@ def gap(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 
 
 def head_starts(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """dataset, depth, predicted: -ln of Kaiming's over Xavier's first rate of loss decrease under SGD."""
+    """-ln of Kaiming's first rate of loss decrease under SGD over Xavier's: dataset, depth, predicted."""
     shapes = outcomes[["dataset", "depth", "features", "classes", "width"]].drop_duplicates()
     rows = [(dataset, depth, -np.log(kaiming_xavier_ratio(sizes(features, classes, depth, width)).loss_rate))
             for dataset, depth, features, classes, width in shapes.itertuples(index=False)]
@@ -96,12 +99,14 @@ def head_starts(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_reference(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Every other scheme minus Kaiming: exploratory, but for the control xavier_sqrt2, whose gap is 0."""
+    """Every other scheme minus Kaiming, all exploratory but the control xavier_sqrt2, whose gap is 0."""
     others = [name for name in sorted(outcomes["scheme"].unique()) if name != REFERENCE] or [RIVAL]
-    pairs = [contrasts.paired(outcomes, name, REFERENCE, params).assign(scheme=name, versus=REFERENCE).rename(
-        columns={f"censored_{name}": "censored_scheme", f"censored_{REFERENCE}": "censored_versus"})
-        for name in others]
-    return _over_pairs(pd.concat(pairs), ["scheme", "versus"], params)
+    parts = []
+    for name in others:
+        pairs = e2_contrasts.paired(outcomes, name, REFERENCE, params).assign(scheme=name, versus=REFERENCE)
+        parts.append(pairs.rename(columns={f"censored_{name}": "censored_scheme",
+                                           f"censored_{REFERENCE}": "censored_versus"}))
+    return _over_pairs(pd.concat(parts), ["scheme", "versus"], params)
 
 
 def _over_pairs(pairs: pd.DataFrame, names: list[str], params: AnalyzeParams) -> pd.DataFrame:
@@ -110,52 +115,56 @@ def _over_pairs(pairs: pd.DataFrame, names: list[str], params: AnalyzeParams) ->
     table = table.assign(p=p_values(pairs, keys, "effect"))
     counted = [name for name in pairs.columns if str(name).startswith("censored")]
     counts = pairs.drop_duplicates(keys)[[*keys, *counted, "excluded"]]
-    return table.rename(columns={"effect_lo": "lo", "effect_hi": "hi"}).merge(counts, on=keys)
+    return short_ends(table, "effect").merge(counts, on=keys)
 
 
 def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Effects of the e2 claims, per cell and seed: claim cell primary seed effect predicted note.
+    """The effects of E2's claims, with the columns verdicts.COLUMNS.
 
-    Exploratory endings: /explodes, /at the fastest lr (each scheme at the lr that gets to the threshold
-    soonest) and /uncensored (the gap over the depths where every seed of both schemes gets there).
+    Endings of exploratory cells: /explodes, /at the fastest lr (each scheme at the lr that reaches the
+    threshold soonest) and /uncensored (the gap over the depths where every seed of both schemes reaches it).
     """
-    pairs = contrasts.paired(outcomes, REFERENCE, RIVAL, params, (BEST, FASTEST))
+    pairs = e2_contrasts.paired(outcomes, REFERENCE, RIVAL, params, (BEST, FASTEST))
     if pairs.empty:
-        return effects.none()
-    ends = contrasts.best_at_grid_end(contrasts.learning_rates(outcomes, params), REFERENCE, RIVAL)
+        return no_effects()
+    ends = e2_contrasts.best_at_grid_end(e2_contrasts.learning_rates(outcomes, params), REFERENCE, RIVAL)
     most, cell = params.e2.max_cells, [*CELL, "lr_kind"]
     steps, stable = pairs[pairs["measure"] == STEPS], pairs[pairs["measure"] == "share_lr_trains"]
-    best, depth = _left_out(steps[steps["lr_kind"] == BEST]), slopes(steps)
+    best, depth = _without_excluded(steps[steps["lr_kind"] == BEST]), slopes(steps)
     best = best.assign(note=best["note"] + "; " + ends)
     at_best, fastest = depth[depth["lr_kind"] == BEST], steps[steps["lr_kind"] == FASTEST]
-    reached = steps[(steps["lr_kind"] == BEST) & (steps[CENSORED].sum(axis=1) == 0)]
+    uncensored = steps[(steps["lr_kind"] == BEST) & (steps[CENSORED].sum(axis=1) == 0)]
     at_best = at_best.assign(note=at_best["note"] + "; " + _bounds(steps[steps["lr_kind"] == BEST]))
+    faster, stability, grows = "e2_kaiming_faster", "e2_kaiming_more_stable", "e2_gap_grows_with_depth"
     return pd.concat([
-        effects.primary("e2_kaiming_faster", best, ["optimizer"], most),
-        effects.exploratory("e2_kaiming_faster", _left_out(steps), cell),
-        effects.exploratory("e2_kaiming_faster", _pooled(_left_out(fastest)), ["optimizer"], AT_FASTEST),
-        effects.primary("e2_kaiming_more_stable", stable, ["optimizer"], most),
-        effects.exploratory("e2_kaiming_more_stable", stable, cell),
-        effects.exploratory("e2_kaiming_more_stable", exploding(outcomes), CELL, "/explodes"),
-        effects.primary("e2_gap_grows_with_depth", at_best, ["optimizer"], most),
-        effects.exploratory("e2_gap_grows_with_depth", depth, ["dataset", "optimizer", "lr_kind"]),
-        effects.exploratory("e2_gap_grows_with_depth", _pooled(slopes(fastest)), ["optimizer"], AT_FASTEST),
-        effects.exploratory("e2_gap_grows_with_depth", _pooled(slopes(reached)), ["optimizer"], UNCENSORED),
+        primary_effects(faster, best, ["optimizer"], most),
+        exploratory_effects(faster, _without_excluded(steps), cell),
+        exploratory_effects(faster, _pooled(_without_excluded(fastest)), ["optimizer"], AT_FASTEST),
+        primary_effects(stability, stable, ["optimizer"], most),
+        exploratory_effects(stability, stable, cell),
+        exploratory_effects(stability, exploding(outcomes), CELL, "/explodes"),
+        primary_effects(grows, at_best, ["optimizer"], most),
+        exploratory_effects(grows, depth, ["dataset", "optimizer", "lr_kind"]),
+        exploratory_effects(grows, _pooled(slopes(fastest)), ["optimizer"], AT_FASTEST),
+        exploratory_effects(grows, _pooled(slopes(uncensored)), ["optimizer"], UNCENSORED),
     ], ignore_index=True)
 
 
 def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
-    """The mean effect over datasets and depths, those without one left out, per optimizer and seed."""
+    """The mean effect over the datasets and depths that have one, per optimizer and seed."""
     return rows.groupby(["optimizer", "seed"])["effect"].mean().reset_index()
 
 
 def _bounds(steps: pd.DataFrame) -> str:
-    """The cells of one lr_kind where only the rival is censored: there the ratio is a bound, nearer to 0."""
+    """A note: the cells of one lr_kind where the rival alone is censored, and the ratio only a bound."""
     kaiming, xavier = (steps[name] for name in CENSORED)
     cells = steps[(xavier > 0) & (kaiming == 0)].drop_duplicates(CELL)
-    names = cells["dataset"] + "/" + cells["optimizer"] + "/L" + cells["depth"].astype(str)
-    told = (names + " " + cells[CENSORED[1]].astype(str)).tolist()
-    return f"{RIVAL} alone censored, so the lead is larger (seeds): {', '.join(told)}" if told else ""
+    named = ", ".join(_names(cells) + " " + cells[CENSORED[1]].astype(str))
+    return f"{RIVAL} alone censored, so the lead is larger (seeds): {named}" if named else ""
+
+
+def _names(cells: pd.DataFrame) -> "pd.Series[str]":
+    return cells["dataset"] + "/" + cells["optimizer"] + "/L" + cells["depth"].astype(str)
 
 
 def exploding(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -165,18 +174,17 @@ def exploding(outcomes: pd.DataFrame) -> pd.DataFrame:
     return (share[REFERENCE] - share[RIVAL]).rename("effect").reset_index()
 
 
-def _left_out(steps: pd.DataFrame) -> pd.DataFrame:
-    """Excluded cells lose their effect and gain a note that names them."""
-    names = steps["dataset"] + "/" + steps["optimizer"] + "/L" + steps["depth"].astype(str)
+def _without_excluded(steps: pd.DataFrame) -> pd.DataFrame:
+    """`steps` with effect nan in the excluded cells, and a note that names them."""
     return steps.assign(effect=steps["effect"].where(~steps["excluded"]), predicted=np.nan,
-                        note=(names + ": both censored").where(steps["excluded"], ""))
+                        note=(_names(steps) + ": both censored").where(steps["excluded"], ""))
 
 
 def slopes(steps: pd.DataFrame) -> pd.DataFrame:
-    """d ln(steps ratio) / d depth over the depths not left out, per dataset, optimizer, lr_kind and seed."""
+    """d ln(steps ratio) / d depth over the depths not excluded, per dataset, optimizer, lr_kind and seed."""
     rows = []
     group = ["dataset", "optimizer", "lr_kind", "seed"]
-    for key, points in _left_out(steps).groupby(group, sort=True):
+    for key, points in _without_excluded(steps).groupby(group, sort=True):
         used = points[points["effect"].notna()]
         slope = trend(used["depth"].to_numpy(dtype=np.float64), used["effect"].to_numpy())
         notes = [note for note in points["note"] if note]
@@ -185,23 +193,26 @@ def slopes(steps: pd.DataFrame) -> pd.DataFrame:
 
 
 def metrics(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | int | None]:
-    """Headline numbers of metrics/init_comparison.json: Kaiming minus Xavier at best lr, mean over cells."""
-    pairs = contrasts.paired(outcomes, REFERENCE, RIVAL, params)
-    found: dict[str, float | int | None] = {}
+    """Headline numbers of metrics/init_comparison.json: Kaiming minus Xavier at best lr, mean over cells.
+
+    None where a number was not measured.
+    """
+    pairs = e2_contrasts.paired(outcomes, REFERENCE, RIVAL, params)
+    numbers: dict[str, float | int | None] = {}
     for optimizer, rows in pairs[pairs["lr_kind"].isin([BEST, GRID])].groupby("optimizer"):
         for measure in HEADLINES:
             used = rows[(rows["measure"] == measure) & ~rows["excluded"]]
-            found[f"e2_{measure}_{optimizer}"] = float(used["effect"].mean()) if len(used) else None
+            numbers[f"e2_{measure}_{optimizer}"] = float(used["effect"].mean()) if len(used) else None
     best = pairs[(pairs["measure"] == STEPS) & (pairs["lr_kind"] == BEST)].drop_duplicates(CELL)
-    lrs = contrasts.learning_rates(outcomes, params)
-    return found | {"e2_cells_left_out": int(best["excluded"].sum()),
-                    "e2_best_lr_at_grid_end": float(lrs.loc[lrs["best"], "at_grid_end"].mean()),
-                    "e2_control_largest_gap": control(outcomes, params)}
+    lrs = e2_contrasts.learning_rates(outcomes, params)
+    return numbers | {"e2_cells_left_out": int(best["excluded"].sum()),
+                      "e2_best_lr_at_grid_end": float(lrs.loc[lrs["best"], "at_grid_end"].mean()),
+                      "e2_control_largest_gap": control(outcomes, params)}
 
 
 def control(outcomes: pd.DataFrame, params: AnalyzeParams) -> float | None:
     """Largest |xavier_sqrt2 minus kaiming| at the shared lr over cells, seeds and measures; 0 is expected."""
     if CONTROL not in set(outcomes["scheme"]):
         return None
-    pairs = contrasts.paired(outcomes, CONTROL, REFERENCE, params, kinds=())
+    pairs = e2_contrasts.paired(outcomes, CONTROL, REFERENCE, params, kinds=())
     return float(pairs.loc[pairs["lr_kind"] == SHARED, "effect"].abs().max())

@@ -1,7 +1,7 @@
-"""E3: from the raw tables of every (arm, seed) to tables over seeds, the claims' effects and a few metrics.
+"""E3, GPT-2 from scratch: tables over seeds, effects for the claims, and headline numbers.
 
-Raw tables are those of stage gpt2_pretrain, concatenated; see `injected` for R and D, `expansion` and
-`forecast` for what is made of them. A run of one seed has means and no intervals.
+Raw tables are those of stage gpt2_pretrain, concatenated. e3_injected measures R and D of every matrix,
+e3_motion how its std moves. A run of one seed has means and no intervals.
 """
 
 from dataclasses import dataclass
@@ -9,172 +9,252 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from study.analysis import arms, expansion, forecast
-from study.analysis.causes import causes
-from study.analysis.injected import Schedule, measure_run, schedules
-from study.analysis.over_seeds import over_seeds, within
-from study.analysis.params import AnalyzeParams
+from study.analysis import e3_motion
+from study.analysis.e3_injected import RUN, NullLaw, at_horizon, causes, laws, measure_run
+from study.analysis.params import AnalyzeParams, E3Rules
+from study.analysis.statistics import over_seeds, seed_means, short_ends, within
+from study.analysis.verdicts import AGAINST_NO_CHANGE, COLUMNS, TIME_CONSTANTS, no_effects
+from study.base.run_json import RunJson
 from variance_dynamics.weights.parameter import BLOCK, QKV
 
 MATRIX = ["arm", "step", "layer", "role"]
+"""Columns that identify a measurement of one matrix, over seeds."""
 MECHANISM = ["R", "size", "along", "D", "persistence", "c2", "memory", "grad_kurtosis", "epsilon_share",
              "grad_norm", "grad_drift"]
+ERRORS = {"e3_forecast_error": "error_carried_on", "e3_law_error": "error_law",
+          "e3_no_change_error": "error_no_change"}
+"""Metrics and the columns of table e3_carried_on that they are. Their keys stay, as users type them."""
+Tables = dict[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Per-seed numbers of one source: injected.measure_run's table over all runs, and what they came from."""
+class MeasuredRuns:
+    """The runs of one source: e3_injected.measure_run's table over all of them, and what it came from."""
 
     matrices: pd.DataFrame
-    schedules: dict[tuple[str, int], Schedule]
-    runs: list[dict[str, object]]
-    frames: dict[str, pd.DataFrame]
+    laws: dict[tuple[str, int], NullLaw]
+    runs: list[RunJson]
+    frames: Tables
 
 
-def measure(frames: dict[str, pd.DataFrame], runs: list[dict[str, object]]) -> Measured:
-    """frames: weights, losses, activations, histograms; runs: the knobs (run.json) of each (arm, seed)."""
-    known = schedules(frames["losses"], runs)
-    by_run = dict(iter(frames["weights"].groupby(["arm", "seed"])))
-    parts = [measure_run(by_run[key], schedule).assign(arm=key[0], seed=key[1])
-             for key, schedule in known.items()]
+def measure(frames: Tables, runs: list[RunJson]) -> MeasuredRuns:
+    """frames: weights, losses, activations, histograms; runs: run.json of each (arm, seed)."""
+    law_of = laws(frames["losses"], runs)
+    by_run = dict(iter(frames["weights"].groupby(RUN)))
+    parts = [measure_run(by_run[key], law).assign(arm=key[0], seed=key[1]) for key, law in law_of.items()]
     rows = pd.concat(parts, ignore_index=True)
     rows = rows.assign(R_over_D=rows["R"] / rows["D"], persistence=rows["size"] / rows["D"])
-    return Measured(rows, known, runs, frames)
+    return MeasuredRuns(rows, law_of, runs, frames)
 
 
-def tables(measured: Measured, params: AnalyzeParams) -> dict[str, pd.DataFrame]:
+def tables(measured: MeasuredRuns, params: AnalyzeParams) -> Tables:
     """Every e3_ table over seeds, without the column source."""
     rows, frames = measured.matrices, measured.frames
-    ratio = over_seeds(rows[rows["step"] > 0], MATRIX, ["R", "D", "R_over_D"], params)
+    narrow = e3_motion.bands(rows, params.e3.last_share)
+    activations = over_seeds(frames["activations"], ["arm", "step", "layer"], ["value"], params)
     return {
-        "e3_std": _std(rows, MATRIX, params),
-        "e3_ratio": ratio,
+        "e3_std": _std(rows, params),
+        "e3_ratio": over_seeds(rows[rows["step"] > 0], MATRIX, ["R", "D", "R_over_D"], params),
         "e3_mechanism": _mechanism(rows, params),
-        "e3_causes": _named(over_seeds(causes(rows), ["arm", "cause"], ["value"], params), "value"),
-        "e3_final": _final(rows, params),
-        "e3_arms": arms.against_the_law(rows, measured.runs, params),
-        "e3_earlier": arms.earlier(rows, params),
+        "e3_causes": short_ends(over_seeds(causes(rows), ["arm", "cause"], ["value"], params), "value"),
+        "e3_final": final(rows, params),
+        "e3_arms": e3_motion.against_the_law(rows, measured.runs, params),
+        "e3_earlier": e3_motion.earlier(rows, params),
         "e3_expansion": _expansion(rows, params),
-        "e3_bands": over_seeds(expansion.bands(rows, params.e3.last_share), ["arm", "role"],
-                               ["growth", "sd", "spread", "slope", "width"], params),
-        "e3_state": _state(measured, params),
-        "e3_convergence": _convergence(measured, params),
-        "e3_forecast": _forecast(rows, params),
-        "e3_errors": _errors(rows, params),
+        "e3_bands": over_seeds(narrow, ["arm", "role"], ["growth", "sd", "spread", "slope", "width"], params),
+        "e3_state": states(measured, params),
+        "e3_convergence": convergence(measured, params),
+        "e3_carried_on": carried_on(rows, params),
         "e3_hist": _histograms(frames["histograms"]),
         "e3_loss": _loss(frames["losses"], params),
         "e3_loss_gaps": _loss_gaps(measured, params),
-        "e3_acts": _activations(frames["activations"], params),
+        "e3_acts": short_ends(activations, "value"),
     }
 
 
-def _std(rows: pd.DataFrame, keys: list[str], params: AnalyzeParams) -> pd.DataFrame:
-    found = within(over_seeds(rows, keys, ["std"], params), ["std"], 0, np.inf)
-    found = _named(found, "std").rename(columns={"std": "value"})
-    return found.merge(_means(rows, keys, ["predicted"]), on=keys)
+def _std(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    table = within(over_seeds(rows, MATRIX, ["std"], params), ["std"], 0, np.inf)
+    table = short_ends(table, "std").rename(columns={"std": "value"})
+    return table.merge(seed_means(rows, MATRIX, ["predicted"]), on=MATRIX)
 
 
 def _mechanism(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """R = D x persistence + along and D = c2 x memory of each matrix, at the horizons."""
-    horizons = [expansion.at_horizon(rows, share).assign(horizon=share) for share in params.e3.horizons]
+    horizons = [at_horizon(rows, share).assign(horizon=share) for share in params.e3.horizons]
     return over_seeds(pd.concat(horizons), ["arm", "horizon", "step", "layer", "role"], MECHANISM, params)
 
 
-def _final(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Each arm and role at the end, mean over layers: measured and predicted std, R and D; step,
-    time_constants of the variance.
+def final(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Table e3_final: each arm and role at the last step, mean over layers.
+
+    std as measured, predicted by the law, R, D and R_over_D, with intervals; step; time_constants of the
+    variance that have passed.
     """
-    numbers = ["std", "predicted", "R", "D", "R_over_D"]
-    last = expansion.at_horizon(rows, 1.0)
-    numbers_and_ends = [*numbers, "step", "time_constants"]
-    per_run = last.groupby(["arm", "seed", "role"])[numbers_and_ends].mean().reset_index()
-    found = over_seeds(per_run, ["arm", "role"], numbers, params)
-    return found.merge(_means(per_run, ["arm", "role"], ["step", "time_constants"]), on=["arm", "role"])
+    numbers, ends = ["std", "predicted", "R", "D", "R_over_D"], ["step", "time_constants"]
+    last = at_horizon(rows, 1.0)
+    per_run = last.groupby([*RUN, "role"])[[*numbers, *ends]].mean().reset_index()
+    keys = ["arm", "role"]
+    return over_seeds(per_run, keys, numbers, params).merge(seed_means(per_run, keys, ends), on=keys)
 
 
 def _expansion(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    found = expansion.shallow_minus_deep(rows, params.e3)
+    effects = e3_motion.shallow_minus_deep(rows, params.e3)
     keys = ["arm", "horizon", "role", "without_first"]
-    return _named(over_seeds(found, keys, ["effect"], params), "effect")
+    return short_ends(over_seeds(effects, keys, ["effect"], params), "effect")
 
 
-def _state(measured: Measured, params: AnalyzeParams) -> pd.DataFrame:
-    """What moves each matrix at the end, and in a word (expansion.state), from means over seeds.
+def states(measured: MeasuredRuns, params: AnalyzeParams) -> pd.DataFrame:
+    """Table e3_state: what moves each matrix at the end, and its state in a word, from means over seeds.
 
-    agree: share of the seeds of which the same word is said.
+    agree: share of the seeds whose own numbers give the same word.
     """
     keys = ["arm", "layer", "role"]
-    moved = expansion.motion(measured.matrices, measured.schedules, params.e3.last_share)
-    found = over_seeds(moved, keys, ["slope", "decay", "noise"], params)
-    found = found.assign(state=_states(found, params))
-    each = moved.assign(own=_states(moved, params)).merge(found[[*keys, "state"]], on=keys)
+    moved = e3_motion.motion(measured.matrices, measured.laws, params.e3.last_share)
+    table = over_seeds(moved, keys, ["slope", "decay", "noise"], params)
+    table = table.assign(state=_state_words(table, params))
+    each = moved.assign(own=_state_words(moved, params)).merge(table[[*keys, "state"]], on=keys)
     each = each.assign(agree=(each["own"] == each["state"]).astype(float))
-    return found.merge(_means(each, keys, ["agree"]), on=keys)
+    return table.merge(seed_means(each, keys, ["agree"]), on=keys)
 
 
-def _states(rows: pd.DataFrame, params: AnalyzeParams) -> list[str]:
-    return [expansion.state(slope, decay, noise, params.e3.narrow_slope)
+def _state_words(rows: pd.DataFrame, params: AnalyzeParams) -> list[str]:
+    return [e3_motion.state(slope, decay, noise, params.e3.narrow_slope)
             for slope, decay, noise in zip(rows["slope"], rows["decay"], rows["noise"], strict=True)]
 
 
-def _convergence(measured: Measured, params: AnalyzeParams) -> pd.DataFrame:
-    rows = expansion.convergence(measured.matrices, measured.runs, measured.schedules)
+def convergence(measured: MeasuredRuns, params: AnalyzeParams) -> pd.DataFrame:
+    """Table e3_convergence: see e3_motion.convergence."""
+    rows = e3_motion.convergence(measured.matrices, measured.runs, measured.laws)
     keys = ["arm", "other", "role", "step"]
-    found = _named(over_seeds(rows, keys, ["left"], params), "left")
-    return found.merge(_means(rows, keys, ["predicted"]), on=keys)
+    table = short_ends(over_seeds(rows, keys, ["left"], params), "left")
+    return table.merge(seed_means(rows, keys, ["predicted"]), on=keys)
 
 
-def _loss_gaps(measured: Measured, params: AnalyzeParams) -> pd.DataFrame:
-    """Arms that differ in the initial std alone, each pair both ways: last validation loss of `arm` minus
-    that of `other`, paired by seed.
+def carried_on(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Table e3_carried_on: mean |ln error| of each way to predict the final std, see e3_motion.carried_on.
+
+    roles: qkv, or block for all matrices in blocks.
     """
-    losses = measured.frames["losses"]
-    last = losses[losses["stat"] == "val_loss"].sort_values("step").groupby(expansion.RUN)["value"].last()
-    val = last.to_dict()
-    rows = [(arm, other, seed, val[arm, seed] - val[other, seed])
-            for low, high, seed in expansion.pairs(measured.runs) if {(low, seed), (high, seed)} <= val.keys()
-            for arm, other in ((low, high), (high, low))]
-    table = pd.DataFrame(rows, columns=["arm", "other", "seed", "gap"])
-    return _named(over_seeds(table, ["arm", "other"], ["gap"], params), "gap")
-
-
-def _forecast(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    found = forecast.forecasts(rows, params.e3.forecast_fraction)
-    return _means(found, ["arm", "layer", "role"], ["at", "size", "std", *forecast.WAYS,
-                                                    *(f"error_{way}" for way in forecast.WAYS)])
-
-
-def _errors(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Mean |ln error| of each way to tell the final std, over Q, K and V and over all matrices in blocks."""
-    found = forecast.forecasts(rows, params.e3.forecast_fraction)
-    parts = [forecast.errors(found, roles).assign(roles=name)
+    each = e3_motion.carried_on(rows, params.e3.forecast_fraction)
+    parts = [e3_motion.mean_errors(each, roles).assign(roles=name)
              for name, roles in (("qkv", QKV), ("block", BLOCK))]
-    names = [*(f"error_{way}" for way in forecast.WAYS), "law_minus_no_change", "forecast_minus_law"]
-    return over_seeds(pd.concat(parts), ["arm", "roles"], names, params)
+    numbers = [*ERRORS.values(), "law_minus_no_change", "carried_on_minus_law"]
+    return over_seeds(pd.concat(parts), ["arm", "roles"], numbers, params)
 
 
 def _histograms(rows: pd.DataFrame) -> pd.DataFrame:
     """Density per unit of weight, of the first seed (bins are those of each matrix's own range)."""
     first = rows[rows["seed"] == rows.groupby("arm")["seed"].transform("min")]
-    keys = ["arm", "step", "layer", "role"]
-    share = first["count"] / first.groupby(keys)["count"].transform("sum")
-    return first.assign(density=share / (first["right"] - first["left"]))[[*keys, "left", "right", "density"]]
+    share = first["count"] / first.groupby(MATRIX)["count"].transform("sum")
+    density = share / (first["right"] - first["left"])
+    return first.assign(density=density)[[*MATRIX, "left", "right", "density"]]
 
 
 def _loss(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    found = _named(over_seeds(rows, ["arm", "step", "stat"], ["value"], params), "value")
-    return found.rename(columns={"value": "mean"})
+    table = short_ends(over_seeds(rows, ["arm", "step", "stat"], ["value"], params), "value")
+    return table.rename(columns={"value": "mean"})
 
 
-def _activations(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    return _named(over_seeds(rows, ["arm", "step", "layer"], ["value"], params), "value")
+def _loss_gaps(measured: MeasuredRuns, params: AnalyzeParams) -> pd.DataFrame:
+    """Last validation loss of `arm` minus that of `other`, paired by seed.
+
+    Of arms that differ in the initial std alone; each pair is there both ways.
+    """
+    losses = measured.frames["losses"]
+    last = losses[losses["stat"] == "val_loss"].sort_values("step").groupby(RUN)["value"].last()
+    val = last.to_dict()
+    rows = [(arm, other, seed, val[arm, seed] - val[other, seed])
+            for low, high, seed in e3_motion.pairs(measured.runs) if {(low, seed), (high, seed)} <= val.keys()
+            for arm, other in ((low, high), (high, low))]
+    table = pd.DataFrame(rows, columns=["arm", "other", "seed", "gap"])
+    return short_ends(over_seeds(table, ["arm", "other"], ["gap"], params), "gap")
 
 
-def _named(found: pd.DataFrame, value: str) -> pd.DataFrame:
-    """The interval of a table's only value is called lo and hi."""
-    return found.rename(columns={f"{value}_lo": "lo", f"{value}_hi": "hi"})
+def claim_effects(measured: MeasuredRuns, params: AnalyzeParams) -> pd.DataFrame:
+    """The effects of E3's claims, with the columns verdicts.COLUMNS. Empty where an arm was not run."""
+    rules, matrices = params.e3, measured.matrices
+    parts = [_shallow(matrices, rules), *_narrow(measured, rules), *_null_law(matrices, rules)]
+    return pd.concat([no_effects(), *parts], ignore_index=True).assign(predicted=np.nan, note="")[COLUMNS]
 
 
-def _means(rows: pd.DataFrame, keys: list[str], values: list[str]) -> pd.DataFrame:
-    """Means over seeds in the order of over_seeds."""
-    return rows.groupby(keys, sort=True)[values].mean().reset_index()
+def _shallow(matrices: pd.DataFrame, rules: E3Rules) -> pd.DataFrame:
+    rows = e3_motion.shallow_minus_deep(matrices, rules)
+    primary = ((rows["arm"] == rules.arm) & (rows["horizon"] == rules.primary_horizon)
+               & (rows["role"] == e3_motion.ALL) & ~rows["without_first"])
+    without = np.where(rows["without_first"], "/without layer 1", "")
+    percent = rows["horizon"].map("{:.0%}".format)
+    return rows.assign(claim="e3_shallow_expands_first", primary=primary,
+                       cell=rows["arm"] + "/" + rows["role"] + "/" + percent + without)
+
+
+def _narrow(measured: MeasuredRuns, rules: E3Rules) -> list[pd.DataFrame]:
+    """Of the arm with a constant lr; without one, of the main arm, whose decaying lr decides nothing."""
+    rows = e3_motion.narrowness(measured.matrices, rules)
+    steady = {key for key, law in measured.laws.items() if e3_motion.is_constant(law)}
+    constant = [arm == rules.constant_arm and (arm, seed) in steady
+                for arm, seed in zip(rows["arm"], rows["seed"], strict=True)]
+    chosen = rows[constant] if any(constant) else rows[rows["arm"] == rules.arm]
+    elapsed = [measured.laws[key].time_constants[-1]
+               for key in zip(chosen["arm"], chosen["seed"], strict=True)]
+    claim = "e3_narrow_bands"
+    return [chosen.assign(claim=claim, cell=chosen["arm"], primary=any(constant)),
+            chosen.assign(claim=claim, cell=TIME_CONSTANTS, primary=False, effect=elapsed)]
+
+
+def _null_law(matrices: pd.DataFrame, rules: E3Rules) -> list[pd.DataFrame]:
+    """R of each role, mean over layers and dumps from `null_from_step` on; the error against no change's."""
+    judged = matrices[matrices["role"].isin(QKV) & (matrices["step"] >= max(1, rules.null_from_step))]
+    if not len(judged):
+        return []
+    means = judged.groupby([*RUN, "role"])[["R", "R_over_D"]].mean().reset_index()
+    error = e3_motion.mean_errors(e3_motion.carried_on(matrices, rules.forecast_fraction), QKV)
+    main = means["arm"] == rules.arm
+    role = np.where(main, means["role"], means["arm"] + "/" + means["role"])
+    closer = np.where(error["arm"] == rules.arm, AGAINST_NO_CHANGE, error["arm"] + "/" + AGAINST_NO_CHANGE)
+    claim = "e3_null_law"
+    return [means.assign(claim=claim, cell=role, primary=main, effect=means["R"]),
+            means.assign(claim=claim, cell=means["arm"] + "/" + means["role"] + "/R_over_D", primary=False,
+                         effect=means["R_over_D"]),
+            error.assign(claim=claim, cell=closer, primary=error["arm"] == rules.arm,
+                         effect=error["law_minus_no_change"])]
+
+
+def metrics(tables: Tables, params: AnalyzeParams) -> dict[str, float | int | None]:
+    """Headline numbers of metrics/gpt2.json, of the main arm; None where a number was not measured.
+
+    Variances are given as log10, errors as mean |ln std|.
+    """
+    main = {name: table[table["arm"] == params.e3.arm] for name, table in tables.items()}
+    errors, loss = main["e3_carried_on"], main["e3_loss"]
+    numbers = {**_final_numbers(main), **_expansion_numbers(main, params), **_state_numbers(main)}
+    numbers |= {name: _mean(errors, column, roles="qkv") for name, column in ERRORS.items()}
+    numbers["e3_val_loss"] = _mean(loss, "mean", stat="val_loss", step=loss["step"].max())
+    return {name: float(value) if np.isfinite(value) else None for name, value in numbers.items()}
+
+
+def _final_numbers(main: Tables) -> dict[str, float]:
+    """Means over layers at the last step. (R of the claim, in claims.json, is a mean over dumps too.)"""
+    ratios = {f"e3_{name}_end_{role}": _mean(main["e3_final"], name, role=role)
+              for name in ("R", "R_over_D") for role in QKV}
+    stds = {role: _mean(main["e3_final"], "std", role=role) for role in QKV}
+    return ratios | {f"e3_log10_variance_end_{role}": 2 * np.log10(std) for role, std in stds.items()}
+
+
+def _expansion_numbers(main: Tables, params: AnalyzeParams) -> dict[str, float]:
+    first, last = params.e3.primary_horizon, max(params.e3.horizons)
+    shown = {(first, ""): False, (first, "_without_layer_1"): True, (last, ""): False}
+    return {f"e3_shallow_minus_deep_at_{100 * share:g}{suffix}": _mean(
+                main["e3_expansion"], "effect", horizon=share, role=e3_motion.ALL, without_first=without)
+            for (share, suffix), without in shown.items()}
+
+
+def _state_numbers(main: Tables) -> dict[str, float]:
+    """Share of the Q, K and V matrices that are in a state in every seed; the rest is quiet or undecided."""
+    rows = main["e3_state"][main["e3_state"]["role"].isin(QKV)]
+    words = rows["state"].where(rows["agree"] == 1, "undecided")
+    return {f"e3_share_{word}": float((words == word).mean()) for word in e3_motion.STATES[:3]}
+
+
+def _mean(rows: pd.DataFrame, value: str, **where: object) -> float:
+    chosen = np.logical_and.reduce([rows[name] == wanted for name, wanted in where.items()])
+    return float(rows.loc[chosen, value].mean())

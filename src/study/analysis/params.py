@@ -10,9 +10,12 @@ from study.base.params import Section
 from variance_dynamics.base.errors import BadInput
 
 LOCAL = "local"
-"""What tables and verdicts call this run; a recorded run is called by its folder."""
+"""The name of this run in tables and verdicts. The name of a recorded run is that of its folder."""
 COUNTED = (("e1", "tail_fraction"), ("e2", "threshold"), ("e2", "smoothing_steps"))
-"""What the outcomes that a recorded run keeps were counted by (outcomes.measured), and cannot be anew."""
+"""Params that the outcomes of a recorded run were counted by (mlp.measured).
+
+A recorded run does not keep every step's loss, so its outcomes cannot be counted again by other values.
+"""
 
 
 def _ascending(ends: list[float]) -> list[float]:
@@ -21,49 +24,49 @@ def _ascending(ends: list[float]) -> list[float]:
     return ends
 
 
-Share = Annotated[float, Field(gt=0, le=1)]
+Proportion = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Band = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 
 
 class E1Rules(Section):
-    """Regimes by the mean train loss of the last `tail_fraction` of steps, in units of ln(classes)."""
+    """E1's rules. Regimes go by the mean train loss of the last `tail_fraction` of steps / ln(classes)."""
 
-    tail_fraction: Share
+    tail_fraction: Proportion
     trains_below: Annotated[float, Field(gt=0, lt=1)]
     exploding_above: Annotated[float, Field(gt=1)]
     vanishing_within: Positive
     paper_band: Band
-    regimes_share: Share
-    overlap: Share
-    fan_in: Share
+    regimes_share: Proportion
+    overlap: Proportion
+    fan_in: Proportion
 
     @field_validator("vanishing_within")
     @classmethod
     def _regimes_do_not_overlap(cls, within: float, info: ValidationInfo) -> float:
         room = min(1 - info.data.get("trains_below", 0), info.data.get("exploding_above", 2) - 1)
         if within > room:
-            raise ValueError(f"expected at most {room:g}, the way from 1 to trains_below or exploding_above")
+            raise ValueError(f"expected at most {room:g}, 1's distance from trains_below or exploding_above")
         return within
 
 
 class E2Rules(Section):
-    """Steps until the train loss, a mean of `smoothing_steps`, is below `threshold` ln(classes)."""
+    """E2's rules. Steps count until `smoothing_steps` losses have a mean below `threshold` ln(classes)."""
 
     threshold: Annotated[float, Field(gt=0, lt=1)]
     smoothing_steps: Annotated[int, Field(ge=1)]
-    censored_share: Share
+    censored_share: Proportion
     max_cells: Annotated[int, Field(ge=1)]
 
 
 class E3Rules(Section):
-    """Horizons and last_share are shares of the run's steps; the bands are those of the claims' rules."""
+    """E3's rules. Horizons, last_share and forecast_fraction are shares of a run's steps."""
 
     arm: str
     constant_arm: str
     shallow_layers: Annotated[int, Field(ge=1)]
-    horizons: Annotated[list[Share], Field(min_length=1)]
-    primary_horizon: Share
+    horizons: Annotated[list[Proportion], Field(min_length=1)]
+    primary_horizon: Proportion
     narrow_slope: Positive
     narrow_spread: Positive
     settle_time_constants: Positive
@@ -81,7 +84,7 @@ class E3Rules(Section):
 
 
 class Recipes(Section):
-    """The models that the table of recipes is for: layer sizes of a ReLU MLP, and a GPT-2 with its AdamW."""
+    """The models that the table of recipes is for: a ReLU MLP's layer sizes, and a GPT-2 with its AdamW."""
 
     mlp_sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
     n_layer: Annotated[int, Field(ge=1)]
@@ -111,18 +114,18 @@ class AnalyzeParams(Section):
 
 
 def counted_alike(params: AnalyzeParams, folder: Path) -> None:
-    """BadInput if the recorded run in `folder` was counted by other values of COUNTED.
+    """Check that the recorded run in `folder` was counted by the values of COUNTED that `params` has.
 
-    Its verdicts would be told under a rule that they do not follow. A run without E1 and E2, or whose
-    provenance.json does not say, is taken as it is.
+    Otherwise its verdicts would stand beside a rule that they do not follow. A run without E1 and E2, or one
+    whose provenance.json does not say, passes. Raises BadInput.
     """
     file = folder / "provenance.json"
     if not (file.is_file() and any((folder / name).is_dir() for name in ("mlp_sweep", "init_comparison"))):
         return
-    told = json.loads(file.read_text(encoding="utf-8")).get("params", {}).get("analyze", {})
+    recorded = json.loads(file.read_text(encoding="utf-8")).get("params", {}).get("analyze", {})
     for section, key in COUNTED:
         wanted = getattr(getattr(params, section), key)
-        had = told.get(section, {}).get(key, wanted)
-        if had != wanted:
-            raise BadInput(f"params.yaml: analyze.{section}.{key} is {wanted}: expected {had}, by which the "
+        used = recorded.get(section, {}).get(key, wanted)
+        if used != wanted:
+            raise BadInput(f"params.yaml: analyze.{section}.{key} is {wanted}: expected {used}, by which the "
                            f"recorded run {folder.name} was counted, or analyze.recorded without it")

@@ -1,7 +1,7 @@
-"""Recipes: what to set for a given MLP and a given GPT-2, each line with what it stands on and its seeds.
+"""Recipes: what to set for a given MLP and a given GPT-2. Each line names its basis and its seeds.
 
-What was measured over a few hundred steps is told as it is, beside what theory says of the end: R at step 500
-says nothing of R at equilibrium.
+What was measured over a few hundred steps and what theory says of the end are separate lines, as R at step
+500 says nothing of R at equilibrium.
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from study.analysis.mlp import layer_stds
 from study.analysis.params import AnalyzeParams
 from variance_dynamics.theory import null_law
 from variance_dynamics.theory.propagation import kaiming_xavier_ratio
 from variance_dynamics.weights.parameter import BLOCK, EMBEDDINGS, QKV, RESIDUAL, Parameter
-from variance_dynamics.weights.schemes import SCHEMES, kaiming
+from variance_dynamics.weights.schemes import SCHEMES
 
 Tables = dict[str, pd.DataFrame]
 Line = tuple[str, str, str, float, float, float, str]
@@ -24,25 +25,23 @@ NAN = float("nan")
 
 
 def table(tables: Tables, params: AnalyzeParams) -> pd.DataFrame:
-    """Columns model, part, quantity, value, lo, hi, basis, for the models of params `recipes`.
+    """Table recipes, with COLUMNS, for the models of params `recipes`.
 
-    tables: those of one source (e1_*, e2_*, e3_*; any may be missing).
+    tables: those of one source (e1_*, e2_*, e3_*), of which any may be missing.
     """
     sizes = params.recipes.mlp_sizes
     lines = [*_mlp_stds(sizes, tables.get("e1_edges")), *_kaiming_or_xavier(sizes, tables.get("e2_gap"))]
     if "e3_final" in tables:
-        lines += [*_gpt2_stds(tables, params), *_gpt2_in_the_end(tables, params)]
+        lines += [*_gpt2_stds(tables, params), *_gpt2_at_the_end(tables, params)]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def _mlp_stds(sizes: list[int], edges: pd.DataFrame | None) -> list[Line]:
     low, high, where = _band(len(sizes) - 1, edges)
-    lines = []
-    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes), 1):
-        std = kaiming(Parameter("", "hidden", layer, len(sizes) - 1, fan_in, fan_out))
-        lines.append((_named(sizes), f"layer {layer}, {fan_in} to {fan_out}", "std (Kaiming)", std, low * std,
-                      high * std, f"critical std sqrt(2 / fan-in), theory; {where}"))
-    return lines
+    basis = f"critical std sqrt(2 / fan-in), theory; {where}"
+    layers = zip(layer_stds(sizes, "kaiming", NAN), pairwise(sizes), strict=True)
+    return [(_named(sizes), f"layer {layer}, {fan_in} to {fan_out}", "std (Kaiming)", std, low * std,
+             high * std, basis) for layer, (std, (fan_in, fan_out)) in enumerate(layers, 1)]
 
 
 def _band(depth: int, edges: pd.DataFrame | None) -> tuple[float, float, str]:
@@ -62,8 +61,8 @@ def _band(depth: int, edges: pd.DataFrame | None) -> tuple[float, float, str]:
 
 def _nearest(rows: pd.DataFrame, depth: int) -> int:
     """The measured depth nearest in ratio."""
-    measured = sorted(int(found) for found in rows["depth"].unique())
-    return min(measured, key=lambda found: abs(float(np.log(found / depth))))
+    measured = sorted(int(each) for each in rows["depth"].unique())
+    return min(measured, key=lambda each: abs(float(np.log(each / depth))))
 
 
 def _kaiming_or_xavier(sizes: list[int], gap: pd.DataFrame | None) -> list[Line]:
@@ -95,8 +94,9 @@ def _gpt2_stds(tables: Tables, params: AnalyzeParams) -> list[Line]:
 
 
 def _best_std(tables: Tables, main: str) -> tuple[float, str]:
-    """The initial std with the lowest final validation loss, of the main arm's and those of arms that differ
-    from it in nothing else, each compared with it seed by seed.
+    """The initial std with the lowest final validation loss, and the basis for it in words.
+
+    The main arm is compared, seed by seed, with each arm that differs from it in the initial std alone.
     """
     loss = tables["e3_loss"].query("stat == 'val_loss' and arm == @main")
     start = tables["e3_std"].query("step == 0 and role == 'q'").groupby("arm")["value"].mean()
@@ -108,9 +108,9 @@ def _best_std(tables: Tables, main: str) -> tuple[float, str]:
     order = sorted(gaps.index, key=lambda arm: float(start[arm]))
     others = [f"with {start[arm]:.2g} {_gap(gaps.loc[arm])}" for arm in order]
     against = f"{', '.join(others)} (e3_loss_gaps, paired)" if others else "the only std that was run"
-    told = f"e3_loss, validation loss with std {start[main]:.2g} {last['mean']:.3f}; {against}"
+    losses = f"e3_loss, validation loss with std {start[main]:.2g} {last['mean']:.3f}; {against}"
     seeds = _seeds(gaps if others else loss)
-    return float(f"{start[best]:.2g}"), f"{told}, {seeds}, {_measured_at(tables, main)}"
+    return float(f"{start[best]:.2g}"), f"{losses}, {seeds}, {_measured_at(tables, main)}"
 
 
 def _gap(row: "pd.Series[float]") -> str:
@@ -118,13 +118,13 @@ def _gap(row: "pd.Series[float]") -> str:
 
 
 def _measured_at(tables: Tables, arm: str) -> str:
-    """The GPT-2 that was measured, which need not be the one that the recipe is for."""
+    """The GPT-2 that was measured, in words; it may differ from the one that the recipe is for."""
     row = tables["e3_arms"].query("arm == @arm").iloc[0]
     return f"measured at {row['knob_n_layer']} x {row['knob_n_embd']}, lr {row['knob_lr']:g}"
 
 
-def _gpt2_in_the_end(tables: Tables, params: AnalyzeParams) -> list[Line]:
-    """The law's equilibrium, theory alone, and R of each role in the run, with how far that run went."""
+def _gpt2_at_the_end(tables: Tables, params: AnalyzeParams) -> list[Line]:
+    """The law's equilibrium, by theory alone, and R of each role in the run, with the length of that run."""
     lr, decay = params.recipes.lr, params.recipes.weight_decay
     settled, steps = null_law.equilibrium(lr, decay), 2 * null_law.time_constant(lr, decay)
     final = tables["e3_final"][tables["e3_final"]["arm"] == params.e3.arm]

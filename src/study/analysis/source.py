@@ -1,16 +1,18 @@
 """All tables, effects and metrics of one run of the study: this one, or a recorded one in the same form."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from study.analysis import e1, e2, e3, e3_claims, e3_metrics, effects, outcomes
-from study.analysis.band_theory import with_signal
+from study.analysis import e1, e2, e3, mlp
+from study.analysis.e1_bands import with_signal
 from study.analysis.params import AnalyzeParams
+from study.analysis.verdicts import no_effects
+from study.base import run_json
 from study.base.labelled import Labelled
+from study.base.run_json import RunJson
 from variance_dynamics.base import rows
 from variance_dynamics.base.errors import BadInput
 
@@ -21,11 +23,11 @@ GPT2 = ("weights", "losses", "activations", "histograms")
 
 
 @dataclass
-class Found:
-    """Tables by name, the claims' effects, metrics by experiment; one that was not run adds nothing."""
+class Analysis:
+    """Tables by name, the claims' effects, metrics by experiment. What was not run adds nothing."""
 
     tables: Tables = field(default_factory=dict)
-    effects: pd.DataFrame = field(default_factory=effects.none)
+    effects: pd.DataFrame = field(default_factory=no_effects)
     metrics: dict[str, Numbers] = field(default_factory=dict)
 
     def add(self, experiment: str, tables: Tables, effects: pd.DataFrame, metrics: Numbers) -> None:
@@ -36,44 +38,44 @@ class Found:
 
 
 def analyzed(folder: Path, params: AnalyzeParams, data: Mapping[str, Labelled],
-             items: list[str] | None = None) -> Found:
+             items: list[str] | None = None) -> Analysis:
     """The results of the experiments that `folder` holds: mlp_sweep, init_comparison, gpt2.
 
-    data: the datasets at hand, for theory; items: which runs of gpt2 to read, all if None.
+    data: the datasets that theory needs, as far as they are known; items: the runs of gpt2 to read, all if
+    None. Raises BadInput if a run lacks a table.
     """
-    found = Found()
+    analysis = Analysis()
     if (folder / "mlp_sweep").is_dir():
         runs, _, layers = mlp_tables(folder / "mlp_sweep", params)
         runs = with_signal(runs, data)
-        found.add("mlp_sweep", e1.tables(runs, layers, params), e1.claim_effects(runs, params),
-                  e1.metrics(runs, params))
+        analysis.add("mlp_sweep", e1.tables(runs, layers, params), e1.claim_effects(runs, params),
+                     e1.metrics(runs, params))
     if (folder / "init_comparison").is_dir():
         runs, curves, layers = mlp_tables(folder / "init_comparison", params)
-        found.add("init_comparison", e2.tables(runs, curves, layers, params), e2.claim_effects(runs, params),
-                  e2.metrics(runs, params))
+        analysis.add("init_comparison", e2.tables(runs, curves, layers, params),
+                     e2.claim_effects(runs, params), e2.metrics(runs, params))
     names = sorted(path.name for path in (folder / "gpt2").glob("*/")) if items is None else items
     if names:
         measured = e3.measure(*gpt2_tables([folder / "gpt2" / name for name in names]))
         tables = e3.tables(measured, params)
-        found.add("gpt2", tables, e3_claims.claim_effects(measured, params),
-                  e3_metrics.metrics(tables, params))
-    return found
+        analysis.add("gpt2", tables, e3.claim_effects(measured, params), e3.metrics(tables, params))
+    return analysis
 
 
 def mlp_tables(folder: Path, params: AnalyzeParams) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Outcomes, curves and layers of E1 or E2, as its stage or as `keep` wrote them."""
-    if (folder / outcomes.KEPT).is_file():
+    if (folder / mlp.KEPT).is_file():
         curves, layers = (_read(folder / f"{name}.parquet") for name in MLP[1:])
-        return outcomes.judged(_read(folder / outcomes.KEPT), params), curves, layers
+        return mlp.judged(_read(folder / mlp.KEPT), params), curves, layers
     models, curves, layers = (_read(folder / f"{name}.parquet") for name in MLP)
-    return outcomes.of(models, curves, params), curves, layers
+    return mlp.outcomes(models, curves, params), curves, layers
 
 
-def gpt2_tables(folders: list[Path]) -> tuple[Tables, list[dict[str, object]]]:
-    """The four tables of all runs in one, and what each run.json says."""
+def gpt2_tables(folders: list[Path]) -> tuple[Tables, list[RunJson]]:
+    """The four tables of all runs, each in one, and every run's run.json."""
     tables = {name: pd.concat([_read(folder / f"{name}.parquet") for folder in folders], ignore_index=True)
               for name in GPT2}
-    return tables, [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
+    return tables, [run_json.read(folder) for folder in folders]
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -1,4 +1,8 @@
-"""Statistics over seeds, predictions and verdicts, of this run and of the recorded runs that params name."""
+"""Statistics over seeds, predictions and verdicts, of this run and of the recorded runs that params name.
+
+All is written below data/analysis, which DVC caches: a Parquet file for each table, with the rows of all
+sources, and in metrics/ the JSON files that a cheaper stage copies to where git tracks them.
+"""
 
 import json
 import math
@@ -8,16 +12,17 @@ from typing import Any
 
 import pandas as pd
 
-from study.analysis import claims, ledger, recipes
-from study.analysis.over_seeds import significant
+from study.analysis import claims, recipes
 from study.analysis.params import LOCAL, AnalyzeParams, counted_alike
-from study.analysis.source import Found, analyzed
+from study.analysis.source import Analysis, analyzed
+from study.analysis.statistics import significant
 from study.base import params
 from study.base.labelled import load
 from variance_dynamics.base import rows
 from variance_dynamics.base.errors import BadInput, one_line
 
-DATA, OUT, METRICS = Path("data"), Path("data/analysis"), Path("metrics")
+DATA, OUT = Path("data"), Path("data/analysis")
+METRICS = OUT / "metrics"
 
 
 @one_line
@@ -30,18 +35,19 @@ def main() -> None:
         counted_alike(rules, folder)
     drop_unnamed(DATA / "gpt2", items)
     data = load()
-    found = {LOCAL: analyzed(DATA, rules, data, items)}
-    found |= {name: analyzed(folder, rules, data) for name, folder in folders.items()}
-    for source in found.values():
+    sources = {LOCAL: analyzed(DATA, rules, data, items)}
+    sources |= {name: analyzed(folder, rules, data) for name, folder in folders.items()}
+    verdicts = {name: claims.judge(source.effects, rules) for name, source in sources.items()}
+    for source in sources.values():
         cells = claims.cells(source.effects, rules)
         source.tables |= {"claims_cells": cells, "recipes": recipes.table(source.tables, rules)}
-    write_tables(found)
-    verdicts = {name: claims.judge(source.effects, rules) for name, source in found.items()}
     origins = {name: origin(folder) for name, folder in folders.items()}
-    metrics = found[LOCAL].metrics | {"claims": ledger.summary(verdicts[LOCAL]),
-                                      "claims_detail": ledger.detail(verdicts, rules, origins)}
-    for name, content in metrics.items():
-        write_json(METRICS / f"{name}.json", content)
+    verdict_files = {"claims": claims.summary(verdicts[LOCAL]),
+                     "claims_detail": claims.detail(verdicts, rules, origins)}
+    if OUT.is_dir():
+        shutil.rmtree(OUT)  # DVC does so too, but a run by hand would leave tables of an earlier one
+    write_tables(sources)
+    write_metrics(sources[LOCAL].metrics | verdict_files)
 
 
 def drop_unnamed(folder: Path, items: list[str]) -> None:
@@ -61,28 +67,32 @@ def recorded(name: str) -> Path:
 
 
 def origin(folder: Path) -> dict[str, Any]:
-    """A recorded run's provenance.json, its parts as their number and commits; empty where it has none."""
+    """A recorded run's provenance.json, with its parts given by number and commits; empty if it has none."""
     file = folder / "provenance.json"
     if not file.is_file():
         return {}
-    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    commits = sorted({part["commit"] or "none" for part in told["parts"].values()})
-    return told | {"parts": len(told["parts"]), "commits": commits}
+    provenance: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    parts = provenance["parts"]
+    return provenance | {"parts": len(parts),
+                         "commits": sorted({part["commit"] or "none" for part in parts.values()})}
 
 
-def write_tables(found: dict[str, Found]) -> None:
+def write_tables(sources: dict[str, Analysis]) -> None:
     """Each table of all sources in one file, with the column `source` first."""
-    names = sorted({table for source in found.values() for table in source.tables})
+    names = sorted({table for source in sources.values() for table in source.tables})
     for name in names:
-        parts = [source.tables[name].assign(source=key) for key, source in found.items()
+        parts = [source.tables[name].assign(source=key) for key, source in sources.items()
                  if name in source.tables]
         table = pd.concat(parts, ignore_index=True)
         rows.write(OUT / f"{name}.parquet", significant(table[["source", *table.columns.drop("source")]]))
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(plain(content), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def write_metrics(metrics: dict[str, dict[str, Any]]) -> None:
+    """Each entry as a JSON file of its name."""
+    METRICS.mkdir(parents=True, exist_ok=True)
+    for name, content in metrics.items():
+        text = json.dumps(plain(content), indent=2, sort_keys=True) + "\n"
+        (METRICS / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from study.analysis.edges import Bracket, band, bridged, half_of_seeds
+from study.analysis.e1_bands import Bracket, band, bridged, half_of_seeds
 from variance_dynamics.base.errors import BadInput
 
 GRID = [0.01, 0.1, 1.0, 10.0, 100.0]

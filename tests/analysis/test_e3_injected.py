@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import adam_noise
-from study.analysis.injected import Schedule, measure_run, schedules
+from study.analysis.e3_injected import NullLaw, laws, measure_run
 from variance_dynamics.base.errors import BadInput
 
 STEPS = 400
@@ -17,7 +17,7 @@ def measured(kind=None, layers=3, **how):
     """Mean over layers and roles, at each dump, of one run with one kind of gradient."""
     (frames, knobs) = adam_noise.run(**{"steps": STEPS, "lr": COSINE, "layers": layers, **how},
                                      gradients=kind and (lambda layer, role: kind))
-    frame = measure_run(frames["weights"], schedules(frames["losses"], [knobs])["gpt2", 0])
+    frame = measure_run(frames["weights"], laws(frames["losses"], [knobs])["gpt2", 0])
     return frame.drop(columns=["layer", "role"]).groupby("step").mean()
 
 
@@ -45,7 +45,7 @@ def test_R_is_size_plus_along_to_rounding():
     """The identity is exact for any gradients; the parts are taken from the weights themselves here."""
     rng = np.random.default_rng(0)
     start, end, lr = rng.normal(0, 0.02, 500), rng.normal(0, 0.05, 500), np.array([0.1, 0.2])
-    law = Schedule(lr, 0.5, 0.9)
+    law = NullLaw(lr, 0.5, 0.9)
     keep = (1 - 0.05) * (1 - 0.1)
     noise = 0.1**2 * (1 - 0.1) ** 2 + 0.2**2
     put_in = end - keep * start
@@ -54,11 +54,11 @@ def test_R_is_size_plus_along_to_rounding():
             ("delta_dot_init", 2): (start * (end - start)).mean()}
     weights = pd.DataFrame([(step, 1, "q", stat, value) for (stat, step), value in rows.items()],
                                       columns=["step", "layer", "role", "stat", "value"])
-    found = measure_run(weights, law).set_index("step").loc[2]
-    assert found["size"] == pytest.approx((put_in**2).mean() / noise, rel=1e-12)
-    assert found["along"] == pytest.approx(2 * keep * (start * put_in).mean() / noise, rel=1e-9)
-    assert found["R"] == pytest.approx(((end**2).mean() - keep**2 * (start**2).mean()) / noise, rel=1e-12)
-    assert np.isnan(found["D"]) and np.isnan(found["c2"])  # no window, no update measured
+    row = measure_run(weights, law).set_index("step").loc[2]
+    assert row["size"] == pytest.approx((put_in**2).mean() / noise, rel=1e-12)
+    assert row["along"] == pytest.approx(2 * keep * (start * put_in).mean() / noise, rel=1e-9)
+    assert row["R"] == pytest.approx(((end**2).mean() - keep**2 * (start**2).mean()) / noise, rel=1e-12)
+    assert np.isnan(row["D"]) and np.isnan(row["c2"])  # no window, no update measured
 
 
 def test_sparse_gradients_make_updates_small_not_correlated(white):
@@ -78,7 +78,7 @@ def test_a_steady_direction_shows_as_memory_and_as_persistence_beyond_the_window
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_pull_along_the_initial_weights_is_told_apart(steady, sign):
+def test_a_pull_along_the_initial_weights_shows_as_along(steady, sign):
     """The same update size as a steady direction's, but R moves by its alignment, up or down."""
     pulled = measured(adam_noise.aligned(0.3 * sign)).iloc[-1]
     assert pulled["size"] == pytest.approx(steady["size"].iloc[-1], rel=0.05)
@@ -89,7 +89,7 @@ def test_a_pull_along_the_initial_weights_is_told_apart(steady, sign):
 def test_the_expected_variance_of_a_window_matches_simulation():
     """white_between against plain momentum over white gradients, anywhere in a schedule."""
     lr, rng = COSINE[:150] * 20, np.random.default_rng(1)
-    law = Schedule(lr, 0.4, 0.9)
+    law = NullLaw(lr, 0.4, 0.9)
     momentum, put = np.zeros(40_000), {0: 0.0, 7: 0.0, 120: 0.0}
     for t, rate in enumerate(lr):
         momentum = 0.9 * momentum + 0.1 * rng.normal(size=momentum.size)
@@ -100,12 +100,12 @@ def test_the_expected_variance_of_a_window_matches_simulation():
     assert law.white_between(np.array(list(put)), 20) == pytest.approx(simulated, rel=0.03)
 
 
-def test_a_run_without_its_schedule_is_told():
+def test_a_run_without_its_lr_is_an_error():
     frames, knobs = adam_noise.run(steps=20)
     with pytest.raises(BadInput, match="losses of gpt2-0: some steps have no lr"):
-        schedules(frames["losses"][lambda f: f["step"] != 3], [knobs])
+        laws(frames["losses"][lambda f: f["step"] != 3], [knobs])
     with pytest.raises(BadInput, match="losses of other-0"):
-        schedules(frames["losses"], [{**knobs, "arm": "other"}])
+        laws(frames["losses"], [{**knobs, "arm": "other"}])
     late = frames["weights"][lambda f: f["step"] > 0]
     with pytest.raises(BadInput, match="expected the first at 0"):
-        measure_run(late, schedules(frames["losses"], [knobs])["gpt2", 0])
+        measure_run(late, laws(frames["losses"], [knobs])["gpt2", 0])

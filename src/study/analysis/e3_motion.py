@@ -1,0 +1,272 @@
+"""How the std of GPT-2's weight matrices moves: shallow against deep, how narrow it ends, and beside the law.
+
+`matrices` is e3_injected.measure_run's table of every run: a row per arm, seed, layer, role and step.
+"""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from study.analysis.e3_injected import MATRIX, RUN, NullLaw, at_horizon
+from study.analysis.params import AnalyzeParams, E3Rules
+from study.analysis.statistics import over_seeds
+from study.base.run_json import RunJson
+from variance_dynamics.weights.parameter import QKV
+
+ALL = "qkv"
+STATES = ("drifting", "equilibrium", "frozen", "quiet")
+WAYS = ("carried_on", "law", "no_change")
+"""Ways to predict the final std: see `carried_on`."""
+KNOBS = {"std": np.nan, "lr": np.nan, "schedule": "", "weight_decay": np.nan, "scheme": "", "n_layer": np.nan,
+         "n_embd": np.nan}
+"""The knobs of a run that table e3_arms shows, and their values where run.json lacks them."""
+PARTS = ["R", "growth", "size", "along", "D", "c2", "memory", "persistence", "grad_kurtosis",
+         "epsilon_share", "grad_drift"]
+EARLIER = (("q", "1", 0.8, 0.9), ("k", "1", 0.8, 0.9), ("v", "1", -np.inf, 0.0),
+           ("q", "2", 0.05, 0.15), ("k", "2", 0.05, 0.15),
+           ("q", "deep", 0.7, 0.9), ("k", "deep", 0.7, 0.9), ("v", "deep", 0.5, 0.9))
+"""R at the end of two short runs of one seed each: role, layers, low, high. deep: the last shallow_layers."""
+CAUSES = {"c2": (1.0, "small updates", "large updates"),
+          "memory": (1.0, "updates that take each other back", "updates that repeat"),
+          "persistence": (1.0, "windows that take each other back", "windows that repeat"),
+          "along": (0.0, "shrinking along the initial weights", "growing along the initial weights")}
+"""Parts of R = c2 memory persistence + along: the value for white gradients, and words for less and more."""
+MATTERS = 0.05
+"""A part that differs by less from white gradients' is not named."""
+
+
+def shallow_minus_deep(matrices: pd.DataFrame, rules: E3Rules) -> pd.DataFrame:
+    """Mean ln(std / initial std) of the first layers minus that of the last, a row per run, horizon and role.
+
+    role is q, k, v or their mean (qkv). without_first: layer 1 is left out of the shallow ones. A model of
+    fewer than twice `shallow_layers` layers is split in half.
+    """
+    rows = matrices[matrices["role"].isin(QKV)]
+    parts = [_contrast(at_horizon(rows, share), rules.shallow_layers, first)
+             .assign(horizon=share, without_first=first == 2) for share in rules.horizons for first in (1, 2)]
+    each = pd.concat(parts, ignore_index=True)
+    mean = each.groupby([*RUN, "horizon", "without_first"])["effect"].mean().reset_index().assign(role=ALL)
+    return pd.concat([each, mean], ignore_index=True)
+
+
+def _contrast(rows: pd.DataFrame, most: int, first: int) -> pd.DataFrame:
+    layers = rows.groupby(RUN)["layer"].transform("max")
+    size = np.minimum(most, layers // 2)
+    keys = [*RUN, "role"]
+    shallow = rows[(rows["layer"] >= first) & (rows["layer"] <= size)].groupby(keys)["growth"].mean()
+    deep = rows[rows["layer"] > layers - size].groupby(keys)["growth"].mean()
+    return (shallow - deep).dropna().rename("effect").reset_index()
+
+
+def slopes(matrices: pd.DataFrame, last_share: float) -> pd.DataFrame:
+    """d ln std / d ln step of each matrix over the last share of its run's steps, by least squares.
+
+    A row per run, layer and role; nan with fewer than two dumps there.
+    """
+    start = (1 - last_share) * matrices.groupby(RUN)["step"].transform("max")
+    late = matrices["step"] >= np.maximum(1, start)
+    rows = matrices[late].assign(x=lambda r: np.log(r["step"]))
+    keys = [*RUN, *MATRIX]
+    means = rows.groupby(keys)[["x", "growth"]].transform("mean")
+    dx, dy = rows["x"] - means["x"], rows["growth"] - means["growth"]
+    sums = rows[keys].assign(top=dx * dy, bottom=dx**2).groupby(keys, as_index=False).sum()
+    slope = sums["top"] / sums["bottom"].where(sums["bottom"] > 0)
+    return sums[keys].assign(slope=slope)
+
+
+def bands(matrices: pd.DataFrame, last_share: float) -> pd.DataFrame:
+    """How narrow each role's std ends, a row per run and role.
+
+    slope: mean over layers of |d ln std / d ln step| over the last share of the steps. growth, sd: mean
+    and SD over layers of ln(std / initial std) at the end. spread = sd / |growth|. width: ln(largest /
+    smallest std).
+    """
+    last = at_horizon(matrices[matrices["layer"] > 0], 1.0)
+    by_role = last.groupby([*RUN, "role"])
+    ends = by_role.agg(growth=("growth", "mean"), sd=("growth", "std"), low=("std", "min"),
+                       high=("std", "max"))
+    slope = slopes(matrices, last_share).assign(slope=lambda rows: rows["slope"].abs())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = ends.assign(slope=slope.groupby([*RUN, "role"])["slope"].mean(),
+                           spread=ends["sd"] / ends["growth"].abs(),
+                           width=np.log(ends["high"] / ends["low"]))
+    return ends.drop(columns=["low", "high"]).reset_index()
+
+
+def narrowness(matrices: pd.DataFrame, rules: E3Rules) -> pd.DataFrame:
+    """Per run, ln of the largest of Q, K and V's slopes and spreads in units of their limits (`effect`).
+
+    The logarithm is used because a spread is a ratio: it is huge where a role's std hardly moves on average.
+    """
+    by_role = bands(matrices[matrices["role"].isin(QKV)], rules.last_share)
+    worst = np.maximum(by_role["slope"] / rules.narrow_slope, by_role["spread"] / rules.narrow_spread)
+    with np.errstate(divide="ignore"):
+        return by_role.assign(effect=np.log(worst)).groupby(RUN)["effect"].max().reset_index()
+
+
+def is_constant(law: NullLaw) -> bool:
+    """Whether the lr stays the same over the last half of the run."""
+    late = law.lr[len(law.lr) // 2 :]
+    return bool(np.ptp(late) <= 1e-9 * late.max())
+
+
+def motion(matrices: pd.DataFrame, laws: Mapping[tuple[str, int], NullLaw], last_share: float
+           ) -> pd.DataFrame:
+    """What moves each matrix at the end, a row per run, layer and role, as d ln std / d ln step.
+
+    slope: as measured; decay: of weight decay alone; noise: of the law's noise alone (D = 1) on the
+    measured std.
+    """
+    keys = [*RUN, *MATRIX]
+    last = at_horizon(matrices, 1.0)
+    rows = slopes(matrices, last_share).merge(last[[*keys, "std", "step"]], on=keys)
+    ends = {key: _at_the_end(law, int(step), last_share) for key, law in laws.items()
+            for step in last.loc[(last["arm"] == key[0]) & (last["seed"] == key[1]), "step"].head(1)}
+    decay, noise = np.array([ends[key] for key in zip(rows["arm"], rows["seed"], strict=True)]).T
+    return rows.assign(decay=decay, noise=noise / rows["std"] ** 2).drop(columns=["std", "step"])
+
+
+def _at_the_end(law: NullLaw, end: int, last_share: float) -> tuple[float, float]:
+    """d ln std / d ln step by decay alone, and by noise alone on a std of 1, over the last share of steps."""
+    start = int((1 - last_share) * end)
+    time = np.log(end / max(start, 1))
+    put_in = law.noise_between(np.array([start]), np.array([end]))[0]
+    return float(np.log(law.left[end] / law.left[start]) / time), float(put_in / 2 / time)
+
+
+def state(slope: float, decay: float, noise: float, limit: float) -> str:
+    """One word for a matrix, from its `motion` at the end and the limit of the narrow bands' rule.
+
+    drifting: it moves by more than the limit. frozen: it does not, and neither decay nor the law's noise
+    alone would at this lr. equilibrium: it does not although decay alone would, so updates balance decay.
+    quiet: only the law's noise would, so its updates put in less than noise.
+    """
+    if not np.isfinite([slope, decay, noise]).all():
+        return "unknown"
+    if abs(slope) > limit:
+        return "drifting"
+    if abs(decay) > limit:
+        return "equilibrium"
+    return "quiet" if noise > limit else "frozen"
+
+
+def convergence(matrices: pd.DataFrame, runs: list[RunJson], laws: Mapping[tuple[str, int], NullLaw]
+                ) -> pd.DataFrame:
+    """The share left of the gap in variance between arms that differ in the initial std alone.
+
+    A row per pair of arms (arm starts lower, other higher), seed, role and step; variances are means over
+    layers. By the law the share is d_t^2, whatever the lr puts in (`predicted`).
+    """
+    variance = matrices.assign(value=matrices["std"] ** 2).groupby([*RUN, "role", "step"])["value"].mean()
+    parts = [_gap(variance, low, high, seed, laws[low, seed]) for low, high, seed in pairs(runs)]
+    columns = ["arm", "other", "seed", "role", "step", "left", "predicted"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def pairs(runs: list[RunJson]) -> list[tuple[str, str, int]]:
+    """Arms of one seed that differ in the initial std alone: that of the lower std, the other, the seed."""
+
+    def rest(run: RunJson) -> dict[str, object]:
+        return {name: value for name, value in run.items() if name not in ("arm", "std")}
+
+    ordered = sorted(runs, key=lambda run: (run["std"], run["arm"]))
+    return [(low["arm"], high["arm"], low["seed"]) for i, low in enumerate(ordered)
+            for high in ordered[i + 1 :] if low["std"] != high["std"] and rest(low) == rest(high)]
+
+
+def _gap(variance: "pd.Series[float]", low: str, high: str, seed: int, law: NullLaw) -> pd.DataFrame:
+    gap = pd.DataFrame({"gap": variance.loc[high, seed] - variance.loc[low, seed]}).reset_index()
+    start = gap["role"].map(gap[gap["step"] == 0].set_index("role")["gap"])
+    left = law.left[gap["step"].to_numpy()] ** 2
+    return gap.assign(arm=low, other=high, seed=seed, left=gap["gap"] / start, predicted=left)
+
+
+def carried_on(matrices: pd.DataFrame, fraction: float) -> pd.DataFrame:
+    """Final std of each matrix and three ways to predict it, a row per run, layer and role.
+
+    no_change: the initial std. law: the null law, R = 1. carried_on: the null law with the matrix's `size` in
+    the first `fraction` of the steps in place of R = 1. That size is the displacement since initialisation,
+    so it is R without the part along the initial weights. error_*: |ln(predicted std / std)|.
+    """
+    keys = [*RUN, *MATRIX]
+    end, early = (at_horizon(matrices, share).set_index(keys) for share in (1.0, fraction))
+    first = matrices[matrices["step"] == 0].set_index(keys)["std"]
+    table = pd.DataFrame({"std": end["std"], "no_change": first, "law": end["predicted"]})
+    # predicted^2 = kept + S, and at size 1 the law puts S in, so another size adds (size - 1) S
+    variance = end["predicted"] ** 2 + (early["size_white"] - 1) * end["noise"]
+    table["carried_on"] = np.sqrt(variance.clip(lower=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = {f"error_{way}": np.abs(np.log(table[way] / table["std"])) for way in WAYS}
+    return table.assign(**errors).reset_index()
+
+
+def mean_errors(table: pd.DataFrame, roles: tuple[str, ...]) -> pd.DataFrame:
+    """Mean errors of `carried_on` over the matrices of `roles`, a row per run, and their differences."""
+    names = [f"error_{way}" for way in WAYS]
+    per_run = table[table["role"].isin(roles)].groupby(RUN)[names].mean().reset_index()
+    return per_run.assign(law_minus_no_change=per_run["error_law"] - per_run["error_no_change"],
+                          carried_on_minus_law=per_run["error_carried_on"] - per_run["error_law"])
+
+
+def against_the_law(matrices: pd.DataFrame, runs: list[RunJson], params: AnalyzeParams) -> pd.DataFrame:
+    """Table e3_arms: each matrix of each arm at the horizons, measured and predicted.
+
+    std; predicted, the law from the std measured at step 0; error = ln(std / predicted); R and R_over_D. std,
+    error and the ratios have intervals over seeds. start: the std at step 0. time_constants: those of the
+    variance that have passed, 2 sum lr wd. knob_*: the arm's knobs; knob_std is the nominal initial std.
+    """
+    parts = [at_horizon(matrices, share).assign(horizon=share) for share in params.e3.horizons]
+    rows = pd.concat(parts, ignore_index=True)
+    with np.errstate(divide="ignore"):
+        rows = rows.assign(error=np.log(rows["std"] / rows["predicted"]),
+                           start=rows["std"] / np.exp(rows["growth"]))
+    keys = ["arm", "horizon", "step", "layer", "role"]
+    table = over_seeds(rows, keys, ["std", "error", "R", "R_over_D"], params)
+    means = rows.groupby(keys, as_index=False)[["predicted", "start", "time_constants"]].mean()
+    return table.merge(means, on=keys).merge(_knobs(runs), on="arm")
+
+
+def _knobs(runs: list[RunJson]) -> pd.DataFrame:
+    """A row per arm with its KNOBS, from the first of its runs."""
+    first = {run["arm"]: run for run in reversed(runs)}
+    return pd.DataFrame([{"arm": arm, **{f"knob_{name}": run.get(name, none) for name, none in KNOBS.items()}}
+                         for arm, run in first.items()])
+
+
+def earlier(matrices: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Table e3_earlier (exploratory): R at the end where two short runs of one seed had shown something.
+
+    earlier_lo, earlier_hi: the range that they had shown. found: confirmed if R's interval over seeds lies in
+    it, refuted if it misses it, else open, as with one seed. growth is ln(std / initial std). The other
+    columns are what R is made of there (see e3_injected): c2 below 1 means single updates that are smaller
+    than white gradients' (spiky: grad_kurtosis; damped: epsilon_share), memory below 1 successive updates
+    that take each other back, persistence agreement over more than a window, along shrinking (below 0) or
+    growing along the initial weights. why: the parts whose intervals exclude white gradients' value.
+    """
+    last = at_horizon(matrices, 1.0)
+    last = last.assign(depth=last.groupby(RUN)["layer"].transform("max"))
+    parts = [_place(last, *place, params.e3.shallow_layers) for place in EARLIER]
+    keys = ["arm", "role", "layers", "earlier_lo", "earlier_hi"]
+    table = over_seeds(pd.concat(parts, ignore_index=True), keys, PARTS, params)
+    inside = (table["R_lo"] >= table["earlier_lo"]) & (table["R_hi"] <= table["earlier_hi"])
+    misses = (table["R_lo"] > table["earlier_hi"]) | (table["R_hi"] < table["earlier_lo"])
+    return table.assign(found=np.select([inside, misses], ["confirmed", "refuted"], "open"),
+                        why=[_why(row) for row in table.to_dict("records")])
+
+
+def _why(row: dict[Hashable, Any]) -> str:
+    """CAUSES of a row, e.g. `small updates (c2 0.73)`; empty with one seed."""
+    words = [f"{less_and_more[int(row[part] > white)]} ({part} {row[part]:.2g})"
+             for part, (white, *less_and_more) in CAUSES.items() if abs(row[part] - white) > MATTERS
+             and (row[f"{part}_lo"] > white or row[f"{part}_hi"] < white)]
+    return ", ".join(words)
+
+
+def _place(last: pd.DataFrame, role: str, layers: str, low: float, high: float, most: int) -> pd.DataFrame:
+    """Mean over the layers of one role, a row per run."""
+    deep = last["layer"] > last["depth"] - np.minimum(most, last["depth"] // 2)
+    chosen = deep if layers == "deep" else last["layer"] == int(layers)
+    means = last[chosen & (last["role"] == role)].groupby(RUN)[PARTS].mean().reset_index()
+    return means.assign(role=role, layers=layers, earlier_lo=low, earlier_hi=high)
