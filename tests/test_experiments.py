@@ -29,7 +29,7 @@ def recorded(tmp_path_factory):
     folder = fresh_copy(tmp_path_factory.mktemp("recorded"))
     with opened(folder) as repo:
         paths = {Path(each.fs_path) for each in (*repo.index.outs, *repo.index.deps)}
-        folders = {folder for path in paths for folder in path.parents}  # a stage may read a part of an output
+        folders = {folder for path in paths for folder in path.parents}  # of which a stage may read a part
         for path in (path for path in paths - folders if not path.exists()):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("{}")

@@ -105,7 +105,7 @@ def test_a_run_without_its_lr_is_an_error():
     with pytest.raises(BadInput, match="losses of gpt2-0: some steps have no lr"):
         laws(frames["losses"][lambda f: f["step"] != 3], [knobs])
     with pytest.raises(BadInput, match="losses of other-0"):
-        laws(frames["losses"], [{**knobs, "arm": "other"}])
+        laws(frames["losses"], [knobs | {"arm": "other"}])
     late = frames["weights"][lambda f: f["step"] > 0]
     with pytest.raises(BadInput, match="expected the first at 0"):
         measure_run(late, laws(frames["losses"], [knobs])["gpt2", 0])
