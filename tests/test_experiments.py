@@ -29,7 +29,7 @@ def recorded(tmp_path_factory):
     folder = fresh_copy(tmp_path_factory.mktemp("recorded"))
     with opened(folder) as repo:
         paths = {Path(each.fs_path) for each in (*repo.index.outs, *repo.index.deps)}
-        folders = {folder for path in paths for folder in path.parents}  # a stage may read a part of an output
+        folders = {folder for path in paths for folder in path.parents}  # a stage may read part of an output
         for path in (path for path in paths - folders if not path.exists()):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("{}")
@@ -81,11 +81,16 @@ def test_comments_in_params_run_nothing(tracked):
     assert stages_to_run(tracked) == set()
 
 
-def test_code_runs_the_stages_that_import_it(tracked):
-    """A comment is code to DVC, which compares bytes."""
-    file = tracked / "src/study/mlp/experiments.py"
+@pytest.mark.parametrize(
+    ("room", "stages"),
+    [("study/mlp", {"mlp_sweep", "init_comparison"}), ("study/plotting", {"plot"}),
+     ("variance_dynamics/auditing", set())],
+)
+def test_code_runs_the_stages_that_read_its_room(tracked, room, stages):
+    """A comment is code to DVC, which compares bytes; `validate` runs on any change of code."""
+    file = tracked / "src" / room / "__init__.py"
     file.write_text(file.read_text() + "# a comment\n")
-    assert stages_to_run(tracked) == {"mlp_sweep"}
+    assert stages_to_run(tracked) == {"validate"} | stages
 
 
 def test_data_brought_along_are_read_and_prepared_anew(tracked):
