@@ -4,7 +4,7 @@ PYTHON ?= python3
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test bench consistent full setup clean
+.PHONY: repro test bench docs consistent full setup clean
 repro: $(READY)
 	dvc repro
 
@@ -18,12 +18,18 @@ bench: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --no-build-isolation --constraint requirements.lock --editable '.[bench]'
 	$(VENV)/bin/python benchmarks/run.py $(BENCH)
 
+# What pages and templates take from results and code: tables of README.md and docs/, templates of dvc plots.
+docs: $(READY)
+	env PYTHONPATH=src python -m study.plotting.templates
+	env PYTHONPATH=src python -m study.stages.docs
+	python benchmarks/run.py pages
+
 # Params, deps, dvc.lock, metrics and plots agree: a repro would run nothing.
 consistent: $(READY)
 	CI=true dvc repro --dry --allow-missing > $(VENV)/dry.log || { cat $(VENV)/dry.log; exit 1; }
 	! grep 'Running stage' $(VENV)/dry.log
 
-# The full study: hours. DVC skips what is finished; a stage that was stopped goes on from its checkpoint.
+# The full study: hours. DVC skips what is finished; a stage that was stopped continues from its checkpoint.
 # PARTS="mlp_sweep gpt2_pretrain@wd_0-0" makes some of it. Back to the committed study: docs/recorded-runs.md.
 STUDY := full
 NAME := full-cpu
