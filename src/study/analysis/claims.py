@@ -90,8 +90,8 @@ CLAIMS: dict[str, Claim] = {
         effect="d ln(steps with Kaiming / steps with Xavier) / d depth",
         rule="Slope over depth of the ln ratio of steps of e2_kaiming_faster, one for each optimizer. "
              "Supported if below 0 by its interval (the lead grows), contradicted if above. Seeds that never "
-             "get there count with the budget, which hides a lead where Xavier alone is cut off, in the "
-             "deepest nets: the slope is nearer to 0 than the truth.",
+             "get there count with the budget. This hides part of the lead in the deepest nets, where Xavier "
+             "alone is cut off, so the slope is nearer to 0 than the truth.",
         decide=beyond(lambda _: 0.0, -1),
         changed=f"{MORE_RATES}; until a review the interval took each best lr as given",
         aside={"/uncensored": "over the depths where every seed of both gets there",
