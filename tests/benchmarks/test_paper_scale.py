@@ -14,7 +14,7 @@ import pytest
 
 from imports import ROOT
 from stages.test_analyze import write_params, write_study
-from study.plotting import report_origins
+from study.plotting import report_tables
 from study.stages import analyze
 
 NAME, STEPS = "gpt2-124m", 110
@@ -114,5 +114,5 @@ def test_params_may_name_it_and_it_has_verdicts(places, tmp_path):
         verdict = detail["claims"][claim]["sources"][NAME]
         assert verdict["verdict"] != "not run" and verdict["n"] == 2, claim
     assert detail["claims"]["e1_regimes"]["sources"][NAME]["verdict"] == "not run"
-    told = report_origins.reproduction({}, detail["recorded"])
+    told = report_tables.reproduction({}, detail["recorded"])
     assert f"<h3>{NAME}</h3>" in told and "6 parts in " in told

@@ -176,15 +176,15 @@ def overlap(rows: pd.DataFrame, settings: Settings) -> Chart:
     hover = tooltip(long, {"depth": "depth", "width": "width", "value": "mean", **INTERVAL})
     y = quantity("value", zero=True)
     y["scale"]["domain"] = [0, 1]
-    caption = (f"Of the paper's band of stds, [{low:g}, {high:g}], and the measured one, both in ln std. Dashed: "
-               "the overlap from which the claim's rule says yes. "
+    caption = (f"Of the paper's band of stds, [{low:g}, {high:g}], and the measured one, both in ln std. "
+               "Dashed: the overlap from which the claim's rule says yes. "
                f"{interval_label(rows.n, settings, 'Bar')}.")
     limit = {"mark": {"type": "rule", "strokeDash": DASHED},
              "encoding": {"y": {**y, "field": "limit", "aggregate": "min"}, "color": {"value": INK}}}
     keep = [*lists, "task", "depth", "width", "value", "lo", "hi", "n", "limit"]
     return Chart("Is the paper's band of stds the band that trains?", caption, long[keep],
-                 [limit, *dots(count("width", "width"), y, depth_colour(rows, "depth"), hover, **beside)], lists,
-                 facet="task", columns=6,
+                 [limit, *dots(count("width", "width"), y, depth_colour(rows, "depth"), hover, **beside)],
+                 lists, facet="task", columns=6,
                  picture=Picture(down="show", only={"show": [OVERLAPS["paper_share"], OVERLAPS["jaccard"]]}))
 
 

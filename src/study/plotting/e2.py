@@ -34,15 +34,15 @@ from study.plotting.params import Settings
 SAME = "Kaiming = Xavier × √2"
 REACHED, AT_MOST, AT_LEAST, LEFT_OUT = "as measured", "at most this", "at least this", "left out"
 BOUNDS = {REACHED: "circle", AT_MOST: "triangle-down", AT_LEAST: "triangle-up", LEFT_OUT: "cross"}
-MEASURES = {"ln_steps_ratio": "ln(steps ratio)", "test_accuracy": "test accuracy", "spread": "spread over seeds",
-            "share_lr_trains": "share of learning rates that train"}
+MEASURES = {"ln_steps_ratio": "ln(steps ratio)", "test_accuracy": "test accuracy",
+            "spread": "spread over seeds", "share_lr_trains": "share of learning rates that train"}
 KINDS = {"shared": "at one learning rate for all", "best": "each at its best learning rate",
          "fastest": "each at its fastest learning rate", "grid": "over the grid of learning rates"}
 SHOWS = [f"{name}, {kind}" for name in MEASURES.values() for kind in KINDS.values()]
 
 
 def one_line(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with Kaiming and the control Xavier × √2 as one scheme, where the two are equal in all numbers.
+    """The rows with Kaiming and its control Xavier × √2 as one scheme, where they are equal in all numbers.
 
     At constant width both have the same std, and the draws are paired, so one would hide the other.
     """
@@ -74,7 +74,8 @@ def layers(rows: pd.DataFrame, settings: Settings) -> Chart:
 def curve(rows: pd.DataFrame, settings: Settings) -> Chart:
     """Validation loss and accuracy of every scheme through training."""
     rows = rows[rows.stat.isin(["val_loss", "val_accuracy", "train_loss"])]
-    rows = one_line(with_fewer_steps(rows, 30).sort_values("stat", ascending=False, key=_val_first, kind="stable"))
+    rows = one_line(with_fewer_steps(rows, 30))
+    rows = rows.sort_values("stat", ascending=False, key=_val_first, kind="stable")
     rows = rows.assign(show=rows.stat.map(word))
     lists = ("source", "dataset", "optimizer", "lr_kind", "show")
     hover = tooltip(rows, {"scheme": "scheme", "step": "step", "mean": "mean", **INTERVAL,
@@ -83,9 +84,9 @@ def curve(rows: pd.DataFrame, settings: Settings) -> Chart:
     compared = rows[(rows.stat == "val_loss") & (rows.lr_kind == "shared")]
     return Chart("Kaiming, Xavier and others through training",
                  f"Mean over seeds; training loss is smoothed. {interval_label(rows.n, settings)}.",
-                 rows[keep], curves(quantity("step", "step"), quantity("mean", zero=True), scheme_colour(rows),
-                                    hover), lists, facet="depth", heading="depth ",
-                 picture=Picture(files="dataset", down="optimizer"),
+                 rows[keep],
+                 curves(quantity("step", "step"), quantity("mean", zero=True), scheme_colour(rows), hover),
+                 lists, facet="depth", heading="depth ", picture=Picture(files="dataset", down="optimizer"),
                  comparison=Comparison(compared.drop(columns=["source", "lr_kind", "show", "stat"]),
                                        "at the learning rate shared by all; band: interval over seeds",
                                        lists=("dataset", "optimizer")))
@@ -113,15 +114,15 @@ def threshold(rows: pd.DataFrame, settings: Settings) -> Chart:
         {"params": [legend_pick("depth")], "mark": {"type": "point", "filled": True, "size": 45},
          "encoding": {**place, "x": x, "shape": shape, "tooltip": hover, "opacity": shown()}},
     ]
-    caption = (f"Steps until the smoothed training loss is below {settings.analyze.e2.threshold:g} ln(classes). "
-               "Triangle: some seeds never got there and count at the budget. "
+    caption = (f"Steps until the smoothed training loss is below {settings.analyze.e2.threshold:g} "
+               "ln(classes). Triangle: some seeds never got there and count at the budget. "
                f"{interval_label(rows.n, settings, 'Bar')}.")
     keep = [*lists, "optimizer", "depth", "scheme", "lr", "steps", "lo", "hi", "n", "censored", "reached"]
+    about = "bar: interval over seeds; triangle: some seeds never got there and count at the budget"
     return Chart("How many steps each scheme needs", caption, rows[keep], marks, lists,
                  facet="optimizer", height={"step": 11}, picture=Picture(files="dataset", margin=165),
-                 comparison=Comparison(rows[keep].drop(columns="source"), "bar: interval over seeds; triangle: some "
-                                       "seeds never got there and count at the budget",
-                                       lists=("dataset",), menu="lr_kind", apart=True))
+                 comparison=Comparison(rows[keep].drop(columns="source"), about, lists=("dataset",),
+                                       menu="lr_kind", apart=True))
 
 
 def learning_rates(rows: pd.DataFrame, settings: Settings) -> Chart:
@@ -161,12 +162,12 @@ def gap(rows: pd.DataFrame, settings: Settings) -> Chart:
     below = {"mark": {"type": "text", "fontSize": 9, "baseline": "bottom"},
              "encoding": {"x": x, "y": {**y, "field": "foot"}, "text": {"field": "label"},
                           "color": {"value": INK}}}
-    caption = ("Paired by seed; a ln(steps ratio) below 0 says that Kaiming is faster. Black ticks: predicted "
-               "from the first gradient, under SGD at a shared learning rate (↓ with its number: far below). "
-               "Triangles: more of Xavier's seeds (at most), or of Kaiming's (at least), ran out of steps. "
-               f"{interval_label(rows.n, settings, 'Bar')}.")
-    keep = ["source", "show", "dataset", "optimizer", "depth", "effect", "lo", "hi", "n", "bound", "predicted",
-            "tick", "foot", "label"]
+    caption = ("Paired by seed; a ln(steps ratio) below 0 says that Kaiming is faster. Black ticks: "
+               "predicted from the first gradient, under SGD at a shared learning rate (↓ with its number: "
+               "far below). Triangles: more of Xavier's seeds (at most), or of Kaiming's (at least), ran out "
+               f"of steps. {interval_label(rows.n, settings, 'Bar')}.")
+    numbers = ["effect", "lo", "hi", "n", "predicted", "tick", "foot"]
+    keep = ["source", "show", "dataset", "optimizer", "depth", "bound", "label", *numbers]
     return Chart("Does the gap between Kaiming and Xavier grow with depth?", caption, rows[keep],
                  [level(0), *dots(x, y, colour, hover, shape=shape, **beside),
                   ticks(x, {**y, "field": "tick"}, **beside), below], ("source", "show"), facet="dataset",
@@ -189,7 +190,8 @@ def _footed(rows: pd.DataFrame) -> pd.DataFrame:
     low, high = min(rows.lo.min(), rows.effect.min(), 0.0), max(rows.hi.max(), rows.effect.max(), 0.0)
     lowest = low - 0.15 * (high - low)
     numbers = rows.predicted.map("↓ {:.1f}".format).str.replace("-", "−")
-    far = (rows.predicted < lowest) & ~rows.assign(numbers=numbers).duplicated(["dataset", "depth", "numbers"])
+    again = rows.assign(numbers=numbers).duplicated(["dataset", "depth", "numbers"])
+    far = (rows.predicted < lowest) & ~again
     return rows.assign(tick=rows.predicted.where(rows.predicted >= lowest), label=numbers.where(far, ""),
                        foot=np.where(far, lowest, np.nan))
 
@@ -206,11 +208,12 @@ def contrasts(rows: pd.DataFrame, settings: Settings) -> Chart:
     hover = tooltip(rows, {"scheme": "scheme", "depth": "depth", "effect": "scheme − Kaiming", **INTERVAL,
                            "censored_scheme": "its seeds that never got there", "p": "p (not corrected)"})
     shape = shapes(rows, "bound", "the gap is", BOUNDS)
-    caption = ("Exploratory. Each scheme minus Kaiming, paired by seed; a ln(steps ratio) above 0 says slower "
-               "than Kaiming (triangle: some of its seeds ran out of steps). Xavier × √2 is left out where it "
-               "equals Kaiming. "
+    caption = ("Exploratory. Each scheme minus Kaiming, paired by seed; a ln(steps ratio) above 0 says "
+               "slower than Kaiming (triangle: some of its seeds ran out of steps). Xavier × √2 is left out "
+               "where it equals Kaiming. "
                f"{interval_label(rows.n, settings, 'Bar')}.")
-    keep = [*lists, "optimizer", "depth", "scheme", "effect", "lo", "hi", "n", "p", "censored_scheme", "bound"]
+    numbers = ["effect", "lo", "hi", "n", "p", "censored_scheme"]
+    keep = [*lists, "optimizer", "depth", "scheme", "bound", *numbers]
     return Chart("Every scheme against Kaiming", caption, rows[keep],
                  [level(0), *dots(x, quantity("effect", zero=True), named_colour(rows, "scheme"), hover,
                                   shape=shape, xOffset=category("scheme"))], lists, facet="optimizer")

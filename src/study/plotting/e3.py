@@ -1,6 +1,5 @@
 """E3: the std of GPT-2's weight matrices through training beside the null law, and what moves it."""
 
-import numpy as np
 import pandas as pd
 
 from study.plotting.grammar import (
@@ -17,6 +16,7 @@ from study.plotting.grammar import (
     depth_colour,
     dots,
     interval_label,
+    layer_colours,
     level,
     long_form,
     named_colour,
@@ -33,11 +33,9 @@ RATIOS = {"R": "R", "R_over_D": "R / D", "D": "D"}
 FACTORS = {"c2": "c², size of an update", "memory": "memory", "persistence": "persistence",
            "along": "along the initial weights"}
 """Columns of e3_mechanism: R = c2 memory persistence + along."""
-NEAR = ("#D55E00", "#CC79A7")  # layers 1 and 2, which behave unlike the others
-FAR = ((158, 202, 225), (8, 48, 107))  # from layer 3 to the last, pale to dark blue
-ABOUT_R = ("R: variance that the updates put in, as a share of what the null law says (1: the law holds, 0: decay "
-           "alone, negative: it shrinks). D: the same share, from the size and memory of the updates as measured; "
-           "R / D near 1: the law holds once the real update size is put in.")
+ABOUT_R = ("R: variance that the updates put in, as a share of what the null law says (1: the law holds, 0: "
+           "decay alone, negative: it shrinks). D: the same share, from the size and memory of the updates "
+           "as measured; R / D near 1: the law holds once the real update size is put in.")
 
 
 def in_block_order(rows: pd.DataFrame) -> pd.DataFrame:
@@ -47,19 +45,16 @@ def in_block_order(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def layer_colour(rows: pd.DataFrame) -> Spec:
-    """Layers 1 and 2 in colours of their own, the others from pale to dark blue."""
+    """A colour for each layer."""
     layers = sorted({spoken("layer", layer) for layer in rows.layer})
-    blues = [tuple(round(a + (b - a) * share) for a, b in zip(*FAR, strict=True))
-             for share in np.linspace(0, 1, max(len(layers) - len(NEAR), 1))]
-    colours = [*NEAR, *(f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in blues)]
     return {"field": "layer", "type": "ordinal", "title": "layer (1 is next to the input)",
-            "scale": {"domain": layers, "range": colours[:len(layers)]}}
+            "scale": {"domain": layers, "range": layer_colours(len(layers))}}
 
 
 def std(rows: pd.DataFrame, settings: Settings) -> Chart:
     """Std of every matrix through training, a line for each layer, with the null law."""
     groups = {role: "Q, K, V" if role in QKV else "attention out, MLP" for role in BLOCK}
-    rows = in_block_order(thinned(rows[rows.role.isin(BLOCK)], 32))
+    rows = arms_in_order(in_block_order(thinned(rows[rows.role.isin(BLOCK)], 32)))
     parts = rows.groupby(["source", "arm", "role"], sort=False)
     rows = pd.concat([part.assign(law=part.predicted.where(part.layer.isin(distinct_laws(part))))
                       for _, part in parts])
@@ -70,26 +65,30 @@ def std(rows: pd.DataFrame, settings: Settings) -> Chart:
                            **INTERVAL, "predicted": "null law"})
     y = quantity("value", "std of the weights")
     law = dashed(x, {**y, "field": "law"}, detail=category("layer"))
-    caption = (f"{growth(rows)} Solid: measured, mean over seeds. Dashed: the null law, which weight decay and "
-               "updates by pure noise would follow. "
+    caption = (f"{growth(rows)} Solid: measured, mean over seeds. Dashed: the null law, which weight decay "
+               "and updates by pure noise would follow. "
                f"{interval_label(rows.n, settings)}.")
     keep = [*lists, "role", "layer", "step", "value", "lo", "hi", "n", "predicted", "law"]
     return Chart("GPT-2: does the std of Q, K and V go where the null law says?", caption,
-                 rows[keep], [*curves(x, y, layer_colour(rows), hover, faint=0.06), law], lists, facet="role", order=BLOCK,
+                 rows[keep], [*curves(x, y, layer_colour(rows), hover, faint=0.06), law], lists,
+                 facet="role", order=BLOCK,
                  picture=Picture(height=250, named=False),
                  comparison=Comparison(rows.loc[rows.role.isin(QKV), keep].drop(columns=["source", "show"]),
-                                       "dashed: null law, predicted before training; band: interval over seeds",
+                                       "dashed: null law, predicted before training; band: interval over "
+                                       "seeds",
                                        lists=("arm",), apart=True))
 
 
 def growth(rows: pd.DataFrame) -> str:
-    """How the std of the matrices shown first has changed at the end, and what the law said, in a sentence."""
-    first = rows[(rows.source == rows.source.iloc[0]) & (rows.arm == rows.arm.iloc[0]) & rows.show.eq(rows.show.iloc[0])]
+    """How the std of the matrices shown first has changed at the end, and what the law said, in words."""
+    shown_first = ["source", "arm", "show"]
+    first = rows[(rows[shown_first] == rows[shown_first].iloc[0]).all(axis=1)]
     ends = first[first.step == first.step.max()].set_index(["role", "layer"])
     start = first[first.step == first.step.min()].set_index(["role", "layer"]).value
     by_role = "; ".join(f"{word(role)} {_range(part)}"
                         for role, part in (ends.value / start - 1).groupby(level="role", sort=False))
-    return (f"At step {first.step.max():,} of arm {rows.arm.iloc[0]} the std has changed by: {by_role}. The law, "
+    return (f"At step {first.step.max():,} of arm {rows.arm.iloc[0]} the std has changed, from layer to "
+            f"layer, by: {by_role}. The law, "
             f"known before training, said {_range(ends.predicted / start - 1)}.")
 
 
@@ -134,7 +133,8 @@ def arms_in_order(rows: pd.DataFrame) -> pd.DataFrame:
 def final(rows: pd.DataFrame, settings: Settings) -> Chart:
     """R and R / D of every arm at its last step, a panel for each matrix."""
     rows = in_block_order(rows)
-    long = long_form(rows, {name: RATIOS[name] for name in ("R", "R_over_D")}).rename(columns={"show": "ratio"})
+    long = long_form(rows, {name: RATIOS[name] for name in ("R", "R_over_D")})
+    long = long.rename(columns={"show": "ratio"})
     hover = tooltip(long, {"arm": "arm", "role": "matrix", "ratio": "of", "value": "value", **INTERVAL})
     caption = f"At the last step, mean over layers. {ABOUT_R} {interval_label(rows.n, settings, 'Bar')}."
     keep = ["source", "arm", "role", "ratio", "value", "lo", "hi", "n"]
@@ -157,10 +157,10 @@ def mechanism(rows: pd.DataFrame, settings: Settings) -> Chart:
     long = long_form(rows, FACTORS).rename(columns={"show": "factor"})
     lists = ("source", "arm")
     hover = tooltip(long, {"role": "matrix", "layer": "layer", "factor": "of", "value": "value", **INTERVAL})
-    caption = ("R = c² × memory × persistence + along, at the last step. White gradients have 1, 1, 1 (dashed) and "
-               "0. c²: mean square of one update. Memory: agreement of successive updates beyond that of momentum. "
-               "Persistence: agreement over more than a window. Along: agreement with the initial weights. "
-               f"{interval_label(rows.n, settings)}.")
+    caption = ("R = c² × memory × persistence + along, at the last step. White gradients have 1, 1, 1 "
+               "(dashed) and 0. c²: mean square of one update. Memory: agreement of successive updates "
+               "beyond that of momentum. Persistence: agreement over more than a window. Along: agreement "
+               f"with the initial weights. {interval_label(rows.n, settings)}.")
     keep = [*lists, "role", "factor", "layer", "value", "lo", "hi", "n"]
     return Chart("What keeps R away from 1?", caption, long[keep],
                  [level(1), level(0, colour="#BBBBBB"),
@@ -177,7 +177,8 @@ def loss(rows: pd.DataFrame, settings: Settings) -> Chart:
     lists = ("source", "show")
     hover = tooltip(rows, {"arm": "arm", "step": "step", "mean": "mean", **INTERVAL})
     keep = [*lists, "arm", "step", "mean", "lo", "hi", "n"]
-    return Chart("GPT-2: the loss of each arm", f"Mean over seeds. {interval_label(rows.n, settings)}.", rows[keep],
+    return Chart("GPT-2: the loss of each arm", f"Mean over seeds. {interval_label(rows.n, settings)}.",
+                 rows[keep],
                  curves(quantity("step", "step"), quantity("mean", "loss (nats per token)"),
                         named_colour(arms_in_order(rows), "arm"), hover), lists, height=300,
                  picture=Picture(across="show", columns=2, height=280),
@@ -193,8 +194,9 @@ def residual(rows: pd.DataFrame, settings: Settings) -> Chart:
     keep = [*lists, "step", "layer", "value", "lo", "hi", "n"]
     return Chart("GPT-2: the residual stream through the blocks",
                  f"Second moment after each block. {interval_label(rows.n, settings)}.", rows[keep],
-                 curves(count("layer", "after block (0: embeddings)"), quantity("value", "second moment", log=True),
-                        depth_colour(rows, "step"), hover, points=True), lists, height=300,
+                 curves(count("layer", "after block (0: embeddings)"),
+                        quantity("value", "second moment", log=True), depth_colour(rows, "step"), hover,
+                        points=True), lists, height=300,
                  picture=Picture(height=250))
 
 
@@ -207,10 +209,11 @@ def causes(rows: pd.DataFrame, settings: Settings) -> Chart:
     x["scale"] = {"domain": [-1, 1]}
     y = category("cause", sort=list(CAUSES.values()), axis={"labelLimit": 220})
     colour = category("arm", "arm", scale={"range": [PALETTE[0]]}, legend=None)
-    caption = ("Exploratory, over the matrices of the blocks: parts of the variance of ln D, and rank correlations. "
-               f"{interval_label(rows.n, settings, 'Bar')}, cut at −1 and 1.")
+    caption = ("Exploratory, over the matrices of the blocks: parts of the variance of ln D, and rank "
+               f"correlations. {interval_label(rows.n, settings, 'Bar')}, cut at −1 and 1.")
     return Chart("What goes with the size of the updates", caption, rows,
-                 [level(0, "x"), *dots(x, y, colour, hover, along="x")], ("source", "arm"), height={"step": 22})
+                 [level(0, "x"), *dots(x, y, colour, hover, along="x")], ("source", "arm"),
+                 height={"step": 22})
 
 
 CAUSES = {

@@ -48,15 +48,16 @@ def role_colour(rows: pd.DataFrame) -> Spec:
 def expansion(rows: pd.DataFrame, settings: Settings) -> Chart:
     """Growth of shallow minus deep layers by horizon, with and without layer 1."""
     most, order = settings.analyze.e3.shallow_layers, sorted(rows.horizon.unique())
-    rows = rows.assign(share=rows.horizon.map("{:.0%}".format),
-                       layers=[f"layers {1 + first}–{most} against the last {most}" for first in rows.without_first])
+    groups = [f"layers {1 + first}–{most} against the last {most}" for first in rows.without_first]
+    rows = rows.assign(share=rows.horizon.map("{:.0%}".format), layers=groups)
     lists = ("source", "arm")
-    x = category("share", "share of the steps", sort=[f"{share:.0%}" for share in order], axis={"labelAngle": 0})
+    x = category("share", "share of the steps", sort=[f"{share:.0%}" for share in order],
+                 axis={"labelAngle": 0})
     hover = tooltip(rows, {"role": "matrix", "share": "at", "effect": "shallow − deep", **INTERVAL})
     colour = category("role", "matrix", scale={"domain": [word(role) for role in ("qkv", *QKV)],
                                                "range": [INK, *(NAMED[role] for role in QKV)]})
-    caption = ("ln(std / initial std), mean of the first layers minus that of the last. Above 0 the first ones "
-               f"expand more. {interval_label(rows.n, settings, 'Bar')}.")
+    caption = ("ln(std / initial std), mean of the first layers minus that of the last. Above 0 the first "
+               f"ones expand more. {interval_label(rows.n, settings, 'Bar')}.")
     keep = [*lists, "layers", "share", "role", "effect", "lo", "hi", "n"]
     return Chart("GPT-2: do shallow layers expand first?", caption, rows[keep],
                  [level(0), *dots(x, quantity("effect", "shallow − deep", zero=True), colour, hover,
@@ -75,16 +76,18 @@ def states(rows: pd.DataFrame, settings: Settings) -> Chart:
                    "tooltip": hover}
     seen = {state: colour for state, colour in STATES.items() if state in set(rows.state)}
     colour = category("state", "state", scale={"domain": list(seen), "range": list(seen.values())})
-    tiles = {"mark": {"type": "rect", "stroke": "white", "strokeWidth": 2}, "encoding": {**place, "color": colour}}
+    tiles = {"mark": {"type": "rect", "stroke": "white", "strokeWidth": 2},
+             "encoding": {**place, "color": colour}}
     differ = {"transform": [{"filter": "datum.agree < 1"}],
               "mark": {"type": "point", "filled": True, "size": 18, "color": INK, "opacity": 1},
               "encoding": place}
-    caption = (f"In {last_steps(settings)}. Drifting: it moves. Frozen: neither decay nor noise would move it at "
-               "this learning rate. Equilibrium: updates balance decay. Quiet: they put in less than noise. "
-               f"Of the mean over {seeds(rows.n)}; a dot where not all of them do so.")
+    caption = (f"In {last_steps(settings)}. Drifting: it moves. Frozen: neither decay nor noise would move "
+               "it at this learning rate. Equilibrium: updates balance decay. Quiet: they put in less than "
+               f"noise. Of the mean over {seeds(rows.n)}; a dot where not all of them do so.")
     keep = ["source", "arm", "role", "layer", "state", "slope", "decay", "noise", "n", "agree"]
     return Chart("GPT-2: frozen, in equilibrium, or drifting?", caption, rows[keep], [tiles, differ],
-                 ("source", "arm"), height=180, picture=Picture(across="arm", columns=3, height=110, margin=110))
+                 ("source", "arm"), height=180,
+                 picture=Picture(across="arm", columns=3, height=110, margin=110))
 
 
 def carried_on(rows: pd.DataFrame, settings: Settings) -> Chart:
@@ -93,8 +96,8 @@ def carried_on(rows: pd.DataFrame, settings: Settings) -> Chart:
     hover = tooltip(long, {"arm": "arm", "way": "predicted by", "value": "mean |ln error|", **INTERVAL})
     x = quantity("value", "mean |ln(predicted std / final std)|", zero=True)
     part = f"the first {settings.analyze.e3.forecast_fraction:.0%} of the steps"
-    caption = (f"Mean over matrices. Size so far, carried on: the law with the update size that {part} showed. "
-               f"{interval_label(rows.n, settings, 'Bar')}.")
+    caption = (f"Mean over matrices. Size so far, carried on: the law with the update size that {part} "
+               f"showed. {interval_label(rows.n, settings, 'Bar')}.")
     keep = ["source", "roles", "arm", "way", "value", "lo", "hi", "n"]
     return Chart("GPT-2: how well is the final std known in advance?", caption, long[keep],
                  dots(x, arm_axis(rows), named_colour(long, "way", "predicted by"), hover, along="x",
@@ -111,8 +114,8 @@ def convergence(rows: pd.DataFrame, settings: Settings) -> Chart:
                            "predicted": "null law"})
     y = quantity("left", "share left of the gap", zero=True)
     law = dashed(x, {**y, "field": "predicted"}, detail=category("pair"))
-    caption = ("Of two arms that differ in the initial std alone: what is left of their gap in variance. Dashed: "
-               f"the null law, predicted before training. {interval_label(rows.n, settings)}.")
+    caption = ("Of two arms that differ in the initial std alone: what is left of their gap in variance. "
+               f"Dashed: the null law, predicted before training. {interval_label(rows.n, settings)}.")
     keep = ["source", "role", "pair", "step", "left", "lo", "hi", "n", "predicted"]
     return Chart("GPT-2: how fast is the initial std forgotten?", caption, rows[keep],
                  [*curves(x, y, named_colour(rows, "pair", "arms"), hover), law],
@@ -130,12 +133,13 @@ def bands(rows: pd.DataFrame, settings: Settings) -> Chart:
                        lo=np.maximum(long.lo / limit, raw / limit / 30))  # a log axis has no room for 0
     hover = tooltip(long, {"arm": "arm", "role": "matrix", "raw": "value", "value": "in units of the limit",
                            **INTERVAL, "width": "ln(largest / smallest std)", "growth": "mean growth"})
-    caption = (f"Motion: |d ln std / d ln step| in {last_steps(settings)}. Spread: SD over layers of ln(std / "
-               "initial std) by the size of its mean. Narrow is left of 1 in both; where the learning rate decays, a "
-               f"std may lie there because it is frozen. {interval_label(rows.n, settings, 'Bar')}.")
+    caption = (f"Motion: |d ln std / d ln step| in {last_steps(settings)}. Spread: SD over layers of ln(std "
+               "/ initial std) by the size of its mean. Narrow is left of 1 in both; where the learning rate "
+               "decays, a std may lie there because it is frozen. "
+               f"{interval_label(rows.n, settings, 'Bar')}.")
     keep = ["source", "show", "arm", "role", "value", "lo", "hi", "n", "raw", "width", "growth"]
     return Chart("GPT-2: does the std settle into narrow bands?", caption, long[keep],
-                 [level(1, "x"), *dots(quantity("value", "in units of the claim's limit", log=True), arm_axis(rows),
-                                       role_colour(rows), hover, along="x",
+                 [level(1, "x"), *dots(quantity("value", "in units of the claim's limit", log=True),
+                                       arm_axis(rows), role_colour(rows), hover, along="x",
                                        yOffset=category("role", sort=[word(role) for role in BLOCK]))],
                  ("source",), facet="show", columns=2, height={"step": 6}, picture=Picture(margin=110))

@@ -24,6 +24,8 @@ NAMED = dict(zip(("kaiming", "xavier", "lecun", "torch_default", "orthogonal", "
                  strict=False)) | dict(zip(("q", "k", "v", "attn_out", "mlp_in", "mlp_out"), PALETTE,
                                            strict=False))
 """Colours that schemes and matrices have in every chart."""
+NEAR = ("#D55E00", "#CC79A7")  # layers 1 and 2, which behave unlike the others
+FAR = ((158, 202, 225), (8, 48, 107))  # from layer 3 to the last, pale to dark blue
 VIRIDIS = {"name": "viridis", "extent": [0, 0.9]}  # without the palest yellow, which is lost on white
 WORDS = {"sgd": "SGD", "adamw": "AdamW", "momentum": "SGD with momentum", "q": "Q", "k": "K", "v": "V",
          "torch_default": "PyTorch default", "xavier_sqrt2": "Xavier × √2", "wine": "Wine", "mnist": "MNIST",
@@ -63,8 +65,8 @@ class Picture:
 class Comparison:
     """How `dvc plots` compares revisions: by dash or shape in one panel, or `apart`, in a column each.
 
-    `rows` are what git keeps for it. Each combination of values of `lists` makes a line of panels; the values of
-    `menu` are words of ours, of which a drop-down list chooses one.
+    `rows` are what git keeps for it. Each combination of values of `lists` makes a line of panels; of
+    the values of `menu`, which are words of ours, a drop-down list chooses one.
     """
 
     rows: pd.DataFrame
@@ -206,6 +208,13 @@ def shapes(rows: pd.DataFrame, name: str, title: str, known: Mapping[str, str]) 
     """The shape of each of a column's names, of those that occur."""
     seen = {each: shape for each, shape in known.items() if each in set(rows[name])}
     return category(name, title, scale={"domain": list(seen), "range": list(seen.values())})
+
+
+def layer_colours(count: int) -> list[str]:
+    """Layers 1 and 2 in colours of their own, the others from pale to dark blue."""
+    blues = [tuple(round(a + (b - a) * share) for a, b in zip(*FAR, strict=True))
+             for share in np.linspace(0, 1, max(count - len(NEAR), 1))]
+    return [*NEAR, *(f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in blues)][:count]
 
 
 def choice(name: str, options: Sequence[Any], at_first: Any) -> Spec:

@@ -1,7 +1,7 @@
 """Pages without a network: the report's page around its content, and DVC's page around its plots.
 
-`python -m study.plotting.page` is the set-up of `dvc plots`: it writes the page with the JavaScript inlined and names
-it in the local DVC config. That page is never committed; without it DVC's own still works, from a CDN.
+`python -m study.plotting.page` is the set-up of `dvc plots`: it writes the page with the JavaScript inlined
+and names it in the local DVC config. That page is never committed; without it DVC's own works, from a CDN.
 """
 
 import base64
@@ -211,8 +211,8 @@ def write_dvc_page(dvc_folder: Path) -> Path:
 def main() -> None:
     write_dvc_page(Path(".dvc"))
     # A relative path counts from .dvc.
-    command = [sys.executable, "-m", "dvc", "config", "--quiet", "--local", "plots.html_template", DVC_PAGE_NAME]
-    subprocess.run(command, check=True)
+    command = [sys.executable, "-m", "dvc", "config", "--quiet", "--local", "plots.html_template"]
+    subprocess.run([*command, DVC_PAGE_NAME], check=True)
 
 
 if __name__ == "__main__":

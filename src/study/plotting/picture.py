@@ -132,7 +132,7 @@ def _plain(value: object) -> object:
 
 
 def png(spec: Spec, dpi: int) -> bytes:
-    """The picture's bytes: no date and no font of the machine, so that they depend on the specification alone."""
+    """The picture's bytes, which hold no date and no font of the machine: same specification, same bytes."""
     import vl_convert  # 20 MB of native code: loaded only where something is drawn
 
     _use_our_font()
@@ -157,8 +157,8 @@ def _use_our_font() -> None:
 def reduced(pixels: NDArray[np.uint8]) -> Image.Image:
     """The picture [height, width, 3] in the 256 of its colours that leave no common one far away.
 
-    That halves the bytes. Greedy k-centres, weighted by the root of a colour's count, so that both the line of
-    a legend and a pale band keep their hue (Pillow's own quantisers blend them).
+    That halves the bytes. Greedy k-centres, weighted by the root of a colour's count, so that both the line
+    of a legend and a pale band keep their hue (Pillow's own quantisers blend them).
     """
     codes = (pixels.astype(np.int64) << [16, 8, 0]).sum(axis=-1)
     distinct, where, counts = np.unique(codes, return_inverse=True, return_counts=True)

@@ -70,7 +70,8 @@ def _claim(name: str, claim: Mapping[str, Any]) -> str:
     sources = dict(sorted(claim["sources"].items(), key=lambda item: (item[0] != LOCAL, item[0])))
     notes = "".join(f"<p class=quiet>{escape(source)}: {escape(verdict['note'])}</p>"
                     for source, verdict in sources.items() if verdict["note"])
-    cells = "".join(_cells(source, verdict["cells"]) for source, verdict in sources.items() if verdict["cells"])
+    cells = "".join(_cells(source, verdict["cells"]) for source, verdict in sources.items()
+                    if verdict["cells"])
     text = {key: escape(str(claim[key])) for key in ("sentence", "origin", "effect", "rule")}
     about = (f"<td rowspan={len(sources)}>{text['sentence']} <span class=quiet>({text['origin']}; "
              f"{escape(name)})</span><p class=quiet>Effect: {text['effect']}.</p>"
@@ -100,14 +101,15 @@ def figure(name: str, chart: Chart) -> str:
     content = {"spec": {"description": chart.title, **interactive(chart)}, "columns": chart.columns,
                "data": compressed(to_json(packed(in_words(chart.rows))))}
     return (f"<figure><h3>{escape(chart.title)}</h3><figcaption>{escape(chart.caption)}</figcaption>"
-            f'<div class="chart" data-chart="data-{name}"></div>{data_element(f"data-{name}", content)}</figure>')
+            f'<div class="chart" data-chart="data-{name}"></div>'
+            f"{data_element(f'data-{name}', content)}</figure>")
 
 
 def interactive(chart: Chart) -> Spec:
     """The chart with a drop-down list for each field that leaves a choice; the page gives data and sizes.
 
-    Each list starts with the first value that there is for the values of the lists before it, so that every chart
-    shows something before anybody chooses.
+    Each list starts with the first value that there is for the values of the lists before it, so that every
+    chart shows something before anybody chooses.
     """
     lists, rest = [], chart.rows
     for name in chart.lists:

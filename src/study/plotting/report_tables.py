@@ -28,8 +28,8 @@ TABLES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
         {"earlier_lo": "from", "earlier_hi": "to", "R": "R", "growth": "growth", "n": "seeds"}),
     "e3_carried_on": (
         "The final std, predicted: mean |ln error| of each way, and of carrying on minus the law",
-        "Below 0: the law with the update size of the first steps predicts the end better than the law alone, "
-        "which has seen no step.",
+        "Below 0: the law with the update size of the first steps predicts the end better than the law "
+        "alone, which has seen no step.",
         {"source": "run", "arm": "arm", "roles": "matrices"},
         {"error_no_change": "no change", "error_law": "null law", "error_carried_on": "carried on",
          "carried_on_minus_law": "carried on − law", "n": "seeds"}),

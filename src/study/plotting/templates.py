@@ -25,6 +25,7 @@ from study.plotting.grammar import (
     chosen,
     click,
     facet_of,
+    layer_colours,
 )
 from study.plotting.params import Settings
 from study.plotting.picture import records
@@ -81,10 +82,10 @@ def _panel(names: list[str]) -> list[Spec]:
 
 
 def _facets(chart: Chart, lines: bool, apart: bool, body: Spec) -> Spec:
-    """The body in its panels: down by `panel` if there are `lines`, across by revision or the chart's own facet.
+    """The body in its panels: down by `panel` if there are `lines`, across by revision or the chart's facet.
 
-    Both are in the order of the rows. (With a list of values as order on two sides, Vega-Lite puts panels under
-    the wrong headers.)
+    Both are in the order of the rows. (With a list of values as order on two sides, Vega-Lite puts panels
+    under the wrong headers.)
     """
     in_order = {"sort": {"field": "order", "op": "min"}}
     across = "rev" if apart else chart.facet
@@ -100,7 +101,8 @@ def _revised(layer: Spec, plan: Comparison) -> Spec:
     """The layer for several revisions: nothing in it comes from data."""
     encoding = {name: _without_data(name, channel) for name, channel in layer["encoding"].items()}
     if "tooltip" in encoding:
-        encoding["tooltip"] = [REVISION, *(hint for hint in encoding["tooltip"] if hint["field"] in plan.rows)]
+        encoding["tooltip"] = [REVISION, *(hint for hint in encoding["tooltip"]
+                                           if hint["field"] in plan.rows)]
     if not plan.apart and "aggregate" not in json.dumps(layer):
         dashes = layer["mark"]["type"] == "line" and "strokeDash" not in layer["mark"]
         points = layer["mark"]["type"] == "point" and encoding.get("opacity") != {"value": 0}
@@ -114,16 +116,19 @@ def _without_data(name: str, channel: Any) -> Any:
     """A colour channel without the names or numbers that it has colours for; others as they are."""
     if name != "color" or "scale" not in channel:
         return channel
-    return channel | {"scale": {"scheme": VIRIDIS} if channel["type"] == "ordinal" else {"range": list(PALETTE)}}
+    by_name: Spec = {"range": list(PALETTE)}
+    by_number: Spec = {"range": layer_colours(12)} if "range" in channel["scale"] else {"scheme": VIRIDIS}
+    return channel | {"scale": by_number if channel["type"] == "ordinal" else by_name}
 
 
 def write_templates(tables: Tables, folder: Path, settings: Settings) -> list[Path]:
-    """Write NAME.json for each chart that revisions are compared by."""
+    """Write NAME.json for each chart that revisions are compared by; each part of a template on a line."""
     written = []
     for name, chart, plan in compared(tables, settings):
         written.append(folder / f"{name}.json")
-        text = json.dumps(template(chart, plan), indent=2, ensure_ascii=False)
-        written[-1].write_text(text + "\n", encoding="utf-8")
+        lines = [f"{json.dumps(key)}: {json.dumps(part, ensure_ascii=False)}"
+                 for key, part in template(chart, plan).items()]
+        written[-1].write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     return written
 
 
