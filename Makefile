@@ -45,7 +45,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --requirement requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	$(VENV)/bin/python -m study.plotting.offline_page
+	$(VENV)/bin/python -m study.plotting.page
 	touch $(READY)
 
 clean:

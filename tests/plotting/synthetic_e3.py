@@ -80,8 +80,8 @@ def e3_state(arms, n):
     return table(rows, "arm layer role slope slope_lo slope_hi decay noise n state agree")
 
 
-def e3_errors(arms, n):
-    names = "error_forecast error_law error_no_change law_minus_no_change forecast_minus_law"
+def e3_carried_on(arms, n):
+    names = "error_carried_on error_law error_no_change law_minus_no_change carried_on_minus_law"
     ends = [error + end for error in (0.02, 0.05, 0.15, -0.1, -0.03) for end in (0, -0.01, 0.01)]
     rows = [(arm, roles, *ends, n) for arm, roles in itertools.product(arms, ("block", "qkv"))]
     return table(rows, f"arm roles {ended(names)} n")
@@ -98,17 +98,6 @@ def e3_convergence(arms, n):
     rows = [(arm, "gpt2", role, step, left := np.exp(-step / 400), left - 0.02, left + 0.02, n, left**0.9)
             for arm, role, step in itertools.product(arms[1:], ROLES, dumps())]
     return table(rows, "arm other role step left lo hi n predicted")
-
-
-def e3_hist(arms, _n):
-    rows = []
-    for arm, role, step in itertools.product(arms, ("q", "k", "v"), (0, 10, 50, 100, 200, 350, 500)):
-        std = 0.02 * np.sqrt(1 + step / 400)
-        edges = np.linspace(-4 * std, 4 * std, 102)
-        centre = (edges[1:] + edges[:-1]) / 2
-        density = np.exp(-0.5 * (centre / std) ** 2) / std / np.sqrt(2 * np.pi)
-        rows += [(arm, step, 6, role, *bar) for bar in zip(edges[:-1], edges[1:], density, strict=True)]
-    return table(rows, "arm step layer role left right density")
 
 
 def e3_loss(arms, n):
@@ -130,5 +119,5 @@ def e3_acts(arms, n):
     return table(rows, "arm step layer value lo hi n")
 
 
-TABLES = (e3_std, e3_ratio, e3_mechanism, e3_causes, e3_final, e3_bands, e3_expansion, e3_state, e3_errors,
-          e3_earlier, e3_convergence, e3_hist, e3_loss, e3_acts)
+TABLES = (e3_std, e3_ratio, e3_mechanism, e3_causes, e3_final, e3_bands, e3_expansion, e3_state,
+          e3_carried_on, e3_earlier, e3_convergence, e3_loss, e3_acts)

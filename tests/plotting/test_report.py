@@ -12,9 +12,10 @@ import vl_convert
 
 from plotting import synthetic, synthetic_e1
 from plotting.test_templates import walk
-from study.plotting import report, report_origins, report_page, report_tables
-from study.plotting.javascript import compressed, data_element
-from study.plotting.report_charts import CHARTS
+from study.plotting import page, report, report_tables
+from study.plotting.charts import CHARTS
+from study.plotting.grammar import in_words
+from study.plotting.page import compressed, data_element
 
 EVIL = '</script><script>alert("x")</script>'
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -32,10 +33,10 @@ ORIGIN = {"recorded": {"date": EVIL, "commit": "c0ffee"}, "parts": 7, "commits":
 
 def detail(sources):
     cell = {"effect": 0.5, "lo": 0.25, "hi": None, "n": 5, "p_holm": 0.03}
-    found = {"verdict": "contradicted", "effect": -0.125, "ci_low": -0.5, "ci_high": None, "n": 5,
+    verdict = {"verdict": "contradicted", "effect": -0.125, "ci_low": -0.5, "ci_high": None, "n": 5,
              "note": EVIL, "cells": {EVIL: cell}}
     claim = {"origin": "paper", "sentence": f"A claim {EVIL}", "effect": "an effect", "rule": "a rule",
-             "sources": dict.fromkeys(sources, found)}
+             "sources": dict.fromkeys(sources, verdict)}
     return {"rule_of_all": "one rule", "claims": {"e1_regimes": claim},
             "recorded": {EVIL: ORIGIN, "bare": {}}}
 
@@ -110,13 +111,16 @@ def test_what_was_not_run_is_left_out(tables):
 @pytest.mark.parametrize("name", CHARTS)
 def test_every_chart_compiles_and_its_fields_exist(tables, name):
     chart = CHARTS[name](tables[name], SETTINGS)
+    spec = report.interactive(chart)
     rows = json.loads(chart.rows.iloc[:50].to_json(orient="records"))
-    vl_convert.vegalite_to_vega({**chart.spec, "data": {"values": rows}})
-    named = {part["field"] for part in walk(chart.spec) if isinstance(part.get("field"), str)}
-    asked = set(re.findall(r"datum\.(\w+)", json.dumps(chart.spec)))
-    assert named | asked <= set(chart.rows), name
-    assert EVIL not in json.dumps(chart.spec.get("transform")), "no expression holds a name from the data"
-    assert any("tooltip" in part for part in walk(chart.spec))
+    vl_convert.vegalite_to_vega({**spec, "data": {"values": rows}})
+    named = {part["field"] for part in walk(spec) if isinstance(part.get("field"), str)}
+    made = {part["as"] for part in walk(spec) if isinstance(part.get("as"), str)}
+    filters = [part["filter"] for part in walk(spec) if "filter" in part]
+    asked = set(re.findall(r"datum\.(\w+)", json.dumps(filters)))
+    assert named | asked <= set(chart.rows) | made, name
+    assert EVIL not in json.dumps(filters), "no expression holds a name from the data"
+    assert any("tooltip" in part for part in walk(spec))
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -127,15 +131,24 @@ def test_every_chart_shows_something_before_anybody_chooses(name):
         local = rows["source"] == rows["source"].iloc[0]
         rows = rows.assign(step=rows["step"].where(local, 2 * rows["step"]))
     chart = CHARTS[name](rows, SETTINGS)
-    first = {part["name"].removeprefix("pick_"): part["value"] for part in chart.spec.get("params", [])
+    spec = report.interactive(chart)
+    first = {part["name"].removeprefix("pick_"): part["value"] for part in spec["params"]
              if part["name"].startswith("pick_")}
-    shown = chart.rows
+    asked = {part["filter"] for part in spec["transform"]}
+    assert asked == {f"datum.{name} === pick_{name}" for name in first}
+    shown = in_words(chart.rows)
     for field, value in first.items():
         shown = shown[shown[field] == value]
     assert len(shown) and first, first
 
 
-def test_a_full_study_beside_a_recorded_one_stays_below_two_megabytes(tmp_path):
+def test_a_list_of_one_value_is_not_shown():
+    rows = synthetic.tables(arms=("gpt2",))["e3_mechanism"]
+    spec = report.interactive(CHARTS["e3_mechanism"](rows, SETTINGS))
+    assert [part["name"] for part in spec["params"]] == ["click"] and spec["transform"] == []
+
+
+def test_a_full_study_beside_a_recorded_one_stays_small(tmp_path):
     """Eight arms and three data sets, twice, with noise so that compression has nothing to gain."""
     noise = np.random.default_rng(0)
     tables = synthetic.study()
@@ -147,19 +160,19 @@ def test_a_full_study_beside_a_recorded_one_stays_below_two_megabytes(tmp_path):
 
 
 def test_this_run_stands_above_recorded_ones():
-    told = report.claims(detail(["full-cpu", "local"]))
-    assert told.index('data-label="run">local') < told.index('data-label="run">full-cpu')
+    text = report.claims(detail(["full-cpu", "local"]))
+    assert text.index('data-label="run">local') < text.index('data-label="run">full-cpu')
 
 
 def test_where_a_recorded_run_comes_from():
     plain = json.loads(json.dumps(ORIGIN).replace(json.dumps(EVIL), '"some"'))
-    told = report_origins.reproduction({"x": 1}, {"full-cpu": plain})
-    assert "<h3>full-cpu</h3>" in told and "<pre>x: 1\n</pre>" in told
-    assert "7 parts in 1.5 hours on some, 2 cores, 23.5 GiB, Linux; missing: e2-wine-3, some." in told
-    assert "Code: c0ffee, some. torch 2.1." in told
-    assert "missing" not in report_origins.reproduction({}, {"full-cpu": plain | {"missing": []}})
+    text = report_tables.reproduction({"x": 1}, {"full-cpu": plain})
+    assert "<h3>full-cpu</h3>" in text and "<pre>x: 1\n</pre>" in text
+    assert "7 parts in 1.5 hours on some, 2 cores, 23.5 GiB, Linux; missing: e2-wine-3, some." in text
+    assert "Code: c0ffee, some. torch 2.1." in text
+    assert "missing" not in report_tables.reproduction({}, {"full-cpu": plain | {"missing": []}})
     machine = plain["machines"][0] | {"gpu": "NVIDIA H100"}
-    assert "hours on NVIDIA H100, some, 2 cores" in report_origins.reproduction(
+    assert "hours on NVIDIA H100, some, 2 cores" in report_tables.reproduction(
         {}, {"full-cpu": plain | {"machines": [machine]}})
 
 
@@ -193,17 +206,17 @@ def opened(path, tmp_path, width):
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
 def test_the_console_tells_of_a_request(tmp_path):
-    page = tmp_path / "page.html"
-    page.write_text(report_page.page('<img src="http://127.0.0.1:9/x.png">', ""))
-    assert any("Content Security Policy" in message for message in opened(page, tmp_path, 400)[1])
+    path = tmp_path / "page.html"
+    path.write_text(page.page('<img src="http://127.0.0.1:9/x.png">', ""))
+    assert any("Content Security Policy" in message for message in opened(path, tmp_path, 400)[1])
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
 @pytest.mark.parametrize("width", [1100, 390])
 def test_a_browser_draws_every_chart_and_asks_for_nothing(path, tmp_path, width):
-    page, console, size = opened(path, tmp_path, width)
+    html, console, size = opened(path, tmp_path, width)
     assert not [message for message in console if not message.startswith("WARN ")]
-    assert f'data-drawn="{len(CHARTS)}"' in page
-    assert "could not be drawn" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
-    assert page.count('class="marks"') == len(CHARTS)
+    assert f'data-drawn="{len(CHARTS)}"' in html
+    assert "could not be drawn" not in re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+    assert html.count('class="marks"') == len(CHARTS)
     assert size > 20_000

@@ -1,129 +1,119 @@
-"""E1: which initial std trains, signal and gradient per layer, the band's edges on the natural axis."""
+"""E1: which initial std trains, signal and gradient per layer, the edges of the band that trains."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
-from study.plotting.params import Settings
-from study.plotting.style import (
+from study.plotting.grammar import (
+    DASHED,
+    GREY,
     INK,
-    MEASURED,
-    PREDICTED,
-    REGIMES,
-    Figures,
-    Tables,
-    band,
+    INTERVAL,
+    Chart,
+    Comparison,
+    Picture,
+    Spec,
+    category,
+    count,
+    curves,
+    dashed,
+    depth_colour,
+    dots,
     interval_label,
-    interval_patch,
-    legend,
-    line,
-    log_axis,
-    new_figure,
-    ordered,
-    spans,
+    level,
+    long_form,
+    named_colour,
+    powers,
+    quantity,
+    shapes,
+    ticks,
+    tooltip,
     word,
 )
+from study.plotting.params import Settings
 from variance_dynamics.theory.propagation import critical_std
 
-DOT: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3.5}
-BEYOND: dict[str, Any] = {"linestyle": "", "marker": "^", "markersize": 4, "markeredgewidth": 0.7,
-                          "color": INK, "markerfacecolor": "white"}
-PARTLY: dict[str, Any] = {**BEYOND, "markerfacecolor": INK, "markerfacecoloralt": "white",
-                          "fillstyle": "left"}
-LAW: dict[str, Any] = {"linestyle": "", "marker": "D", "markersize": 3, "color": "#D55E00"}
-CRITICAL: dict[str, Any] = {"color": "#D55E00", "linestyle": (0, (4, 2)), "linewidth": 1.1}
+MARKS = {"lower": "circle", "upper": "square", "below the grid": "triangle-down",
+         "above the grid": "triangle-up"}
+OVERLAPS = {"paper_share": "share of the paper's band that trains", "jaccard": "intersection over union",
+            "band_share": "share of the band that is the paper's"}
+AT_INIT = {"second_moment": "second moment of the pre-activations", "grad_norm": "gradient norm",
+           "grad_norm_end": "gradient norm after training"}
+AXES = ("initial std", "std × √(width / 2)", "natural axis a")
+DEPTH = "depth (weight layers)"
 
 
-def loss_and_accuracy(tables: Tables, settings: Settings) -> Figures:
-    """Loss over accuracy against std, a row of panels for each width and a column for each depth."""
-    for (dataset, optimizer), rows in tables["e1_loss"].groupby(["dataset", "optimizer"], sort=False):
-        widths, depths = sorted(rows.width.unique()), sorted(rows.depth.unique())
-        figure, panels = new_figure(2 * len(widths), len(depths), 0.9 + 2.1 * len(widths), sharex=True,
-                                    sharey="row", gridspec_kw={"height_ratios": [1.5, 1] * len(widths)})
-        for (row, width), (column, depth) in ((r, c) for r in enumerate(widths) for c in enumerate(depths)):
-            cell = rows[(rows.width == width) & (rows.depth == depth)].sort_values("std")
-            _sweep(panels[2 * row, column], panels[2 * row + 1, column], cell, critical_std(width))
-            panels[2 * row, column].set_title(f"depth {depth}, width {width}")
-            panels[-1, column].set_xlabel("initial std")
-        for row in range(len(widths)):
-            panels[2 * row, 0].set_ylabel("loss (nats)")
-            panels[2 * row, 0].set_ylim(0, 1.05 * rows.cap.max())
-            panels[2 * row + 1, 0].set_ylabel("accuracy")
-        figure.suptitle(f"{word(dataset)}, {word(optimizer)}: final training loss and test accuracy")
-        legend(figure, [line("mean over seeds (diverged: at the cap)", color=MEASURED),
-                        interval_patch(rows.n, settings),
-                        line("critical std √(2/width), predicted", **CRITICAL),
-                        *(Patch(facecolor=colour, edgecolor=INK, linewidth=0.4, label=f"{name} (most seeds)")
-                          for name, colour in REGIMES.items())], 3)
-        yield f"e1_loss_{dataset}_{optimizer}", figure
+def loss(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """Final training loss and test accuracy against std, with the critical std that theory gives."""
+    rows = rows.assign(critical=[critical_std(width) for width in rows.width])
+    long = long_form(rows, {"loss": "final training loss", "accuracy": "test accuracy"})
+    shares = {f"share_{name}": f"share {name}" for name in ("trains", "vanishing", "exploding", "stalled")}
+    lists = ("source", "dataset", "optimizer", "show")
+    colour, x = depth_colour(rows, "width"), powers("std", "initial std")
+    hover = tooltip(long, {"std": "initial std", "width": "width", "value": "mean", **INTERVAL, **shares})
+    critical = {"mark": {"type": "rule", "strokeDash": DASHED, "strokeWidth": 1.3},
+                "encoding": {"x": {**x, "field": "critical", "aggregate": "min"}, "color": colour}}
+    caption = ("The loss is in nats; a run that explodes counts at the cap. Dashed: the critical std "
+               "√(2/width), predicted before training. "
+               f"{interval_label(rows.n, settings)}.")
+    keep = [*lists, "depth", "width", "std", "value", "lo", "hi", "n", "critical", *shares]
+    compared = long[long.show == long.show.iloc[0]].drop(columns=["source", "show", *shares])
+    return Chart("Which initial std trains?", caption, long[keep],
+                 [critical, *curves(x, quantity("value", zero=True), colour, hover)], lists,
+                 facet="depth", heading="depth ", picture=Picture(files="dataset", down="optimizer"),
+                 comparison=Comparison(compared[[name for name in keep if name in compared]],
+                                       "band: interval over seeds; upright dashes: critical std √(2/width), "
+                                       "predicted", lists=("dataset", "optimizer")))
 
 
-def _sweep(loss: Axes, accuracy: Axes, cell: pd.DataFrame, critical: float) -> None:
-    shares = cell[[f"share_{name}" for name in REGIMES]].to_numpy()
-    labels = [list(REGIMES)[index] for index in shares.argmax(axis=1)]
-    for axes in (loss, accuracy):
-        log_axis(axes)
-        axes.set_xlim(cell["std"].min(), cell["std"].max())
-        for start, end, label in spans(cell["std"].tolist(), labels):
-            axes.axvspan(start, end, facecolor=REGIMES[label], linewidth=0, zorder=0)
-        axes.axvline(critical, **CRITICAL)
-    band(loss, cell["std"], cell.loss, cell.loss_lo, cell.loss_hi, color=MEASURED)
-    band(accuracy, cell["std"], cell.accuracy, cell.accuracy_lo, cell.accuracy_hi, color=MEASURED)
-    accuracy.set_ylim(0, 1.02)
+def layers(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """Second moment and gradient norm per layer at init, for some stds around the critical one."""
+    kept = []
+    for _, part in rows.groupby(["source", "dataset"], sort=False):
+        part = representative(part)
+        stds = around(part["std"].unique(), critical_std(part.width.iloc[0]),
+                      settings.plot.representative_std_count)
+        kept.append(part[np.isclose(part["std"].to_numpy()[:, None], stds).any(axis=1)])
+    rows = pd.concat(kept)
+    rows = rows.assign(std=rows["std"].map("{:.3g}".format).astype(float))
+    chart = per_layer("Signal and gradient in each layer, by initial std", rows,
+                      depth_colour(rows, "std", "initial std", in_sight=True), settings)
+    compared = chart.rows[chart.rows.show != AT_INIT["grad_norm_end"]].drop(columns="source")
+    return replace(chart, comparison=Comparison(
+        compared, "points: measured, bar: interval over seeds; dashed: predicted before training",
+        lists=("dataset",), menu="show"))
 
 
-def signal_and_gradient(tables: Tables, settings: Settings) -> Figures:
-    """Forward second moment and gradient norm per layer at init, for some stds around the critical one."""
-    for dataset, rows in tables["e1_layers"].groupby("dataset", sort=False):
-        rows = representative(rows)
-        width = int(rows.width.iloc[0])
-        chosen = around(rows["std"].unique(), critical_std(width), settings.plot.representative_std_count)
-        kept = [rows[np.isclose(rows["std"], std)].assign(line=f"std {std:.3g}") for std in chosen]
-        colours = {f"std {std:.3g}": colour for std, colour in ordered(chosen).items()}
-        title = f"{word(dataset)}, width {width}, at initialisation"
-        yield f"e1_layers_{dataset}", per_layer(pd.concat(kept), colours, title, settings)
+def per_layer(title: str, rows: pd.DataFrame, colour: Spec, settings: Settings) -> Chart:
+    """Second moments and gradient norms against layer; `colour` is that of a field of the rows."""
+    by = colour["field"]
+    rows = rows[rows.stat.isin(AT_INIT) & (rows.value > 0)]  # zero has no logarithm
+    rows = rows.assign(show=rows.stat.map(AT_INIT)).sort_values("show", key=_place, kind="stable")
+    lists = ("source", "dataset", "show")
+    x, y = count("layer", "layer"), powers("value")
+    width = {"width": "width"} if "width" in rows else {}
+    hover = tooltip(rows, {by: colour["title"], "layer": "layer", **width, "value": "measured",
+                           **INTERVAL, "predicted": "predicted"})
+    caption = ("Points: measured in float64 at initialisation. Dashed: predicted before training (the "
+               f"gradient: of one sample). {interval_label(rows.n, settings, 'Bar')}.")
+    keep = [*lists, "depth", by, *width, "layer", "value", "lo", "hi", "n", "predicted"]
+    at_init = [AT_INIT["second_moment"], AT_INIT["grad_norm"]]
+    return Chart(title, caption, rows[keep],
+                 [dashed(x, {**y, "field": "predicted"}, colour), *dots(x, y, colour, hover)], lists,
+                 facet="depth", heading="depth ", independent=("x",),
+                 picture=Picture(files="dataset", down="show", only={"show": at_init}))
 
 
-def per_layer(rows: pd.DataFrame, colours: Mapping[str, Any], title: str, settings: Settings) -> Figure:
-    """Second moment over gradient norm against layer, depths across; column `line` names what is coloured."""
-    depths = sorted(rows.depth.unique())
-    figure, panels = new_figure(2, len(depths), 4.4, sharey="row")
-    for row, stat in enumerate(("second_moment", "grad_norm")):
-        for column, depth in enumerate(depths):
-            _layers(panels[row, column], rows[(rows.depth == depth) & (rows.stat == stat)], colours)
-            panels[0, column].set_title(f"depth {depth}")
-            panels[1, column].set_xlabel("layer")
-    panels[0, 0].set_ylabel("pre-activation\nsecond moment")
-    panels[1, 0].set_ylabel("gradient norm")
-    figure.suptitle(title)
-    legend(figure, [*(line(f"measured, {word(name)}", color=colour, **DOT)
-                      for name, colour in colours.items()),
-                    line("predicted (gradient: of one sample)", **PREDICTED),
-                    interval_patch(rows.n, settings)], 3)
-    return figure
-
-
-def _layers(axes: Axes, cell: pd.DataFrame, colours: Mapping[str, Any]) -> None:
-    log_axis(axes, "y")
-    for name, colour in colours.items():
-        layers = cell[cell.line == name].sort_values("layer")
-        axes.plot(layers.layer, layers.predicted, **{**PREDICTED, "color": colour})
-        band(axes, layers.layer, layers.value, layers.lo, layers.hi, color=colour, **DOT)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+def _place(shows: "pd.Series[str]") -> "pd.Series[int]":
+    return shows.map(list(AT_INIT.values()).index)
 
 
 def representative(rows: pd.DataFrame) -> pd.DataFrame:
     """One dataset's rows of the middle width under one optimizer (at init it makes no difference)."""
     width = sorted(rows.width.unique())[rows.width.nunique() // 2]
-    chosen: pd.DataFrame = rows[(rows.width == width) & (rows.optimizer == rows.optimizer.iloc[0])]
-    return chosen
+    middle: pd.DataFrame = rows[(rows.width == width) & (rows.optimizer == rows.optimizer.iloc[0])]
+    return middle
 
 
 def around(stds: np.ndarray, centre: float, count: int) -> list[float]:
@@ -133,92 +123,112 @@ def around(stds: np.ndarray, centre: float, count: int) -> list[float]:
     return sorted({float(np.exp(grid[np.abs(grid - aim).argmin()])) for aim in aims})
 
 
-def _per_layer(axes: Axes, cell: pd.DataFrame, colours: dict[float, str]) -> None:
-    log_axis(axes, "y")
-    for std, colour in colours.items():
-        layers = cell[np.isclose(cell["std"], std)].sort_values("layer")
-        axes.plot(layers.layer, layers.predicted, **{**PREDICTED, "color": colour})
-        band(axes, layers.layer, layers.value, layers.lo, layers.hi, color=colour, **DOT)
-    axes.set_xticks(sorted(cell.layer.unique()))
+def edges(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """The edges of the band of stds that train, as std, in units of the critical std, on the natural axis."""
+    outside = rows.edge.map({"lower": "below the grid", "upper": "above the grid"})
+    rows = rows.assign(predicted=rows.get("predicted", np.nan),
+                       mark=rows.edge.where(rows.censored == 0, outside))
+    units = (pd.Series(1.0, rows.index), np.sqrt(2 / rows.width), rows.centre)
+    long = pd.concat([in_units(rows, unit).assign(show=show)
+                      for show, unit in zip(AXES, units, strict=True)])
+    lists = ("source", "dataset", "show")
+    colour = depth_colour(rows, "width")
+    x, y = count("depth", DEPTH), quantity("std", log=True)
+    beside: Spec = {"xOffset": {"field": "width", "type": "ordinal"}}
+    hover = tooltip(long, {"edge": "edge", "depth": "depth", "width": "width", "std": "half of seeds train",
+                           **INTERVAL, "predicted": "predicted", "centre": "centre a = 1, predicted",
+                           "censored": "seeds beyond the grid"})
+    shape = shapes(rows, "mark", "edge", MARKS)
+    theory = {"mark": {"type": "point", "shape": "diamond", "filled": True, "size": 30},
+              "encoding": {"x": x, "y": {**y, "field": "predicted"}, "color": {"value": "#D55E00"}, **beside}}
+    caption = ("An edge is the std at which half of the seeds train. If theory holds, all widths lie at one "
+               "height on the natural axis a = std × √(fan factor). Black tick: the centre a = 1, predicted. "
+               "Orange diamond: the edge under SGD, by theory written after the first runs. Triangle: some "
+               "seeds still train at the end of the grid, so the edge lies further out. "
+               f"{interval_label(rows.n, settings, 'Bar')}.")
+    numbers = ["std", "lo", "hi", "n", "censored", "centre", "predicted"]
+    keep = [*lists, "optimizer", "depth", "width", "edge", "mark", *numbers]
+    return Chart("Do the edges of the band that trains collapse over widths?", caption, long[keep],
+                 [ticks(x, {**y, "field": "centre"}, **beside),
+                  *dots(x, y, colour, hover, shape=shape, **beside), theory], lists,
+                 facet="optimizer", columns=2,
+                 picture=Picture(files="dataset", across="show", down="optimizer", columns=3))
 
 
-def collapse(tables: Tables, settings: Settings) -> Figures:
-    """The band of stds that train: as std, and where it should not depend on width: in units of the critical
-    std, and on the natural axis, which knows the input layer."""
-    for dataset, edges in tables["e1_edges"].groupby("dataset", sort=False):
-        optimizers, depths = list(edges.optimizer.unique()), sorted(edges.depth.unique())
-        colours = ordered(sorted(edges.width.unique()))
-        height = 0.9 + 2.1 * len(optimizers)
-        figure, panels = new_figure(len(optimizers), 3, height, sharex=True, sharey="col")
-        for row, optimizer in enumerate(optimizers):
-            for index, (width, colour) in enumerate(colours.items()):
-                bars = edges[(edges.optimizer == optimizer) & (edges.width == width)]
-                shift = (index - (len(colours) - 1) / 2) * 0.18
-                _bars(panels[row, 0], bars, depths, shift, colour)
-                _bars(panels[row, 1], critical(bars), depths, shift, colour)
-                _bars(panels[row, 2], natural(bars), depths, shift, colour)
-            low, high = settings.analyze.e1.paper_band
-            panels[row, 0].axhspan(low, high, color="#8C8C8C", alpha=0.18, linewidth=0)
-            panels[row, 0].set_ylabel(f"{word(optimizer)}\ninitial std")
-            panels[row, 1].set_ylabel("std × √(width / 2)")
-            panels[row, 2].set_ylabel("a = std × √(fan factor)")
-        panels[0, 0].set_title("stds that train")
-        panels[0, 1].set_title("in units of the critical std")
-        panels[0, 2].set_title("on the natural axis a")
-        for axes in panels[-1]:
-            axes.set_xlabel("depth (weight layers)")
-        figure.suptitle(f"{word(dataset)}: do the edges of the band collapse over widths?")
-        legend(figure, [*(line(f"width {width}", color=colour, linewidth=4)
-                          for width, colour in colours.items()),
-                        line("centre a = 1, predicted", color=INK, marker="_", linestyle="", markersize=7),
-                        *([line("edge, by theory written after the first runs", **LAW)]
-                          if "predicted" in edges else []),
-                        *censoring(edges),
-                        line(interval_label(edges.n, settings, "whisker"), color=INK, linewidth=0.9),
-                        Patch(facecolor="#8C8C8C", alpha=0.3, label="the paper's band")], 3)
-        yield f"e1_collapse_{dataset}", figure
+def in_units(rows: pd.DataFrame, unit: "pd.Series[float]") -> pd.DataFrame:
+    """The edges, their intervals and predictions as multiples of `unit`, one std for each row."""
+    return rows.assign(**{name: rows[name] / unit for name in ("std", "lo", "hi", "predicted", "centre")})
 
 
-def natural(edges: pd.DataFrame) -> pd.DataFrame:
-    """e1_edges in units of the centre, the std at which a = 1."""
-    return _in_units(edges, edges.centre).assign(centre=1.0)
+def task(rows: pd.DataFrame) -> "pd.Series[str]":
+    """Data and optimizer in words, one panel each."""
+    words: pd.Series[str] = rows.dataset.map(word) + ", " + rows.optimizer.map(word)
+    return words
 
 
-def critical(edges: pd.DataFrame) -> pd.DataFrame:
-    """e1_edges in units of the critical std sqrt(2 / width)."""
-    return _in_units(edges, np.sqrt(2 / edges.width))
+def overlap(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """How far the paper's band trains, and how far it is the band that trains, against width."""
+    low, high = settings.analyze.e1.paper_band
+    long = long_form(rows.assign(task=task(rows)), OVERLAPS)
+    long = long.assign(limit=np.where(long.show == OVERLAPS["jaccard"], settings.analyze.e1.overlap, np.nan))
+    lists = ("source", "show")
+    beside: Spec = {"xOffset": {"field": "depth", "type": "ordinal"}}
+    hover = tooltip(long, {"depth": "depth", "width": "width", "value": "mean", **INTERVAL})
+    y = quantity("value", zero=True)
+    y["scale"]["domain"] = [0, 1]
+    caption = (f"Of the paper's band of stds, [{low:g}, {high:g}], and the measured one, both in ln std. "
+               "Dashed: the overlap from which the claim's rule says yes. "
+               f"{interval_label(rows.n, settings, 'Bar')}.")
+    limit = {"mark": {"type": "rule", "strokeDash": DASHED},
+             "encoding": {"y": {**y, "field": "limit", "aggregate": "min"}, "color": {"value": INK}}}
+    keep = [*lists, "task", "depth", "width", "value", "lo", "hi", "n", "limit"]
+    return Chart("Is the paper's band of stds the band that trains?", caption, long[keep],
+                 [limit, *dots(count("width", "width"), y, depth_colour(rows, "depth"), hover, **beside)],
+                 lists, facet="task", columns=6,
+                 picture=Picture(down="show", only={"show": [OVERLAPS["paper_share"], OVERLAPS["jaccard"]]}))
 
 
-def _in_units(edges: pd.DataFrame, unit: "pd.Series[float]") -> pd.DataFrame:
-    names = [name for name in ("std", "lo", "hi", "predicted", "centre") if name in edges]
-    return edges.assign(**{name: edges[name] / unit for name in names})
+def widths(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """How the band that trains narrows with depth."""
+    rows = rows.rename(columns={"ln_width_lo": "lo", "ln_width_hi": "hi"})
+    rows = rows[rows.ln_width.notna()].assign(task=lambda rows: task(rows))
+    by_task = rows.groupby(["source", "task"], sort=False)
+    rows = pd.concat([rows.head(0).assign(law=np.nan), *(guide(part) for _, part in by_task)])
+    factor = {name: np.exp(rows[name]) for name in ("lo", "hi", "law")}
+    rows = rows.assign(value=np.exp(rows.ln_width), **factor)
+    x, y = count("depth", "depth"), quantity("value", "upper edge / lower edge", log=True)
+    y["axis"]["format"] = "~s"
+    hover = tooltip(rows, {"depth": "depth", "width": "width", "value": "upper / lower edge", **INTERVAL,
+                           "law": "∝ 1 / depth in ln std"})
+    caption = ("By what factor the std may vary. Dashed: a band whose width in ln std is ∝ 1 / depth, as the "
+               "depth scale of theory suggests, through the middle of the points. Left out: bands that reach "
+               f"the end of the grid. {interval_label(rows.n, settings, 'Bar')}.")
+    keep = ["source", "task", "depth", "width", "value", "lo", "hi", "n", "law"]
+    beside: Spec = {"xOffset": {"field": "width", "type": "ordinal"}}
+    law = {"mark": {"type": "line", "strokeDash": DASHED, "strokeWidth": 1.3},
+           "encoding": {"x": x, "y": {**y, "field": "law", "aggregate": "mean"}, "color": {"value": GREY}}}
+    return Chart("Does the band of stds that train narrow with depth?", caption, rows[keep],
+                 [law, *dots(x, y, depth_colour(rows, "width"), hover, **beside)], ("source",),
+                 facet="task", columns=6, picture=Picture())
 
 
-def _bars(axes: Axes, edges: pd.DataFrame, depths: list[Any], shift: float, colour: Any) -> None:
-    """A bar from lower to upper edge for each depth, whiskers for the intervals, arrows where censored."""
-    log_axis(axes, "y")
-    axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
-    axes.set_xlim(-0.5, len(depths) - 0.5)
-    for depth, pair in edges.groupby("depth"):
-        x, ends = depths.index(depth) + shift, pair.set_index("edge")["std"]
-        axes.vlines(x, ends["lower"], ends["upper"], color=colour, linewidth=5, alpha=0.55)
-        axes.plot([x], pair.centre.iloc[:1], "_", color=INK, markersize=7)
-        edge: Any
-        for edge in pair.replace(np.inf, np.nan).itertuples():
-            axes.vlines(x, edge.lo, edge.hi, color=INK, linewidth=0.9)
-            axes.plot([x], [getattr(edge, "predicted", np.nan)], **LAW)
-            if edge.censored:
-                mark, away = beyond(edge.censored, edge.n), "^" if edge.edge == "upper" else "v"
-                axes.plot([x], [edge.std], **{**mark, "marker": away})
+def guide(rows: pd.DataFrame) -> pd.DataFrame:
+    """e1_widths of one task with `law`, the line ∝ 1 / depth through the middle of its points."""
+    middle = np.exp(np.log(rows.ln_width * rows.depth).mean())
+    return rows.assign(law=middle / rows.depth)
 
 
-def beyond(censored: int, n: int) -> dict[str, Any]:
-    """Mark of an edge that `censored` of n seeds have beyond the grid; with half of them its std is there."""
-    return BEYOND if censored >= n / 2 else PARTLY
-
-
-def censoring(edges: pd.DataFrame) -> list[Line2D]:
-    """Legend entries of the marks that occur."""
-    found = edges.censored[edges.censored > 0] / edges.n[edges.censored > 0]
-    return [*([line("edge beyond the grid in most seeds", **BEYOND)] if (found >= 0.5).any() else []),
-            *([line("edge beyond the grid in some seeds", **PARTLY)] if (found < 0.5).any() else [])]
+def slopes(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """How the edges move with width; the report alone shows it."""
+    rows = rows[rows.slope.notna()].assign(task=lambda rows: task(rows))
+    x, y = count("depth", DEPTH), quantity("slope", "d ln(edge) / d ln(width)", zero=True)
+    beside: Spec = {"xOffset": category("edge")}
+    hover = tooltip(rows, {"edge": "edge", "depth": "depth", "slope": "slope", **INTERVAL,
+                           "predicted": "natural axis, predicted"})
+    caption = ("Slope over widths of the edges that lie within the grid. Ticks: what the natural axis "
+               "predicts; dashed: −1/2 as for the critical std, and 0 for a band that does not move. "
+               f"{interval_label(rows.n, settings, 'Bar')}.")
+    keep = ["source", "task", "depth", "edge", "slope", "lo", "hi", "n", "predicted"]
+    return Chart("How the edges move with width", caption, rows[keep],
+                 [level(-0.5), level(0), *dots(x, y, named_colour(rows, "edge"), hover, **beside),
+                  ticks(x, {**y, "field": "predicted"}, **beside)], ("source",), facet="task", columns=2)

@@ -1,196 +1,177 @@
 """E2: schemes compared at equal depth, optimizer and learning rate."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
-from study.plotting.e1 import per_layer
-from study.plotting.params import Settings
-from study.plotting.style import (
+from study.plotting.e1 import DEPTH, per_layer
+from study.plotting.grammar import (
     INK,
-    PALETTE,
-    SCHEMES,
-    Figures,
-    Tables,
-    band,
-    categorical,
+    INTERVAL,
+    Chart,
+    Comparison,
+    Picture,
+    Spec,
+    category,
+    count,
+    curves,
+    depth_colour,
+    dots,
     interval_label,
-    interval_patch,
-    legend,
-    line,
-    log_axis,
-    new_figure,
+    legend_pick,
+    level,
+    long_form,
+    named_colour,
+    quantity,
+    shapes,
+    shown,
+    ticks,
+    tooltip,
     word,
 )
+from study.plotting.grammar import thinned as with_fewer_steps
+from study.plotting.params import Settings
 
-CONTRAST = ("kaiming", "xavier")
-MARKS: dict[str, dict[str, Any]] = {"shared": {"marker": "o", "markersize": 4},
-                                    "best": {"marker": "D", "markersize": 3.5}}
-REACHED, AT_MOST, AT_LEAST, LEFT_OUT = "all seeds", "at most this", "at least this", "left out"
-BOUNDS: dict[str, dict[str, Any]] = {
-    REACHED: {"marker": "o", "markersize": 4}, AT_MOST: {"marker": "v", "markersize": 5},
-    AT_LEAST: {"marker": "^", "markersize": 5}, LEFT_OUT: {"marker": "o", "markersize": 4}}
-WHY = {AT_MOST: "at most this: Xavier censored in more seeds",
-       AT_LEAST: "at least this: Kaiming censored in more seeds", LEFT_OUT: "left out: both censored"}
-MEASURES = {"ln_steps_ratio": "ln(steps Kaiming / steps Xavier)\nbelow 0: Kaiming is faster",
-            "test_accuracy": "test accuracy,\nKaiming − Xavier"}
-LR = {"shared": "at one learning rate for all", "best": "at each scheme's best learning rate"}
+SAME = "Kaiming = Xavier × √2"
+REACHED, AT_MOST, AT_LEAST, LEFT_OUT = "as measured", "at most this", "at least this", "left out"
+BOUNDS = {REACHED: "circle", AT_MOST: "triangle-down", AT_LEAST: "triangle-up", LEFT_OUT: "cross"}
+MEASURES = {"ln_steps_ratio": "ln(steps ratio)", "test_accuracy": "test accuracy",
+            "spread": "spread over seeds", "share_lr_trains": "share of learning rates that train"}
+KINDS = {"shared": "at one learning rate for all", "best": "each at its best learning rate",
+         "fastest": "each at its fastest learning rate", "grid": "over the grid of learning rates"}
+SHOWS = [f"{name}, {kind}" for name in MEASURES.values() for kind in KINDS.values()]
 
 
-def kaiming_and_xavier(tables: Tables, settings: Settings) -> Figures:
-    """Validation loss over accuracy through training, optimizers down and depths across."""
-    curves = tables["e2_curves"]
-    curves = curves[curves.scheme.isin(CONTRAST) & curves.stat.isin(["val_loss", "val_accuracy"])]
-    for dataset, rows in curves[curves.lr_kind == "shared"].groupby("dataset", sort=False):
-        optimizers, depths = list(rows.optimizer.unique()), sorted(rows.depth.unique())
-        height = 0.9 + 2.3 * len(optimizers)
-        figure, panels = new_figure(2 * len(optimizers), len(depths), height, sharex=True, sharey="row",
-                                    gridspec_kw={"height_ratios": [1.4, 1] * len(optimizers)})
-        for (optimizer, depth, stat), cell in rows.groupby(["optimizer", "depth", "stat"]):
-            row = 2 * optimizers.index(optimizer) + (stat == "val_accuracy")
-            _curves(panels[row, depths.index(depth)], cell)
-        for row, optimizer in enumerate(optimizers):
-            panels[2 * row, 0].set_ylabel("validation loss\n(nats)")
-            panels[2 * row + 1, 0].set_ylabel("validation\naccuracy")
-            for column, depth in enumerate(depths):
-                panels[2 * row, column].set_title(f"{word(optimizer)}, depth {depth}")
-                panels[2 * row + 1, column].set_ylim(0, 1.02)
-                panels[-1, column].set_xlabel("step")
-        figure.suptitle(f"{word(dataset)}: Kaiming and Xavier {LR['shared']}")
-        legend(figure, [*(line(word(name), color=SCHEMES[name]) for name in CONTRAST),
-                        interval_patch(rows.n, settings)], 3)
-        yield f"e2_curves_{dataset}", figure
+def one_line(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with Kaiming and its control Xavier × √2 as one scheme, where they are equal in all numbers.
+
+    At constant width both have the same std, and the draws are paired, so one would hide the other.
+    """
+    both = [rows[rows.scheme == name].drop(columns="scheme").reset_index(drop=True)
+            for name in ("kaiming", "xavier_sqrt2")]
+    if both[1].empty or not both[0].equals(both[1]):
+        return rows
+    names = rows.scheme.where(rows.scheme != "kaiming", SAME)
+    alone: pd.DataFrame = rows.assign(scheme=names)[rows.scheme != "xavier_sqrt2"]
+    return alone
 
 
-def _curves(axes: Axes, cell: pd.DataFrame) -> None:
-    for scheme in CONTRAST:
-        curve = cell[cell.scheme == scheme].sort_values("step")
-        if len(curve):
-            band(axes, curve.step, curve["mean"], curve.lo, curve.hi, color=SCHEMES[scheme])
+def scheme_colour(rows: pd.DataFrame) -> Spec:
+    """The colours of the schemes; Kaiming keeps its own where it stands for its control as well."""
+    names = rows.assign(scheme=rows.scheme.replace(SAME, "kaiming"))
+    colour = named_colour(names, "scheme")
+    domain = [SAME if name == word("kaiming") and SAME in set(rows.scheme) else name
+              for name in colour["scale"]["domain"]]
+    return colour | {"scale": colour["scale"] | {"domain": domain}}
 
 
-def time_to_threshold(tables: Tables, settings: Settings) -> Figures:
-    """Steps until the loss threshold for every scheme; hollow where seeds ran out of steps."""
-    for dataset, rows in tables["e2_threshold"].groupby("dataset", sort=False):
-        optimizers, depths = list(rows.optimizer.unique()), sorted(rows.depth.unique())
-        schemes = list(rows.scheme.unique())[::-1]
-        height = 1.0 + (0.5 + 0.2 * len(schemes)) * len(optimizers)
-        figure, panels = new_figure(len(optimizers), len(depths), height, sharex=True, sharey=True)
-        for (optimizer, depth), cell in rows.groupby(["optimizer", "depth"]):
-            axes = panels[optimizers.index(optimizer), depths.index(depth)]
-            axes.set_title(f"{word(optimizer)}, depth {depth}")
-            _dots(axes, cell, schemes, categorical(SCHEMES, schemes))
-        for axes in panels[-1]:
-            axes.set_xlabel("steps to threshold")
-        figure.suptitle(f"{word(dataset)}: steps until the training loss is below {threshold(settings)}")
-        legend(figure, [*(line(text, color=INK, linestyle="", **MARKS[kind]) for kind, text in LR.items()),
-                        line("hollow: k of n seeds never got there, counted at the budget", color=INK,
-                             linestyle="", **MARKS["shared"], markerfacecolor="white"),
-                        line(interval_label(rows.n, settings, "bar"), color=INK, linewidth=1.0)], 2)
-        yield f"e2_threshold_{dataset}", figure
+def layers(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """Second moment and gradient norm per layer at initialisation, for every scheme."""
+    rows = one_line(rows[rows.optimizer == rows.optimizer.iloc[0]])  # at init it makes no difference
+    rows = rows[rows.stat != "grad_norm_end"]
+    return per_layer("Signal and gradient in each layer, by scheme", rows, scheme_colour(rows), settings)
 
 
-def threshold(settings: Settings) -> str:
-    """The loss that counts as having learned, in words."""
-    return f"{settings.analyze.e2.threshold:g} ln(classes)"
+def curve(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """Validation loss and accuracy of every scheme through training."""
+    rows = rows[rows.stat.isin(["val_loss", "val_accuracy", "train_loss"])]
+    rows = one_line(with_fewer_steps(rows, 30))
+    rows = rows.sort_values("stat", ascending=False, key=_val_first, kind="stable")
+    rows = rows.assign(show=rows.stat.map(word))
+    lists = ("source", "dataset", "optimizer", "lr_kind", "show")
+    hover = tooltip(rows, {"scheme": "scheme", "step": "step", "mean": "mean", **INTERVAL,
+                           "lr": "learning rate"})
+    keep = [*lists, "depth", "scheme", "lr", "step", "mean", "lo", "hi", "n"]
+    compared = rows[(rows.stat == "val_loss") & (rows.lr_kind == "shared")]
+    return Chart("Kaiming, Xavier and others through training",
+                 f"Mean over seeds; training loss is smoothed. {interval_label(rows.n, settings)}.",
+                 rows[keep],
+                 curves(quantity("step", "step"), quantity("mean", zero=True), scheme_colour(rows), hover),
+                 lists, facet="depth", heading="depth ", picture=Picture(files="dataset", down="optimizer"),
+                 comparison=Comparison(compared.drop(columns=["source", "lr_kind", "show", "stat"]),
+                                       "at the learning rate shared by all; band: interval over seeds",
+                                       lists=("dataset", "optimizer")))
 
 
-def _dots(axes: Axes, cell: pd.DataFrame, schemes: list[str], colours: dict[str, str]) -> None:
-    """One row of the panel for each scheme; the shared learning rate above the best one."""
-    log_axis(axes)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_yticks(range(len(schemes)), [word(scheme) for scheme in schemes])
-    axes.set_ylim(-0.6, len(schemes) - 0.4)
-    axes.grid(axis="x", color="#E4E4E4", linewidth=0.5)
-    dot: Any
-    for dot in cell.itertuples():
-        y = schemes.index(dot.scheme) + (0.17 if dot.lr_kind == "shared" else -0.17)
-        colour = colours[dot.scheme]
-        axes.hlines(y, dot.lo, dot.hi, color=colour, linewidth=1.0)
-        axes.plot([dot.steps], [y], color=colour, clip_on=False, **MARKS[dot.lr_kind],
-                  markerfacecolor="white" if dot.censored else colour)
-        if dot.censored:
-            axes.annotate(f"{dot.censored}/{dot.n}", (dot.steps, y), (-6, 0), textcoords="offset points",
-                          fontsize=6, color=colour, va="center", ha="right")
+def _val_first(stats: "pd.Series[str]") -> "pd.Series[int]":
+    return stats.map(["train_loss", "val_accuracy", "val_loss"].index)
 
 
-def signal_and_gradient(tables: Tables, settings: Settings) -> Figures:
-    """Forward second moment and gradient norm per layer at init, for every scheme."""
-    for dataset, rows in tables["e2_layers"].groupby("dataset", sort=False):
-        rows = rows[rows.optimizer == rows.optimizer.iloc[0]].assign(line=rows.scheme)
-        title = f"{word(dataset)}: signal and gradient of each scheme at initialisation"
-        colours = categorical(SCHEMES, rows.scheme.unique())
-        yield f"e2_layers_{dataset}", per_layer(rows, colours, title, settings)
+def threshold(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """Steps until the loss threshold for every scheme, depth and optimizer."""
+    rows = one_line(rows)
+    rows = rows.assign(reached=np.where(rows.censored > 0, "not all seeds", "all seeds"))
+    lists = ("source", "dataset", "lr_kind")
+    x = quantity("steps", "steps", log=True)
+    place = {"y": category("scheme"), "yOffset": {"field": "depth", "type": "ordinal"},
+             "color": depth_colour(rows, "depth")}
+    hover = tooltip(rows, {"scheme": "scheme", "depth": "depth", "steps": "steps", **INTERVAL,
+                           "censored": "seeds that never got there", "lr": "learning rate"})
+    shape = category("reached", "reached by", scale={"domain": ["all seeds", "not all seeds"],
+                                                     "range": ["circle", "triangle-right"]})
+    marks: list[Spec] = [
+        {"mark": {"type": "rule", "strokeWidth": 1.8},
+         "encoding": {**place, "x": {**x, "field": "lo"}, "x2": {"field": "hi"}, "opacity": shown()}},
+        {"params": [legend_pick("depth")], "mark": {"type": "point", "filled": True, "size": 45},
+         "encoding": {**place, "x": x, "shape": shape, "tooltip": hover, "opacity": shown()}},
+    ]
+    caption = (f"Steps until the smoothed training loss is below {settings.analyze.e2.threshold:g} "
+               "ln(classes). Triangle: some seeds never got there and count at the budget. "
+               f"{interval_label(rows.n, settings, 'Bar')}.")
+    keep = [*lists, "optimizer", "depth", "scheme", "lr", "steps", "lo", "hi", "n", "censored", "reached"]
+    about = "bar: interval over seeds; triangle: some seeds never got there and count at the budget"
+    return Chart("How many steps each scheme needs", caption, rows[keep], marks, lists,
+                 facet="optimizer", height={"step": 11}, picture=Picture(files="dataset", margin=165),
+                 comparison=Comparison(rows[keep].drop(columns="source"), about, lists=("dataset",),
+                                       menu="lr_kind", apart=True))
 
 
-def learning_rates(tables: Tables, settings: Settings) -> Figures:
-    """Final validation loss over the share of seeds that train, against the learning rate."""
-    for dataset, rows in tables["e2_lr"].groupby("dataset", sort=False):
-        optimizers, depths = list(rows.optimizer.unique()), sorted(rows.depth.unique())
-        colours = categorical(SCHEMES, rows.scheme.unique())
-        height = 1.1 + 2.3 * len(optimizers)
-        figure, panels = new_figure(2 * len(optimizers), len(depths), height, sharex="row", sharey="row",
-                                    gridspec_kw={"height_ratios": [1.4, 1] * len(optimizers)})
-        for (optimizer, depth), cell in rows.groupby(["optimizer", "depth"]):
-            row, column = 2 * optimizers.index(optimizer), depths.index(depth)
-            _by_rate(panels[row, column], panels[row + 1, column], cell, colours)
-            panels[row, column].set_title(f"{word(optimizer)}, depth {depth}")
-            panels[row, column].tick_params(labelbottom=False)
-            panels[row, 0].set_ylabel("validation\nloss (nats)")
-            panels[row + 1, 0].set_ylabel("share of\nseeds that train")
-            panels[-1, column].set_xlabel("learning rate")
-        figure.suptitle(f"{word(dataset)}: which learning rates train")
-        legend(figure, [*(line(word(name), color=colour) for name, colour in colours.items()),
-                        line("best, chosen on validation", color=INK, marker="o", linestyle="", markersize=4),
-                        interval_patch(rows.n, settings)], 4)
-        yield f"e2_learning_rates_{dataset}", figure
+def learning_rates(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """Final validation loss and share of seeds that train, against the learning rate."""
+    rows = one_line(rows)
+    long = long_form(rows, {"val_loss": "final validation loss", "share_trains": "share of seeds that train"})
+    lists = ("source", "dataset", "optimizer", "show")
+    hover = tooltip(long, {"scheme": "scheme", "lr": "learning rate", "value": "mean", **INTERVAL,
+                           "best": "best, chosen on validation"})
+    x = quantity("lr", "learning rate", log=True)
+    x["axis"]["format"] = "~e"
+    caption = f"The loss is in nats. {interval_label(rows.n, settings)}."
+    keep = [*lists, "depth", "scheme", "lr", "value", "lo", "hi", "n", "best"]
+    return Chart("Which learning rates train?", caption, long[keep],
+                 curves(x, quantity("value", zero=True), scheme_colour(rows), hover, points=True, faint=0.1),
+                 lists, facet="depth", heading="depth ",
+                 picture=Picture(files="dataset", down="optimizer"))
 
 
-def _by_rate(loss: Axes, share: Axes, cell: pd.DataFrame, colours: dict[str, str]) -> None:
-    log_axis(loss)
-    log_axis(share)
-    share.set_ylim(-0.05, 1.05)
-    for scheme, curve in cell.groupby("scheme", sort=False):
-        colour, curve = colours[str(scheme)], curve.sort_values("lr")
-        band(loss, curve.lr, curve.val_loss, curve.val_loss_lo, curve.val_loss_hi, color=colour, linewidth=1)
-        share.plot(curve.lr, curve.share_trains, color=colour, linewidth=1)
-        best = curve[curve.best]
-        loss.plot(best.lr, best.val_loss, "o", color=colour, markersize=4)
+def by_measure(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with what they `show`, a measure at some learning rates in words, in the order of SHOWS."""
+    rows = rows.assign(show=rows.measure.replace(MEASURES) + ", " + rows.lr_kind.replace(KINDS))
+    return rows.sort_values("show", kind="stable", key=lambda shows: shows.map(
+        lambda show: SHOWS.index(show) if show in SHOWS else len(SHOWS)))
 
 
-def gap(tables: Tables, settings: Settings) -> Figures:
-    """Kaiming minus Xavier in ln steps and in test accuracy against depth, paired over seeds."""
-    rows = bounded(tables["e2_gap"])
-    rows = rows[rows.measure.isin(MEASURES) & rows.lr_kind.isin(LR)]
-    for dataset, found in rows.groupby("dataset", sort=False):
-        optimizers, depths = list(found.optimizer.unique()), sorted(found.depth.unique())
-        figure, panels = new_figure(len(MEASURES), len(LR), 4.8, sharex=True, sharey="row")
-        for (row, measure), (column, kind) in ((r, c) for r in enumerate(MEASURES) for c in enumerate(LR)):
-            axes, cell = panels[row, column], found[(found.measure == measure) & (found.lr_kind == kind)]
-            axes.axhline(0, color="#8C8C8C", linewidth=0.6)
-            _gaps(axes, cell, optimizers, depths)
-            panels[0, column].set_title(LR[kind])
-            panels[-1, column].set_xlabel("depth (weight layers)")
-            panels[row, 0].set_ylabel(MEASURES[measure])
-        figure.suptitle(f"{word(dataset)}: the gap between Kaiming and Xavier")
-        _gap_legend(figure, found, optimizers, settings)
-        yield f"e2_gap_{dataset}", figure
-
-
-def _gap_legend(figure: Figure, rows: pd.DataFrame, optimizers: list[str], settings: Settings) -> None:
-    seen = set(rows.bound)
-    legend(figure, [*(line(word(name), color=colour, marker="o", markersize=4)
-                      for name, colour in zip(optimizers, PALETTE, strict=False)),
-                    line(interval_label(rows.n, settings, "bar") + ", paired", color=INK, linewidth=1.2),
-                    *([line("predicted from the first gradient (↓: far below)", color=INK, marker="_",
-                            linestyle="", markersize=9)] if rows.predicted.notna().any() else []),
-                    *(line(WHY[bound], color=INK, linestyle="", markerfacecolor="white", **BOUNDS[bound])
-                      for bound in WHY if bound in seen)], 3)
+def gap(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """Kaiming minus Xavier in ln steps and other measures against depth, paired over seeds."""
+    rows = by_measure(bounded(rows))
+    rows = pd.concat([_footed(part) for _, part in rows.groupby(["source", "show"], sort=False)])
+    colour = named_colour(rows, "optimizer")
+    x, y = count("depth", DEPTH), quantity("effect", "Kaiming − Xavier", zero=True)
+    beside: Spec = {"xOffset": category("optimizer", sort=colour["scale"]["domain"])}
+    hover = tooltip(rows, {"optimizer": "optimizer", "depth": "depth", "effect": "Kaiming − Xavier",
+                           **INTERVAL, "bound": "the gap is", "predicted": "predicted"})
+    shape = shapes(rows, "bound", "the gap is", BOUNDS)
+    below = {"mark": {"type": "text", "fontSize": 9, "baseline": "bottom"},
+             "encoding": {"x": x, "y": {**y, "field": "foot"}, "text": {"field": "label"},
+                          "color": {"value": INK}}}
+    caption = ("Paired by seed; a ln(steps ratio) below 0 says that Kaiming is faster. Black ticks: "
+               "predicted from the first gradient, under SGD at a shared learning rate (↓ with its number: "
+               "far below). Triangles: more of Xavier's seeds (at most), or of Kaiming's (at least), ran out "
+               f"of steps. {interval_label(rows.n, settings, 'Bar')}.")
+    numbers = ["effect", "lo", "hi", "n", "predicted", "tick", "foot"]
+    keep = ["source", "show", "dataset", "optimizer", "depth", "bound", "label", *numbers]
+    return Chart("Does the gap between Kaiming and Xavier grow with depth?", caption, rows[keep],
+                 [level(0), *dots(x, y, colour, hover, shape=shape, **beside),
+                  ticks(x, {**y, "field": "tick"}, **beside), below], ("source", "show"), facet="dataset",
+                 picture=Picture(down="show", only={"show": SHOWS[:2]}))
 
 
 def bounded(rows: pd.DataFrame) -> pd.DataFrame:
@@ -201,33 +182,38 @@ def bounded(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(bound=np.select(kinds, [LEFT_OUT, AT_MOST, AT_LEAST], REACHED))
 
 
-def floor(rows: pd.DataFrame) -> float:
-    """Where what lies far below everything measured is shown instead."""
+def _footed(rows: pd.DataFrame) -> pd.DataFrame:
+    """`tick`: a prediction that the panel holds; `foot` and `label`: one far below it, once, and its number.
+
+    The axis belongs to what was measured: it ends a little below all of that.
+    """
     low, high = min(rows.lo.min(), rows.effect.min(), 0.0), max(rows.hi.max(), rows.effect.max(), 0.0)
-    return float(low - 0.15 * (high - low))
+    lowest = low - 0.15 * (high - low)
+    numbers = rows.predicted.map("↓ {:.1f}".format).str.replace("-", "−")
+    again = rows.assign(numbers=numbers).duplicated(["dataset", "depth", "numbers"])
+    far = (rows.predicted < lowest) & ~again
+    return rows.assign(tick=rows.predicted.where(rows.predicted >= lowest), label=numbers.where(far, ""),
+                       foot=np.where(far, lowest, np.nan))
 
 
-def _gaps(axes: Axes, cell: pd.DataFrame, optimizers: list[str], depths: list[int]) -> None:
-    dot: Any
-    lowest = floor(cell)
-    for index, (optimizer, colour) in enumerate(zip(optimizers, PALETTE, strict=False)):
-        dots = cell[cell.optimizer == optimizer].sort_values("depth")
-        shift = (index - (len(optimizers) - 1) / 2) * 0.14
-        x = np.array([depths.index(depth) for depth in dots.depth]) + shift
-        axes.plot(x, dots.effect, color=colour, linewidth=0.7, alpha=0.6)
-        axes.vlines(x, dots.lo, dots.hi, color=colour, linewidth=1.2)
-        axes.plot(x, dots.predicted.where(dots.predicted >= lowest), "_", color=INK, markersize=9)
-        for at, dot in zip(x, dots.itertuples(), strict=True):
-            axes.plot([at], [dot.effect], color=colour, linestyle="", **BOUNDS[dot.bound],
-                      markerfacecolor=colour if dot.bound == REACHED else "white")
-    for dot in far_below(cell).itertuples():
-        axes.annotate(dot.told, (depths.index(dot.depth), lowest), fontsize=6.5, ha="center", va="bottom")
-        axes.plot([depths.index(dot.depth)], [lowest], alpha=0)  # makes room
-    axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
-
-
-def far_below(rows: pd.DataFrame) -> pd.DataFrame:
-    """Predictions far below everything measured, each once for its depth, with what is `told` of them."""
-    found = rows[rows.predicted < floor(rows)]
-    told = [f"↓ {value:.1f}".replace("-", "−") for value in found.predicted]
-    return found.assign(told=told).drop_duplicates(["dataset", "depth", "told"])
+def contrasts(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """Every scheme minus Kaiming; the report alone shows it."""
+    more = (rows.measure == "ln_steps_ratio") & (rows.censored_scheme > rows.censored_versus)
+    rows = by_measure(rows.assign(bound=np.where(more, AT_LEAST, REACHED)))
+    control = rows[(rows.scheme == "xavier_sqrt2") & (rows.versus == "kaiming")]
+    if (control.effect == 0).all():
+        rows = rows.drop(index=control.index)
+    lists = ("source", "dataset", "show")
+    x = count("depth", DEPTH)
+    hover = tooltip(rows, {"scheme": "scheme", "depth": "depth", "effect": "scheme − Kaiming", **INTERVAL,
+                           "censored_scheme": "its seeds that never got there", "p": "p (not corrected)"})
+    shape = shapes(rows, "bound", "the gap is", BOUNDS)
+    caption = ("Exploratory. Each scheme minus Kaiming, paired by seed; a ln(steps ratio) above 0 says "
+               "slower than Kaiming (triangle: some of its seeds ran out of steps). Xavier × √2 is left out "
+               "where it equals Kaiming. "
+               f"{interval_label(rows.n, settings, 'Bar')}.")
+    numbers = ["effect", "lo", "hi", "n", "p", "censored_scheme"]
+    keep = [*lists, "optimizer", "depth", "scheme", "bound", *numbers]
+    return Chart("Every scheme against Kaiming", caption, rows[keep],
+                 [level(0), *dots(x, quantity("effect", zero=True), named_colour(rows, "scheme"), hover,
+                                  shape=shape, xOffset=category("scheme"))], lists, facet="optimizer")

@@ -1,78 +1,100 @@
-"""E3: the std of GPT-2's weight matrices through training, beside the null law."""
-
-from typing import Any
+"""E3: the std of GPT-2's weight matrices through training beside the null law, and what moves it."""
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from study.plotting.params import Settings
-from study.plotting.style import (
-    INK,
-    PREDICTED,
-    Figures,
-    Tables,
-    band,
-    categorical,
+from study.plotting.grammar import (
+    INTERVAL,
+    PALETTE,
+    Chart,
+    Comparison,
+    Picture,
+    Spec,
+    category,
+    count,
+    curves,
+    dashed,
+    depth_colour,
+    dots,
     interval_label,
-    interval_patch,
-    legend,
-    line,
-    log_axis,
-    new_figure,
-    ordered,
-    sequential,
+    layer_colours,
+    level,
+    long_form,
+    named_colour,
+    quantity,
+    spoken,
+    thinned,
+    tooltip,
     word,
 )
-from variance_dynamics.weights.parameter import QKV
+from study.plotting.params import Settings
+from variance_dynamics.weights.parameter import BLOCK, QKV
 
-LAW = "null law, predicted before training"
-
-
-def main_arm(rows: pd.DataFrame, settings: Settings) -> tuple[str, pd.DataFrame]:
-    """The arm that the detailed figures show, with its rows: the claims' if it was run, else the first."""
-    wanted = settings.analyze.e3.arm
-    arm = wanted if wanted in set(rows.arm) else str(rows.arm.iloc[0])
-    return arm, rows[rows.arm == arm]
-
-
-def qkv_std(tables: Tables, settings: Settings) -> Figures:
-    """Std of Q, K and V against steps, a line for each layer: the main arm, then all arms."""
-    rows = tables["e3_std"]
-    rows = rows[rows.role.isin(QKV)]
-    main = main_arm(rows, settings)[0]
-    arms = [main, *(arm for arm in rows.arm.unique() if arm != main)]
-    yield "e3_qkv_std", _std_figure(rows, [main], 2.9, settings)
-    if len(arms) > 1:
-        yield "e3_qkv_std_arms", _std_figure(rows, arms, 0.9 + 1.5 * len(arms), settings)
+RATIOS = {"R": "R", "R_over_D": "R / D", "D": "D"}
+FACTORS = {"c2": "c², size of an update", "memory": "memory", "persistence": "persistence",
+           "along": "along the initial weights"}
+"""Columns of e3_mechanism: R = c2 memory persistence + along."""
+ABOUT_R = ("R: variance that the updates put in, as a share of what the null law says (1: the law holds, 0: "
+           "decay alone, negative: it shrinks). D: the same share, from the size and memory of the updates "
+           "as measured; R / D near 1: the law holds once the real update size is put in.")
 
 
-def _std_figure(rows: pd.DataFrame, arms: list[str], height: float, settings: Settings) -> Figure:
-    layers = sorted(rows.layer.unique())
-    colours = ordered(layers)
-    figure, panels = new_figure(len(arms), len(QKV), height, sharey="row")
-    for line_of_panels, arm in zip(panels, arms, strict=True):
-        for axes, role in zip(line_of_panels, QKV, strict=True):
-            curves = rows[(rows.arm == arm) & (rows.role == role)].sort_values("step")
-            for layer, curve in curves.groupby("layer"):
-                band(axes, curve.step, curve.value, curve.lo, curve.hi, alpha=0.06, color=colours[layer],
-                     linewidth=1.1)
-            _law(axes, curves)
-            step_axis(axes, curves.step, label=arm == arms[-1])
-            axes.set_title(f"{word(role)}, arm {arm}")
-        line_of_panels[0].set_ylabel("std of the weights")
-    layer_bar(figure, panels, layers)
-    figure.suptitle("GPT-2: std of the query, key and value matrices through training")
-    legend(figure, [line(LAW, **PREDICTED), interval_patch(rows.n, settings)], 2)
-    return figure
+def in_block_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the blocks' matrices, in the order that a block has them."""
+    rows = rows[rows.role.isin(BLOCK)]
+    return rows.sort_values("role", key=lambda roles: roles.map(BLOCK.index), kind="stable")
 
 
-def _law(axes: Axes, curves: pd.DataFrame) -> None:
-    for _, curve in curves[curves.layer.isin(distinct_laws(curves))].groupby("layer"):
-        axes.plot(curve.step, curve.predicted, **PREDICTED, zorder=5)
+def layer_colour(rows: pd.DataFrame) -> Spec:
+    """A colour for each layer."""
+    layers = sorted({spoken("layer", layer) for layer in rows.layer})
+    return {"field": "layer", "type": "ordinal", "title": "layer (1 is next to the input)",
+            "scale": {"domain": layers, "range": layer_colours(len(layers))}}
+
+
+def std(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """Std of every matrix through training, a line for each layer, with the null law."""
+    groups = {role: "Q, K, V" if role in QKV else "attention out, MLP" for role in BLOCK}
+    rows = arms_in_order(in_block_order(thinned(rows[rows.role.isin(BLOCK)], 32)))
+    parts = rows.groupby(["source", "arm", "role"], sort=False)
+    rows = pd.concat([part.assign(law=part.predicted.where(part.layer.isin(distinct_laws(part))))
+                      for _, part in parts])
+    rows = rows.assign(show=rows.role.map(groups))
+    lists = ("source", "arm", "show")
+    x = quantity("step", "step")
+    hover = tooltip(rows, {"role": "matrix", "layer": "layer", "step": "step", "value": "std",
+                           **INTERVAL, "predicted": "null law"})
+    y = quantity("value", "std of the weights")
+    law = dashed(x, {**y, "field": "law"}, detail=category("layer"))
+    caption = (f"{growth(rows)} Solid: measured, mean over seeds. Dashed: the null law, which weight decay "
+               "and updates by pure noise would follow. "
+               f"{interval_label(rows.n, settings)}.")
+    keep = [*lists, "role", "layer", "step", "value", "lo", "hi", "n", "predicted", "law"]
+    return Chart("GPT-2: does the std of Q, K and V go where the null law says?", caption,
+                 rows[keep], [*curves(x, y, layer_colour(rows), hover, faint=0.06), law], lists,
+                 facet="role", order=BLOCK,
+                 picture=Picture(height=250, named=False),
+                 comparison=Comparison(rows.loc[rows.role.isin(QKV), keep].drop(columns=["source", "show"]),
+                                       "dashed: null law, predicted before training; band: interval over "
+                                       "seeds",
+                                       lists=("arm",), apart=True))
+
+
+def growth(rows: pd.DataFrame) -> str:
+    """How the std of the matrices shown first has changed at the end, and what the law said, in words."""
+    shown_first = ["source", "arm", "show"]
+    first = rows[(rows[shown_first] == rows[shown_first].iloc[0]).all(axis=1)]
+    ends = first[first.step == first.step.max()].set_index(["role", "layer"])
+    start = first[first.step == first.step.min()].set_index(["role", "layer"]).value
+    by_role = "; ".join(f"{word(role)} {_range(part)}"
+                        for role, part in (ends.value / start - 1).groupby(level="role", sort=False))
+    return (f"At step {first.step.max():,} of arm {rows.arm.iloc[0]} the std has changed, from layer to "
+            f"layer, by: {by_role}. The law, "
+            f"known before training, said {_range(ends.predicted / start - 1)}.")
+
+
+def _range(changes: "pd.Series[float]") -> str:
+    low, high = (f"{value:+.0%}".replace("-", "−") for value in (changes.min(), changes.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def distinct_laws(curves: pd.DataFrame) -> list[int]:
@@ -82,97 +104,123 @@ def distinct_laws(curves: pd.DataFrame) -> list[int]:
     return [int(layer) for layer in by_layer.columns.to_list()][: 1 if alike else None]
 
 
-def step_axis(axes: Axes, steps: pd.Series, label: bool = True) -> None:
-    """Steps from 0 to the last, labelled sparsely."""
-    axes.set_xlim(0, max(int(steps.max()), 1))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_xlabel("step" if label else "")
+def ratio(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """R, R / D and D per layer, a panel for each matrix, at a step that the reader chooses."""
+    rows = in_block_order(thinned(rows, 10)).sort_values("step", ascending=False, kind="stable")
+    rows = arms_in_order(rows)
+    long = long_form(rows, RATIOS).rename(columns={"show": "ratio"})
+    lists = ("source", "arm", "step")
+    hover = tooltip(long, {"role": "matrix", "layer": "layer", "ratio": "of", "value": "value", **INTERVAL})
+    caption = f"At the last step unless chosen otherwise. {ABOUT_R} {interval_label(rows.n, settings)}."
+    keep = [*lists, "role", "ratio", "layer", "value", "lo", "hi", "n"]
+    x, y = count("layer", "layer"), quantity("value", zero=True)
+    at_end = long.step == long.groupby(["source", "arm"]).step.transform("max")
+    return Chart("Does the null law hold in each layer? It does where R = 1", caption, long[keep],
+                 [level(1), level(0, colour="#BBBBBB"),
+                  *curves(x, y, named_colour(long, "ratio"), hover, points=True, faint=0.1)], lists,
+                 facet="role", order=BLOCK, picture=Picture(),
+                 comparison=Comparison(long.loc[at_end, keep].drop(columns=["source", "step"]),
+                                       "at the last step; dashed: 1, the null law; band: interval over seeds",
+                                       lists=("arm",)))
 
 
-def layer_bar(figure: Figure, panels: Any, layers: list[int]) -> None:
-    """The colours of the layers, beside the panels."""
-    scale = Normalize(layers[0], max(layers[-1], layers[0] + 1))
-    bar = figure.colorbar(ScalarMappable(scale, sequential()), ax=panels, pad=0.01, aspect=30 * len(panels),
-                          label="layer (1 is next to the input)")
-    bar.set_ticks([layer for layer in layers if layer in (layers[0], layers[-1]) or layer % 3 == 0])
-    bar.outline.set_visible(False)
+def arms_in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows arm by arm, in the order in which arms first come."""
+    places = {arm: place for place, arm in enumerate(rows.arm.unique())}
+    return rows.sort_values("arm", key=lambda arms: arms.map(places), kind="stable")
 
 
-def histogram(tables: Tables, settings: Settings) -> Figures:
-    """Density of one layer's Q, K and V weights of one seed, a line for each dump, coloured by step."""
-    arm, rows = main_arm(tables["e3_hist"], settings)
-    scale = LogNorm(1, max(rows.step.max(), 2))
-    figure, panels = new_figure(1, len(QKV), 2.7, sharey=True, sharex=True)
-    for axes, role in zip(panels[0], QKV, strict=True):
-        log_axis(axes, "y")
-        for step, bars in rows[(rows.role == role) & (rows.density > 0)].groupby("step"):
-            colour = sequential()(scale(bars.step.iloc[0])) if step else INK
-            axes.plot((bars.left + bars.right) / 2, bars.density, linewidth=1.0, color=colour,
-                      zorder=2 if step else 3)
-        axes.set_title(word(role))
-        axes.set_xlabel("weight")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    panels[0, 0].set_ylabel("density")
-    bar = figure.colorbar(ScalarMappable(scale, sequential()), ax=panels, label="step", pad=0.01, aspect=30)
-    bar.outline.set_visible(False)
-    figure.suptitle(f"GPT-2, arm {arm}: the weights of layer {rows.layer.iloc[0]} through training")
-    legend(figure, [line("at initialisation", color=INK),
-                    line("later, one seed", color=sequential()(0.6))], 2)
-    yield "e3_histogram", figure
+def final(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """R and R / D of every arm at its last step, a panel for each matrix."""
+    rows = in_block_order(rows)
+    long = long_form(rows, {name: RATIOS[name] for name in ("R", "R_over_D")})
+    long = long.rename(columns={"show": "ratio"})
+    hover = tooltip(long, {"arm": "arm", "role": "matrix", "ratio": "of", "value": "value", **INTERVAL})
+    caption = f"At the last step, mean over layers. {ABOUT_R} {interval_label(rows.n, settings, 'Bar')}."
+    keep = ["source", "arm", "role", "ratio", "value", "lo", "hi", "n"]
+    x = quantity("value", zero=True)
+    return Chart("Does the null law hold in each arm? It does where R = 1", caption, long[keep],
+                 [level(1, "x"), level(0, "x", "#BBBBBB"),
+                  *dots(x, arm_axis(rows), named_colour(long, "ratio"), hover, along="x",
+                        yOffset=category("ratio"))],
+                 ("source",), facet="role", order=BLOCK, height={"step": 9}, picture=Picture(margin=110))
 
 
-def losses(tables: Tables, settings: Settings) -> Figures:
-    """Training and validation loss of every arm, and the validation loss that each ends with."""
-    rows = tables["e3_loss"]
-    rows = rows[rows.stat.isin(["train_loss", "val_loss"])]
-    colours = categorical({}, rows.arm.unique())
-    figure, panels = new_figure(1, 3, 3.0, width_ratios=(1, 1, 0.8))
-    for axes, stat in zip(panels[0], ("train_loss", "val_loss"), strict=False):
-        for arm, colour in colours.items():
-            curve = rows[(rows.arm == arm) & (rows.stat == stat)].sort_values("step")
-            marks = {"marker": "o", "markersize": 2.5} if stat == "val_loss" else {"linewidth": 0.9}
-            band(axes, curve.step, curve["mean"], curve.lo, curve.hi, color=colour, **marks)
-        axes.set_title(word(stat))
-        step_axis(axes, rows.step)
-    panels[0, 1].sharey(panels[0, 0])
-    panels[0, 0].set_ylabel("loss (nats per token)")
-    _ends(panels[0, 2], rows[rows.stat == "val_loss"], colours)
-    figure.suptitle("GPT-2: loss")
-    legend(figure, [*(line(arm, color=colour) for arm, colour in colours.items()),
-                    interval_patch(rows.n, settings),
-                    line(interval_label(rows.n, settings, "bar"), color=INK, linewidth=1.2)], 5)
-    yield "e3_loss", figure
+def arm_axis(rows: pd.DataFrame) -> Spec:
+    """An axis of arms, in their order."""
+    return category("arm", sort=list(rows.arm.unique()))
 
 
-def _ends(axes: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
-    """The last loss of each arm, with its interval."""
-    last = rows[rows.step == rows.groupby("arm").step.transform("max")].set_index("arm")
-    last = last.reindex(list(colours))
-    for place, (arm, colour) in enumerate(colours.items()):
-        axes.hlines(place, last.lo[arm], last.hi[arm], color=colour, linewidth=1.2)
-        axes.plot(last["mean"][arm], place, "o", color=colour, markersize=4)
-    axes.set(title="validation loss, last step", xlabel="loss (nats per token)",
-             ylim=(len(colours) - 0.5, -0.5))
-    axes.set_yticks(range(len(colours)), list(colours))
+def mechanism(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """What R is made of at the end, a panel for each matrix."""
+    rows = in_block_order(rows[rows.horizon == rows.horizon.max()])
+    long = long_form(rows, FACTORS).rename(columns={"show": "factor"})
+    lists = ("source", "arm")
+    hover = tooltip(long, {"role": "matrix", "layer": "layer", "factor": "of", "value": "value", **INTERVAL})
+    caption = ("R = c² × memory × persistence + along, at the last step. White gradients have 1, 1, 1 "
+               "(dashed) and 0. c²: mean square of one update. Memory: agreement of successive updates "
+               "beyond that of momentum. Persistence: agreement over more than a window. Along: agreement "
+               f"with the initial weights. {interval_label(rows.n, settings)}.")
+    keep = [*lists, "role", "factor", "layer", "value", "lo", "hi", "n"]
+    return Chart("What keeps R away from 1?", caption, long[keep],
+                 [level(1), level(0, colour="#BBBBBB"),
+                  *curves(count("layer", "layer"), quantity("value", zero=True), named_colour(long, "factor"),
+                          hover, points=True, faint=0.1)],
+                 lists, facet="role", order=BLOCK, picture=Picture())
 
 
-def residual_stream(tables: Tables, settings: Settings) -> Figures:
-    """Second moment of the residual stream after each block, for some steps."""
-    arm, rows = main_arm(tables["e3_acts"], settings)
-    steps = sorted(rows.step.unique())
-    aims = [share * steps[-1] for share in (0, 0.1, 0.25, 0.5, 1)]
-    chosen = sorted({min((abs(step - aim), step) for step in steps)[1] for aim in aims})
-    figure, panels = new_figure(1, 1, 2.8)
-    axes = panels[0, 0]
-    log_axis(axes, "y", minor=True)
-    for step, colour in ordered(chosen).items():
-        points = rows[rows.step == step].sort_values("layer")
-        band(axes, points.layer, points.value, points.lo, points.hi, color=colour, marker="o", markersize=3,
-             label=f"step {step}")
-    axes.set_xlabel("after block (0: embeddings)")
-    axes.set_ylabel("second moment of\nthe residual stream")
-    axes.set_xticks(sorted(rows.layer.unique()))
-    axes.legend(title=interval_label(rows.n, settings), title_fontsize=7.5, loc="center left",
-                bbox_to_anchor=(1, 0.5))
-    figure.suptitle(f"GPT-2, arm {arm}: residual stream")
-    yield "e3_residual", figure
+def loss(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """Training and validation loss of every arm."""
+    rows = thinned(rows[rows.stat.isin(["train_loss", "val_loss"])], 60)
+    rows = rows.sort_values("stat", ascending=False, kind="stable")  # validation first
+    rows = rows.assign(show=rows.stat.map(word))
+    lists = ("source", "show")
+    hover = tooltip(rows, {"arm": "arm", "step": "step", "mean": "mean", **INTERVAL})
+    keep = [*lists, "arm", "step", "mean", "lo", "hi", "n"]
+    return Chart("GPT-2: the loss of each arm", f"Mean over seeds. {interval_label(rows.n, settings)}.",
+                 rows[keep],
+                 curves(quantity("step", "step"), quantity("mean", "loss (nats per token)"),
+                        named_colour(arms_in_order(rows), "arm"), hover), lists, height=300,
+                 picture=Picture(across="show", columns=2, height=280),
+                 comparison=Comparison(rows[keep].drop(columns="source"), "band: interval over seeds",
+                                       lists=("show",)))
+
+
+def residual(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """Second moment of the residual stream after each block."""
+    rows = thinned(rows, 8)
+    lists = ("source", "arm")
+    hover = tooltip(rows, {"step": "step", "layer": "after block", "value": "second moment", **INTERVAL})
+    keep = [*lists, "step", "layer", "value", "lo", "hi", "n"]
+    return Chart("GPT-2: the residual stream through the blocks",
+                 f"Second moment after each block. {interval_label(rows.n, settings)}.", rows[keep],
+                 curves(count("layer", "after block (0: embeddings)"),
+                        quantity("value", "second moment", log=True), depth_colour(rows, "step"), hover,
+                        points=True), lists, height=300,
+                 picture=Picture(height=250))
+
+
+def causes(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """What goes with the update size D and with R over the matrices of a run; the report alone shows it."""
+    rows = rows.assign(cause=[CAUSES.get(name, name) for name in rows.cause],
+                       lo=rows.lo.clip(-1, 1), hi=rows.hi.clip(-1, 1))
+    hover = tooltip(rows, {"cause": "of", "arm": "arm", "value": "mean", **INTERVAL})
+    x = quantity("value", "share, or rank correlation")
+    x["scale"] = {"domain": [-1, 1]}
+    y = category("cause", sort=list(CAUSES.values()), axis={"labelLimit": 220})
+    colour = category("arm", "arm", scale={"range": [PALETTE[0]]}, legend=None)
+    caption = ("Exploratory, over the matrices of the blocks: parts of the variance of ln D, and rank "
+               f"correlations. {interval_label(rows.n, settings, 'Bar')}, cut at −1 and 1.")
+    return Chart("What goes with the size of the updates", caption, rows,
+                 [level(0, "x"), *dots(x, y, colour, hover, along="x")], ("source", "arm"),
+                 height={"step": 22})
+
+
+CAUSES = {
+    "size_share": "share of var ln D from c²", "memory_share": "share of var ln D from memory",
+    "c2_with_grad_kurtosis": "c² with kurtosis of gradient", "c2_with_epsilon_share": "c² with share below ε",
+    "memory_with_grad_norm": "memory with gradient norm", "D_with_layer": "D with layer",
+    "D_with_grad_drift": "D with drift of gradient norm", "R_with_D": "R with D",
+    "R_with_persistence": "R with persistence", "R_with_along": "R with along",
+    "R_with_grad_drift": "R with drift of gradient norm",
+}

@@ -1,12 +1,12 @@
-"""The `plot` section, and what figures and charts read from params beside it."""
+"""The `plot` section, and what charts read from params beside it."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import Field
 
 from study.analysis.params import AnalyzeParams
-from study.base.params import Section
+from study.base.params import Section, section
 
 
 class PlotParams(Section):
@@ -18,7 +18,12 @@ class PlotParams(Section):
 
 @dataclass(frozen=True)
 class Settings:
-    """What every figure and chart is given beside the tables."""
+    """What every chart is given beside its table."""
 
     plot: PlotParams
     analyze: AnalyzeParams
+
+    @classmethod
+    def of(cls, tree: dict[str, Any]) -> Self:
+        """From all of params.yaml; raises BadInput on a bad value."""
+        return cls(section(tree, "plot", PlotParams), section(tree, "analyze", AnalyzeParams))

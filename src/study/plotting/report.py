@@ -9,14 +9,11 @@ import numpy as np
 import pandas as pd
 
 from study.analysis.params import LOCAL
-from study.plotting.javascript import compressed, data_element, libraries, to_json
+from study.plotting.charts import charts
+from study.plotting.grammar import Chart, Spec, Tables, choice, chosen, click, facet_of, in_words
+from study.plotting.page import compressed, data_element, libraries, page, to_json
 from study.plotting.params import Settings
-from study.plotting.report_charts import CHARTS
-from study.plotting.report_origins import reproduction
-from study.plotting.report_page import page
-from study.plotting.report_tables import interval, number, recipes, table, tables_of
-from study.plotting.style import Tables, main_first
-from study.plotting.vega import Chart
+from study.plotting.report_tables import interval, number, recipes, reproduction, table, tables_of
 
 EXPERIMENTS = {
     "e1": "E1: which initial std trains a ReLU MLP",
@@ -39,8 +36,8 @@ def write(path: Path, tables: Tables, detail: Mapping[str, Any], params: Mapping
 
 def body(tables: Tables, detail: Mapping[str, Any], params: Mapping[str, Any], settings: Settings) -> str:
     """Everything that depends on the run, as HTML."""
-    tables = main_first(tables, settings)
-    sections = [f'<section id="{name}"><h2>{title}</h2>{experiment(tables, name, settings)}</section>'
+    drawn = charts(tables, settings)
+    sections = [f'<section id="{name}"><h2>{title}</h2>{experiment(drawn, tables, name, settings)}</section>'
                 for name, title in EXPERIMENTS.items()]
     links = {"claims": "Claims", **{name: name.upper() for name in EXPERIMENTS},
              **({"recipes": "Recipes"} if "recipes" in tables else {}), "params": "Params"}
@@ -51,16 +48,10 @@ def body(tables: Tables, detail: Mapping[str, Any], params: Mapping[str, Any], s
                       recipes(tables.get("recipes")), reproduction(params, detail["recorded"]), "</main>"])
 
 
-def experiment(tables: Tables, name: str, settings: Settings) -> str:
-    """Charts and tables of one experiment, as HTML."""
-    figures = "".join(figure(chart) for chart in charts(tables, name, settings))
+def experiment(drawn: Mapping[str, Chart], tables: Tables, name: str, settings: Settings) -> str:
+    """Charts and tables of one experiment, as HTML; what was not run has none."""
+    figures = "".join(figure(table, chart) for table, chart in drawn.items() if table.startswith(name))
     return (figures + tables_of(tables, name, settings)) or "<p class=quiet>Not run.</p>"
-
-
-def charts(tables: Tables, experiment: str, settings: Settings) -> list[Chart]:
-    """The charts of one experiment; what was not run has no table."""
-    return [make(tables[name], settings) for name, make in CHARTS.items()
-            if name.startswith(experiment) and name in tables and len(tables[name])]
 
 
 def claims(detail: Mapping[str, Any]) -> str:
@@ -77,40 +68,64 @@ def claims(detail: Mapping[str, Any]) -> str:
 
 def _claim(name: str, claim: Mapping[str, Any]) -> str:
     sources = dict(sorted(claim["sources"].items(), key=lambda item: (item[0] != LOCAL, item[0])))
-    notes = "".join(f"<p class=quiet>{escape(source)}: {escape(found['note'])}</p>"
-                    for source, found in sources.items() if found["note"])
-    cells = "".join(_cells(source, found["cells"]) for source, found in sources.items() if found["cells"])
-    told = {key: escape(str(claim[key])) for key in ("sentence", "origin", "effect", "rule")}
-    about = (f"<td rowspan={len(sources)}>{told['sentence']} <span class=quiet>({told['origin']}; "
-             f"{escape(name)})</span><p class=quiet>Effect: {told['effect']}.</p>"
+    notes = "".join(f"<p class=quiet>{escape(source)}: {escape(verdict['note'])}</p>"
+                    for source, verdict in sources.items() if verdict["note"])
+    cells = "".join(_cells(source, verdict["cells"]) for source, verdict in sources.items()
+                    if verdict["cells"])
+    text = {key: escape(str(claim[key])) for key in ("sentence", "origin", "effect", "rule")}
+    about = (f"<td rowspan={len(sources)}>{text['sentence']} <span class=quiet>({text['origin']}; "
+             f"{escape(name)})</span><p class=quiet>Effect: {text['effect']}.</p>"
              "<details><summary>Rule and cells</summary>"
-             f"<p>{told['rule']}</p>{notes}{cells}</details></td>")
-    lines = [_verdict(source, found) for source, found in sources.items()]
+             f"<p>{text['rule']}</p>{notes}{cells}</details></td>")
+    lines = [_verdict(source, verdict) for source, verdict in sources.items()]
     return "".join(f"<tr>{'' if index else about}{line}</tr>" for index, line in enumerate(lines))
 
 
-def _verdict(source: str, found: Mapping[str, Any]) -> str:
-    verdict = escape(str(found["verdict"]))
-    effect = interval(found["effect"], found["ci_low"], found["ci_high"])
+def _verdict(source: str, claim: Mapping[str, Any]) -> str:
+    verdict = escape(str(claim["verdict"]))
+    effect = interval(claim["effect"], claim["ci_low"], claim["ci_high"])
     return (f'<td data-label="run">{escape(source)}</td>'
             f'<td class="verdict {verdict.replace(" ", "-")}">{verdict}</td>'
             f'<td class=number data-label="effect">{effect}</td>'
-            f'<td class=number data-label="seeds">{found["n"]}</td>')
+            f'<td class=number data-label="seeds">{claim["n"]}</td>')
 
 
 def _cells(source: str, cells: Mapping[str, Any]) -> str:
-    found = [(escape(name), interval(cell["effect"], cell["lo"], cell["hi"]), str(cell["n"]),
+    lines = [(escape(name), interval(cell["effect"], cell["lo"], cell["hi"]), str(cell["n"]),
               number(cell["p_holm"])) for name, cell in cells.items()]
-    return table([f"{escape(source)}: cell", "Effect", "Seeds", "p (Holm)"], found)
+    return table([f"{escape(source)}: cell", "Effect", "Seeds", "p (Holm)"], lines)
 
 
-def figure(chart: Chart) -> str:
+def figure(name: str, chart: Chart) -> str:
     """A chart's place in the page and its data."""
-    content = {"spec": {"description": chart.title, **chart.spec}, "columns": chart.columns,
-               "data": compressed(to_json(packed(chart.rows)))}
+    content = {"spec": {"description": chart.title, **interactive(chart)}, "columns": chart.columns,
+               "data": compressed(to_json(packed(in_words(chart.rows))))}
     return (f"<figure><h3>{escape(chart.title)}</h3><figcaption>{escape(chart.caption)}</figcaption>"
-            f'<div class="chart" data-chart="data-{chart.name}"></div>'
-            f"{data_element(f'data-{chart.name}', content)}</figure>")
+            f'<div class="chart" data-chart="data-{name}"></div>'
+            f"{data_element(f'data-{name}', content)}</figure>")
+
+
+def interactive(chart: Chart) -> Spec:
+    """The chart with a drop-down list for each field that leaves a choice; the page gives data and sizes.
+
+    Each list starts with the first value that there is for the values of the lists before it, so that every
+    chart shows something before anybody chooses.
+    """
+    lists, rest = [], chart.rows
+    for name in chart.lists:
+        options = chart.rows[name].value_counts().index if name == "dataset" else chart.rows[name].unique()
+        first = next(option for option in options if (rest[name] == option).any())
+        rest = rest[rest[name] == first]
+        if len(options) > 1:
+            lists.append(choice(name, list(options), first))
+    asked = [name for name in chart.lists if chart.rows[name].nunique() > 1]
+    body: Spec = {"height": chart.height, "layer": chart.layers}
+    if chart.facet is not None:
+        order = chart.order or list(chart.rows[chart.facet].unique())
+        body = {"facet": facet_of(chart.facet, order, heading=chart.heading), "spec": body}
+        if chart.independent:
+            body["resolve"] = {"scale": dict.fromkeys(chart.independent, "independent")}
+    return {"params": [*lists, click()], "transform": [chosen(name) for name in asked], **body}
 
 
 def packed(rows: pd.DataFrame) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""The report's tables: numbers that a reader looks up rather than sees."""
+"""The report's tables, and what its runs come from: params, versions, machines and commits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
+from study.base.provenance import versions
+from study.plotting.grammar import Tables, interval_label, spoken
 from study.plotting.params import Settings
-from study.plotting.style import Tables, interval_label
-from study.plotting.vega import spoken
 
 TABLES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
     "e1_depth_law": (
@@ -25,12 +26,13 @@ TABLES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
         {"source": "run", "arm": "arm", "role": "matrix", "layers": "layers", "found": "found",
          "why": "what sets it"},
         {"earlier_lo": "from", "earlier_hi": "to", "R": "R", "growth": "growth", "n": "seeds"}),
-    "e3_errors": (
-        "The final std, told in advance: mean |ln error| of each way, and of the forecast minus the law",
-        "Below 0: what the first steps show tells the end better than the law, which has seen none.",
+    "e3_carried_on": (
+        "The final std, predicted: mean |ln error| of each way, and of carrying on minus the law",
+        "Below 0: the law with the update size of the first steps predicts the end better than the law "
+        "alone, which has seen no step.",
         {"source": "run", "arm": "arm", "roles": "matrices"},
-        {"error_no_change": "no change", "error_law": "null law", "error_forecast": "forecast",
-         "forecast_minus_law": "forecast − law", "n": "seeds"}),
+        {"error_no_change": "no change", "error_law": "null law", "error_carried_on": "carried on",
+         "carried_on_minus_law": "carried on − law", "n": "seeds"}),
     "e3_final": (
         "The arms against the null law: at the last step, mean over layers, std as measured and by the law, "
         "R, D and R / D", "R = 1: the law holds; R / D = 1: it does once the real update size is put in.",
@@ -106,3 +108,33 @@ def recipes(rows: pd.DataFrame | None) -> str:
     return ('<section id="recipes"><h2>Recipes</h2><p>Each line says which measurement it stands on.</p>'
             f"<div class=wide><table class=cards><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
             "</div></section>")
+
+
+def reproduction(params: Mapping[str, Any], recorded: Mapping[str, Mapping[str, Any]]) -> str:
+    """The exact params and versions of this run and of the recorded ones (see stage `analyze`'s origin)."""
+    others = "".join(_recorded(name, origin) for name, origin in recorded.items() if origin)
+    return ('<section id="params"><h2>Params and versions</h2>'
+            f"<p>{_listed(versions())}.</p>{_params('this run', params)}{others}</section>")
+
+
+def _recorded(name: str, origin: Mapping[str, Any]) -> str:
+    machines = "; ".join(map(_machine, origin["machines"]))
+    missing = f"; missing: {', '.join(origin['missing'])}" if origin["missing"] else ""
+    text = (f"Recorded on {origin['recorded']['date']}: {origin['parts']} parts in "
+            f"{origin['wall_seconds'] / 3600:.1f} hours on {machines}{missing}. "
+            f"Code: {', '.join(origin['commits'])}. {_listed(origin['versions'])}.")
+    return f"<h3>{escape(name)}</h3><p>{escape(text)}</p>{_params(name, origin['params'])}"
+
+
+def _machine(each: Mapping[str, Any]) -> str:
+    gpu = f"{each['gpu']}, " if "gpu" in each else ""
+    return f"{gpu}{each['cpu']}, {each['cores']} cores, {each['memory_gib']} GiB, {each['system']}"
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return escape(", ".join(f"{name} {each}" for name, each in versions.items()))
+
+
+def _params(name: str, params: Mapping[str, Any]) -> str:
+    text = yaml.safe_dump(dict(params), sort_keys=False, allow_unicode=True)
+    return f"<details><summary>Every param of {escape(name)}</summary><pre>{escape(text)}</pre></details>"

@@ -3,34 +3,32 @@
 import json
 from pathlib import Path
 
-import pandas as pd
-
-from study.analysis.params import LOCAL, AnalyzeParams
+from study.analysis.params import LOCAL
 from study.base import params
-from study.plotting import figures, plot_rows, report
-from study.plotting.params import PlotParams, Settings
+from study.plotting import picture, report, templates
+from study.plotting.grammar import Tables
+from study.plotting.params import Settings
 from variance_dynamics.base import rows
 from variance_dynamics.base.errors import one_line
 
-TABLES, DETAIL, OUT = Path("data/analysis"), Path("metrics/claims_detail.json"), Path("plots")
+TABLES, DETAIL = Path("data/analysis"), Path("data/analysis/metrics/claims_detail.json")
+OUT = Path("data/plots")
 
 
 @one_line
 def main() -> None:
     tree = params.read()
-    settings = Settings(params.section(tree, "plot", PlotParams),
-                        params.section(tree, "analyze", AnalyzeParams))
+    settings = Settings.of(tree)
     tables = {path.stem: rows.read(path) for path in sorted(TABLES.glob("*.parquet"))}
+    templates.write_rows(templates.local(tables), OUT / "rows", settings)
     for source in sources(tables):
-        found = {name: table[table["source"] == source] for name, table in tables.items()}
-        if source == LOCAL:
-            plot_rows.write_all(found, OUT, settings)
-        figures.draw_all(found, OUT / "figures" / ("" if source == LOCAL else source), settings)
+        part = {name: table[table["source"] == source] for name, table in tables.items()}
+        picture.draw_all(part, OUT / "figures" / ("" if source == LOCAL else source), settings)
     detail = json.loads(DETAIL.read_text(encoding="utf-8"))
     report.write(OUT / "report.html", tables, detail, tree, settings)
 
 
-def sources(tables: dict[str, pd.DataFrame]) -> list[str]:
+def sources(tables: Tables) -> list[str]:
     """This run and the recorded ones, in the order of the tables."""
     return list(dict.fromkeys(source for table in tables.values() for source in table["source"].unique()))
 

@@ -7,14 +7,14 @@ import sys
 import pytest
 from dvc_render.html import HTML
 
-from study.plotting import offline_page
-from study.plotting.javascript import guarded
+from study.plotting import page
+from study.plotting.page import guarded
 from variance_dynamics.base.errors import BadInput
 
 
 def test_dvc_fills_the_page_and_it_asks_for_nothing(tmp_path):
-    page = offline_page.write(tmp_path).read_text()
-    filled = HTML(page).with_scripts('<script src="https://cdn.example/vega"></script>')
+    text = page.write_dvc_page(tmp_path).read_text()
+    filled = HTML(text).with_scripts('<script src="https://cdn.example/vega"></script>')
     document = filled.with_element("<div id='one'>plot</div>").embed()
     assert "<div id='one'>plot</div>" in document
     assert "window.vegaEmbed" in document
@@ -25,13 +25,13 @@ def test_dvc_fills_the_page_and_it_asks_for_nothing(tmp_path):
 
 def test_no_folder_no_page(tmp_path):
     with pytest.raises(BadInput, match="expected the root of the DVC repository"):
-        offline_page.write(tmp_path / ".dvc")
+        page.write_dvc_page(tmp_path / ".dvc")
 
 
 def test_set_up_names_the_page_in_the_local_config(tmp_path, monkeypatch):
     subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
-    offline_page.main()
+    page.main()
     assert "html_template = plots_page.html" in (tmp_path / ".dvc" / "config.local").read_text()
 
 
