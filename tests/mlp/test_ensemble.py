@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mlp.small_grid import OPTIONS, group, labelled, normal
 from study.mlp import grid
-from study.mlp.ensemble import Dataset
+from study.mlp.ensemble import Dataset, Ensemble
 from study.mlp.grid import Variant
 from study.mlp.params import TrainingPlan
 from study.mlp.updates import UPDATES
@@ -126,7 +126,7 @@ def test_a_group_of_diverged_models_ends_early_with_full_records(data):
     order = grid.batches(0, "clusters", 90, 16, STEPS)
     mlps = grid.initial(some, some.models, data)
     update = UPDATES["sgd"](mlps, torch.tensor([0.1, 0.1]))
-    record = grid.Ensemble(mlps, update, data, order, PLAN).run(steps_done.append)
+    record = Ensemble(mlps, update, data, order, PLAN).run(steps_done.append)
     assert sum(steps_done) == STEPS
     assert record.train_loss.shape == (STEPS, 2)
 
