@@ -170,8 +170,7 @@ def _ratio(dumps: Dumps, law: NullLaw) -> dict[str, Floats]:
     """R and its exact parts from initialisation, and S (`noise`), each [matrices, dumps]."""
     steps, rms = dumps.steps, dumps["rms"]
     noise = law.noise[steps]
-    ratio = np.array([null_law.injected_ratio(matrix, matrix[0], law.lr, law.weight_decay, steps)
-                      for matrix in rms])
+    ratio = null_law.injected_ratio(rms, rms[:, :1], law.lr, law.weight_decay, steps)
     put = _put_in(dumps[f"delta_ms_{INIT}"], dumps[f"delta_dot_{INIT}"], rms[:, :1] ** 2, law.left[steps])
     size = _by(put, noise)
     return {"R": ratio, "size": size, "along": ratio - size, "noise": np.broadcast_to(noise, put.shape),
