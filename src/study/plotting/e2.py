@@ -75,7 +75,7 @@ def curve(rows: pd.DataFrame, settings: Settings) -> Chart:
     """Validation loss and accuracy of every scheme through training."""
     rows = rows[rows.stat.isin(["val_loss", "val_accuracy", "train_loss"])]
     rows = one_line(with_fewer_steps(rows, 30))
-    rows = rows.sort_values("stat", ascending=False, key=_val_first, kind="stable")
+    rows = shared_first(rows).sort_values("stat", ascending=False, key=_val_first, kind="stable")
     rows = rows.assign(show=rows.stat.map(word))
     lists = ("source", "dataset", "optimizer", "lr_kind", "show")
     hover = tooltip(rows, {"scheme": "scheme", "step": "step", "mean": "mean", **INTERVAL,
@@ -92,13 +92,18 @@ def curve(rows: pd.DataFrame, settings: Settings) -> Chart:
                                        lists=("dataset", "optimizer")))
 
 
+def shared_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the learning rate that all schemes share before those at each scheme's best."""
+    return rows.sort_values("lr_kind", key=lambda kinds: kinds != "shared", kind="stable")
+
+
 def _val_first(stats: "pd.Series[str]") -> "pd.Series[int]":
     return stats.map(["train_loss", "val_accuracy", "val_loss"].index)
 
 
 def threshold(rows: pd.DataFrame, settings: Settings) -> Chart:
     """Steps until the loss threshold for every scheme, depth and optimizer."""
-    rows = one_line(rows)
+    rows = shared_first(one_line(rows))
     rows = rows.assign(reached=np.where(rows.censored > 0, "not all seeds", "all seeds"))
     lists = ("source", "dataset", "lr_kind")
     x = quantity("steps", "steps", log=True)

@@ -69,11 +69,12 @@ def std(rows: pd.DataFrame, settings: Settings) -> Chart:
                "and updates by pure noise would follow. "
                f"{interval_label(rows.n, settings)}.")
     keep = [*lists, "role", "layer", "step", "value", "lo", "hi", "n", "predicted", "law"]
+    compared = rows.loc[rows.role.isin(QKV), keep]
     return Chart("GPT-2: does the std of Q, K and V go where the null law says?", caption,
                  rows[keep], [*curves(x, y, layer_colour(rows), hover, faint=0.06), law], lists,
                  facet="role", order=BLOCK,
                  picture=Picture(height=250, named=False),
-                 comparison=Comparison(rows.loc[rows.role.isin(QKV), keep].drop(columns=["source", "show"]),
+                 comparison=Comparison(compared.drop(columns=["source", "show", "predicted"]),
                                        "dashed: null law, predicted before training; band: interval over "
                                        "seeds",
                                        lists=("arm",), apart=True))

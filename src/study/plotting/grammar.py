@@ -32,7 +32,7 @@ WORDS = {"sgd": "SGD", "adamw": "AdamW", "momentum": "SGD with momentum", "q": "
          "kaiming": "Kaiming", "xavier": "Xavier", "lecun": "LeCun", "attn_out": "attention out",
          "mlp_in": "MLP in", "mlp_out": "MLP out", "train_loss": "training loss",
          "val_loss": "validation loss", "val_accuracy": "validation accuracy", "qkv": "Q, K, V",
-         "block": "all block matrices", "shared": "shared by all", "best": "best of each scheme"}
+         "block": "all block matrices", "shared": "the same for all", "best": "each scheme's best"}
 LABELS = {"source": "run", "dataset": "data", "lr_kind": "learning rate", "roles": "matrices",
           "role": "matrix"}
 """What a list above a chart calls its field, where that is not the field's own name."""

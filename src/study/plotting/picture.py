@@ -32,7 +32,7 @@ from variance_dynamics.base.progress import progress
 
 WIDTH, SPACING = 860, 18  # pixels of the picture, and between panels
 LETTERS = 142  # in a line of text below the title
-COLOURS = 256
+COLOURS = 128  # at most 256, what one byte tells apart
 LOOK: Spec = {
     "font": "DejaVu Sans", "background": "white", "view": {"stroke": "#dddddd"}, "padding": 8,
     "title": {"fontSize": 15, "subtitleFontSize": 11.5, "subtitleLineHeight": 15, "subtitleColor": "#444444",
@@ -79,8 +79,8 @@ def picture(chart: Chart, plan: Picture, rows: pd.DataFrame, title: str) -> Spec
             first = rows[name].iloc[0]
             rows = rows[rows[name] == first]
             if plan.named:
-                fixed.append(f"{spoken(name, first)}" if name == "show"
-                             else f"{LABELS.get(name, name)} {spoken(name, first)}")
+                label = "" if name == "show" else f"{LABELS.get(name, name)}: "
+                fixed.append(f"{label}{spoken(name, first)}")
     text = f"{', '.join(fixed)}. " if fixed else ""
     lines = textwrap.wrap(text[:1].upper() + text[1:] + chart.caption, LETTERS)
     values = list(rows[plan.down].unique()) if plan.down else [None]
@@ -96,7 +96,8 @@ def _panels(chart: Chart, plan: Picture, across: str | None, rows: pd.DataFrame,
         rows, said = rows[rows[plan.down] == value], spoken(plan.down, value)
         only = {"transform": [{"filter": {"field": plan.down, "equal": said}}],
                 "title": {"text": str(said), "fontSize": 12.5, "offset": 4, "frame": "group"}}
-    layers = [layer for layer in chart.layers if layer["encoding"].get("opacity") != {"value": 0}]
+    layers = [_without_absent(layer, rows) for layer in chart.layers
+              if layer["encoding"].get("opacity") != {"value": 0}]
     body: Spec = {"height": plan.height or chart.height, "layer": layers}
     if across is None:
         return {**only, **body, "width": WIDTH - plan.margin}
@@ -112,6 +113,16 @@ def _panels(chart: Chart, plan: Picture, across: str | None, rows: pd.DataFrame,
         resolve["axis"] = {"x": "independent"}  # else an axis stands below no panel
     return {**only, "facet": facet_of(across, order, heading=heading), "columns": columns, "spec": body,
             "resolve": resolve}
+
+
+def _without_absent(layer: Spec, rows: pd.DataFrame) -> Spec:
+    """The layer with a legend of the colours that the rows have; each keeps its colour in every picture."""
+    colour = layer["encoding"].get("color", {})
+    if "domain" not in colour.get("scale", {}):
+        return layer
+    there = set(in_words(rows[[colour["field"]]])[colour["field"]])
+    legend = {"values": [value for value in colour["scale"]["domain"] if value in there]}
+    return layer | {"encoding": layer["encoding"] | {"color": colour | {"legend": legend}}}
 
 
 def _side_by_side(count: int, most: int) -> int:
@@ -155,7 +166,7 @@ def _use_our_font() -> None:
 
 
 def reduced(pixels: NDArray[np.uint8]) -> Image.Image:
-    """The picture [height, width, 3] in the 256 of its colours that leave no common one far away.
+    """The picture [height, width, 3] in the COLOURS of its colours that leave no common one far away.
 
     That halves the bytes. Greedy k-centres, weighted by the root of a colour's count, so that both the line
     of a legend and a pale band keep their hue (Pillow's own quantisers blend them).

@@ -35,6 +35,7 @@ from variance_dynamics.base.errors import BadInput, one_line
 TABLES, TEMPLATES = Path("data/analysis"), Path(".dvc/plots")
 REVISION: Spec = {"field": "rev", "type": "nominal", "title": "revision"}
 ORDER: Spec = {"window": [{"op": "row_number", "as": "order"}]}
+IN_ORDER: Spec = {"sort": {"field": "order", "op": "min"}}
 LOOK: Spec = {"axis": {"grid": False}, "legend": {"symbolOpacity": 1, "symbolStrokeWidth": 2},
               "view": {"stroke": "#dddddd"}}
 
@@ -62,51 +63,57 @@ def listed(rows: pd.DataFrame) -> str:
 
 def template(chart: Chart, plan: Comparison) -> Spec:
     """The chart with DVC's anchors, for rows of several revisions."""
-    lines = [*plan.lists, *([chart.facet] if plan.apart and chart.facet else [])]
+    wrapped = not plan.apart and (chart.facet is None or chart.order is not None)
+    lines = [*plan.lists, *([chart.facet] if chart.facet and (plan.apart or wrapped) else [])]
     menus = [] if plan.menu is None else [(plan.menu, list(dict.fromkeys(plan.rows[plan.menu])))]
     body = {"width": 280, "height": chart.height,
-            "layer": [_revised(layer, plan) for layer in chart.layers]}
+            "layer": [_revised(layer, plan, any(map(_solid, chart.layers))) for layer in chart.layers]}
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "data": {"values": "<DVC_METRIC_DATA>"},
         "title": {"text": "<DVC_METRIC_TITLE>", "subtitle": plan.about, "anchor": "start"},
         "params": [*(choice(name, options, options[0]) for name, options in menus), click()],
-        "transform": [*(chosen(name) for name, _ in menus), *_panel(lines), ORDER],
-        **_facets(chart, bool(lines), plan.apart, body), "config": LOOK}
+        "transform": [*(chosen(name) for name, _ in menus), _panel(lines), ORDER],
+        **(_wrapped(body) if wrapped else _grid(chart, plan.apart, body)), "config": LOOK}
 
 
-def _panel(names: list[str]) -> list[Spec]:
+def _panel(names: list[str]) -> Spec:
     """The column `panel`: the values of these fields, joined."""
-    joined = " + ', ' + ".join(f"datum.{name}" for name in names)
-    return [{"calculate": joined, "as": "panel"}] if names else []
+    return {"calculate": " + ', ' + ".join(f"datum.{name}" for name in names), "as": "panel"}
 
 
-def _facets(chart: Chart, lines: bool, apart: bool, body: Spec) -> Spec:
-    """The body in its panels: down by `panel` if there are `lines`, across by revision or the chart's facet.
+def _wrapped(body: Spec) -> Spec:
+    """The body in a panel for each value of `panel`, in the order of the rows, three side by side."""
+    return {"facet": facet_of("panel", None) | IN_ORDER, "columns": 3, "spec": body}
+
+
+def _grid(chart: Chart, apart: bool, body: Spec) -> Spec:
+    """The body in panels: down by `panel`, across by revision if `apart`, else by the chart's facet.
 
     Both are in the order of the rows. (With a list of values as order on two sides, Vega-Lite puts panels
     under the wrong headers.)
     """
-    in_order = {"sort": {"field": "order", "op": "min"}}
-    across = "rev" if apart else chart.facet
-    heading = "" if apart else chart.heading
-    facet = {"row": facet_of("panel", None) | in_order} if lines else {}
-    if across:
-        facet["column"] = facet_of(across, None, heading=heading) | in_order
+    across, heading = ("rev", "") if apart else (str(chart.facet), chart.heading)
+    facet = {"row": facet_of("panel", None) | IN_ORDER,
+             "column": facet_of(across, None, heading=heading) | IN_ORDER}
     resolve = dict.fromkeys(chart.independent, "independent")
     return {"facet": facet, "spec": body, **({"resolve": {"scale": resolve}} if resolve else {})}
 
 
-def _revised(layer: Spec, plan: Comparison) -> Spec:
-    """The layer for several revisions: nothing in it comes from data."""
+def _solid(layer: Spec) -> bool:
+    """Whether the layer has lines that a dash can tell apart."""
+    return layer["mark"]["type"] == "line" and "strokeDash" not in layer["mark"]
+
+
+def _revised(layer: Spec, plan: Comparison, lines: bool) -> Spec:
+    """The layer for several revisions, told apart by dash where there are `lines`; nothing comes from data."""
     encoding = {name: _without_data(name, channel) for name, channel in layer["encoding"].items()}
     if "tooltip" in encoding:
         encoding["tooltip"] = [REVISION, *(hint for hint in encoding["tooltip"]
                                            if hint["field"] in plan.rows)]
     if not plan.apart and "aggregate" not in json.dumps(layer):
-        dashes = layer["mark"]["type"] == "line" and "strokeDash" not in layer["mark"]
-        points = layer["mark"]["type"] == "point" and encoding.get("opacity") != {"value": 0}
-        channel = "strokeDash" if dashes else "shape" if points else "detail"
+        points = layer["mark"]["type"] == "point" and not lines
+        channel = "strokeDash" if _solid(layer) else "shape" if points else "detail"
         details = [encoding["detail"]] if channel == "detail" and "detail" in encoding else []
         encoding[channel] = [*details, REVISION] if channel == "detail" else REVISION | {"sort": None}
     return layer | {"encoding": encoding}
