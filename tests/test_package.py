@@ -42,7 +42,7 @@ def test_the_library_requires_what_it_imports_and_no_more():
 def test_the_study_imports_what_the_library_and_its_extra_require():
     names = imported(STUDY)
     assert not names - declared(PROJECT["dependencies"], EXTRAS["study"])
-    assert declared(EXTRAS["study"]) - names == {"dvc", "matplotlib"}, "a command, and the font of the figures"
+    assert declared(EXTRAS["study"]) - names == {"dvc", "matplotlib"}, "a command, and a font"
 
 
 @pytest.mark.parametrize("extra", ["dependencies", "png", "study", "test"])
