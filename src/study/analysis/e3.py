@@ -24,6 +24,8 @@ MECHANISM = ["R", "size", "along", "D", "persistence", "c2", "memory", "grad_kur
 ERRORS = {"e3_forecast_error": "error_carried_on", "e3_law_error": "error_law",
           "e3_no_change_error": "error_no_change"}
 """Metrics and the columns of table e3_carried_on that they are. Their keys stay, as users type them."""
+WIDER = 4
+"""Bins of a histogram that are taken together."""
 Tables = dict[str, pd.DataFrame]
 
 
@@ -143,11 +145,16 @@ def carried_on(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 
 
 def _histograms(rows: pd.DataFrame) -> pd.DataFrame:
-    """Density per unit of weight, of the first seed (bins are those of each matrix's own range)."""
+    """Density per unit of weight, of the first seed; the bins are cut from each matrix's own range.
+
+    WIDER neighbouring bins are taken together, which leaves less noise.
+    """
     first = rows[rows["seed"] == rows.groupby("arm")["seed"].transform("min")]
-    share = first["count"] / first.groupby(MATRIX)["count"].transform("sum")
-    density = share / (first["right"] - first["left"])
-    return first.assign(density=density)[[*MATRIX, "left", "right", "density"]]
+    numbered = first.assign(bin=first.groupby(MATRIX).cumcount() // WIDER)
+    bins = numbered.groupby([*MATRIX, "bin"], as_index=False).agg(
+        left=("left", "min"), right=("right", "max"), count=("count", "sum"))
+    share = bins["count"] / bins.groupby(MATRIX)["count"].transform("sum")
+    return bins.assign(density=share / (bins["right"] - bins["left"]))[[*MATRIX, "left", "right", "density"]]
 
 
 def _loss(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:

@@ -33,6 +33,7 @@ CHARTS: dict[str, Callable[[pd.DataFrame, Settings], Chart]] = {
     "e3_convergence": e3_motion.convergence,
     "e3_loss": e3.loss,
     "e3_acts": e3.residual,
+    "e3_hist": e3.histogram,
 }
 
 

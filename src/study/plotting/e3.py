@@ -17,10 +17,12 @@ from study.plotting.grammar import (
     dots,
     interval_label,
     layer_colours,
+    legend_pick,
     level,
     long_form,
     named_colour,
     quantity,
+    shown,
     spoken,
     thinned,
     tooltip,
@@ -185,6 +187,24 @@ def loss(rows: pd.DataFrame, settings: Settings) -> Chart:
                  picture=Picture(across="show", columns=2, height=280),
                  comparison=Comparison(rows[keep].drop(columns="source"), "band: interval over seeds",
                                        lists=("show",)))
+
+
+def histogram(rows: pd.DataFrame, settings: Settings) -> Chart:
+    """The weights of one layer at the start and at the last four dumps, a panel for each matrix."""
+    latest = rows.groupby(["source", "arm"]).step.rank(method="dense", ascending=False) <= 4
+    rows = in_block_order(rows[(latest | (rows.step == 0)) & (rows.density > 0)])
+    rows = rows.assign(weight=(rows.left + rows.right) / 2)
+    lists = ("source", "arm")
+    hover = tooltip(rows, {"role": "matrix", "step": "step", "weight": "weight", "density": "density"})
+    x, y = quantity("weight", "weight"), quantity("density", "density", zero=True)
+    keep = [*lists, "role", "step", "weight", "density"]
+    caption = (f"Density of the weights of layer {rows.layer.iloc[0]}, which widens with the std. One seed: "
+               "a picture of the shape, and no estimate.")
+    colour = depth_colour(rows, "step")
+    line = {"params": [legend_pick("step")], "mark": {"type": "line", "strokeWidth": 1.4},
+            "encoding": {"x": x, "y": y, "color": colour, "tooltip": hover, "opacity": shown()}}
+    return Chart("GPT-2: do the weights of a layer keep their shape while they spread?", caption, rows[keep], [line], lists,
+                 facet="role", order=BLOCK, picture=Picture())
 
 
 def residual(rows: pd.DataFrame, settings: Settings) -> Chart:

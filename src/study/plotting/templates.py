@@ -106,7 +106,7 @@ def _solid(layer: Spec) -> bool:
 
 
 def _revised(layer: Spec, plan: Comparison, lines: bool) -> Spec:
-    """The layer for several revisions, told apart by dash where there are `lines`; nothing comes from data."""
+    """The layer for several revisions: dashes tell them apart if there are `lines`. Nothing is from data."""
     encoding = {name: _without_data(name, channel) for name, channel in layer["encoding"].items()}
     if "tooltip" in encoding:
         encoding["tooltip"] = [REVISION, *(hint for hint in encoding["tooltip"]
