@@ -203,8 +203,8 @@ def histogram(rows: pd.DataFrame, settings: Settings) -> Chart:
     colour = depth_colour(rows, "step")
     line = {"params": [legend_pick("step")], "mark": {"type": "line", "strokeWidth": 1.4},
             "encoding": {"x": x, "y": y, "color": colour, "tooltip": hover, "opacity": shown()}}
-    return Chart("GPT-2: do the weights of a layer keep their shape while they spread?", caption, rows[keep], [line], lists,
-                 facet="role", order=BLOCK, picture=Picture())
+    return Chart("GPT-2: do the weights of a layer keep their shape while they spread?", caption, rows[keep],
+                 [line], lists, facet="role", order=BLOCK, picture=Picture())
 
 
 def residual(rows: pd.DataFrame, settings: Settings) -> Chart:
