@@ -63,6 +63,21 @@ def test_the_library_never_imports_the_study():
                 if any(target.is_relative_to(SOURCE / STUDY) for target in direct_imports(file))]
 
 
+def test_no_module_imports_one_that_imports_it():
+    """Of imports inside functions too."""
+    files = {file: direct_imports(file) for file in SOURCE.rglob("*.py")}
+    finished = set()
+
+    def visit(file, path=()):
+        assert file not in path, " -> ".join(each.stem for each in [*path, file])
+        for target in files[file] if file not in finished else ():
+            visit(target, (*path, file))
+        finished.add(file)
+
+    for file in files:
+        visit(file)
+
+
 def test_no_room_imports_one_that_imports_it():
     """The rooms have an order: what a room says it may import never leads back to it."""
     above = {name: {each for each in ROOMS if each != name and any(

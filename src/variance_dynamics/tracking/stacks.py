@@ -97,7 +97,7 @@ def _wide(values: Tensor) -> Tensor:
 
 def stacks_of(model: nn.Module, pieces: Sequence[Piece], optimizer: torch.optim.Optimizer | None
               ) -> list[Stack]:
-    """All pieces in stacks. Every process must call this where any parameter is sharded."""
+    """All pieces in stacks, as if no parameter were sharded."""
     param_groups = optimizer.param_groups if optimizer else []
     group_of = {id(weight): index for index, group in enumerate(param_groups) for weight in group["params"]}
     weights = [model.get_parameter(piece.tensor) for piece in pieces]
@@ -105,14 +105,9 @@ def stacks_of(model: nn.Module, pieces: Sequence[Piece], optimizer: torch.optim.
     for place, (piece, weight) in enumerate(zip(pieces, weights, strict=True)):
         alike[piece.shape, weight.dtype, weight.device, group_of.get(id(weight))].append(place)
     shared: dict[torch.dtype, list[Tensor]] = {}
-    stacks = [Stack(places, [pieces[place] for place in places], [weights[place] for place in places],
+    return [Stack(places, [pieces[place] for place in places], [weights[place] for place in places],
                     key[-1], _buffers(shared, len(places), *key[:3]))
-              for key, same in alike.items() for places in _divided(same, key[0], key[2])]
-    if not any(map(is_sharded, model.parameters())):
-        return stacks
-    from variance_dynamics.tracking.sharded import sharded_stacks  # its imports take .8 s
-
-    return sharded_stacks(stacks)
+            for key, same in alike.items() for places in _divided(same, key[0], key[2])]
 
 
 def _divided(places: list[int], shape: Shape, device: torch.device) -> list[list[int]]:

@@ -95,7 +95,7 @@ class Tracker:
         pieces = _by_name(model, patterns, config) if matrices is None else as_pieces(
             matrices, {name: tuple(weight.shape) for name, weight in model.named_parameters()})
         self.parameters = [piece.parameter for piece in pieces]
-        self.stacks = stacks_of(model, pieces, optimizer)
+        self.stacks = _stacks(model, pieces, optimizer)
         order = torch.tensor([place for stack in self.stacks for place in stack.places]).argsort()
         self.order = order.to(self.stacks[0].weights[0].device)
         self.anchors: dict[str, list[Tensor]] = {}
@@ -295,6 +295,17 @@ class Tracker:
         self.records = [(step, names, values.to(device)) for step, names, values in state["records"]]
         if self.activations is not None:
             self.activations.due = self.schedule(self.steps + 1)
+
+
+def _stacks(model: nn.Module, pieces: Sequence[Piece], optimizer: torch.optim.Optimizer | None
+            ) -> list[Stack]:
+    """All pieces in stacks. Every process must call this where any parameter is sharded."""
+    stacks = stacks_of(model, pieces, optimizer)
+    if not any(map(is_sharded, model.parameters())):
+        return stacks
+    from variance_dynamics.tracking.sharded import sharded_stacks  # its imports take .8 s
+
+    return sharded_stacks(stacks)
 
 
 def _stacked(kept: Mapping[int, Tensor], stack: Stack) -> Tensor:
