@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import sys
 import time
 from contextlib import suppress
@@ -14,6 +15,8 @@ import torch
 
 from study.base.provenance import loaded_code
 
+OWN = f"{os.getpid()}-{secrets.token_hex(4)}.partial"
+"""What this process writes to. Two may train the same run, and in two containers both may have one number."""
 KEPT = 2
 """How many checkpoints are kept. If the newest one is damaged, the one before it is used."""
 ABANDONED = 600.0
@@ -41,7 +44,7 @@ def save(place: Path, step: int, state: dict[str, Any]) -> None:
 
     The file's name holds the step and the content's sha256. It appears whole or not at all.
     """
-    partial = place / f"{os.getpid()}.partial"  # two processes may train the same run
+    partial = place / OWN
     with _created(partial) as stream:
         torch.save(state, stream)
     with partial.open("rb") as stream:
@@ -52,23 +55,32 @@ def save(place: Path, step: int, state: dict[str, Any]) -> None:
 
 
 def latest(place: Path) -> dict[str, Any] | None:
-    """The newest checkpoint whose sha256 is right, or None.
+    """The newest checkpoint that can be read, or None. A line on stderr names each that is passed over.
 
-    Only tensors and plain values are loaded: a file that would run code raises pickle.UnpicklingError.
+    Only tensors and plain values are loaded: a file that would run code cannot be read.
     """
     for file in reversed(_files(place, "*.pt")):
         with suppress(FileNotFoundError), file.open("rb") as stream:  # another process may have deleted it
-            if file.stem.partition("-")[2] == _digest(stream):
-                stream.seek(0)
-                state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
+            state = _loaded(stream) if file.stem.partition("-")[2] == _digest(stream) else None
+            if state is not None:
                 return state
             print(f"{file}: damaged checkpoint, passed over", file=sys.stderr)
     return None
 
 
+def _loaded(stream: BufferedReader) -> dict[str, Any] | None:
+    """The state in an open file, or None where it holds none: it may have been torn before its sum was taken."""
+    stream.seek(0)
+    try:
+        state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
+    except Exception:  # a torn file makes torch raise almost anything
+        return None
+    return state
+
+
 def remove(place: Path) -> None:
     """Delete a finished run's checkpoints, but not the file that another process is writing there."""
-    for file in [*_files(place, "*.pt"), *_abandoned(place), place / f"{os.getpid()}.partial"]:
+    for file in [*_files(place, "*.pt"), *_abandoned(place), place / OWN]:
         file.unlink(missing_ok=True)
     with suppress(OSError):  # the folder is not there, or is not empty
         place.rmdir()

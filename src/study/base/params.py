@@ -1,7 +1,7 @@
 """params.yaml: read as DVC reads it, changed as the chosen study says, and typed section by section."""
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,6 +90,16 @@ def _check_plain(path: str | Path, tree: dict[Any, Any]) -> None:
 def read(path: str | Path = PATH) -> dict[str, Any]:
     """The sections with the chosen study's changes, as plain dicts; `section` gives one its type."""
     return overlaid(load(path))
+
+
+def only(*names: str) -> Callable[[], dict[str, Any]]:
+    """A function that reads the file again and gives the sections of these names."""
+
+    def sections() -> dict[str, Any]:
+        tree = read()
+        return {name: tree.get(name) for name in names}
+
+    return sections
 
 
 def overlaid(tree: dict[str, Any]) -> dict[str, Any]:

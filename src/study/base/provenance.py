@@ -1,6 +1,7 @@
 """Where a result came from: the commit, the machine and the versions, but no path."""
 
 import hashlib
+import os
 import platform
 import subprocess
 import sys
@@ -59,3 +60,18 @@ def loaded_code() -> dict[str, str]:
     files = {name: module.__file__ for name, module in sys.modules.items()
              if name.partition(".")[0] in OURS}
     return {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in files.items() if file}
+
+
+def home() -> Path:
+    """The folder of all notes: ignored by git, and where DVC deletes nothing (see `checkpoint.folder`)."""
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".runs"
+
+
+def digest(folder: Path) -> str:
+    """sha256 of the names and contents of all files in a folder; without a folder, of none."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return total.hexdigest()

@@ -17,15 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from study.base import params, provenance
+from study.base.provenance import digest, home
 
 Note = dict[str, Any]
 BEAT = 5.0
 """Seconds between two writings of the time spent. A kill loses at most as much of it."""
-
-
-def home() -> Path:
-    """The folder of all notes: ignored by git, and where DVC deletes nothing (see `checkpoint.folder`)."""
-    return Path(os.environ.get("DVC_ROOT", ".")) / ".runs"
 
 
 @contextmanager
@@ -55,16 +51,6 @@ def noted(item: str, out: Path) -> Iterator[None]:
 def note_of(item: str, out: Path) -> Note | None:
     """The note of how the output in the folder `out` was made, or None if there is none here."""
     return _read(home() / item / f"{digest(out)}.json")
-
-
-def digest(folder: Path) -> str:
-    """sha256 of the names and contents of all files in a folder."""
-    total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
-    return total.hexdigest()
 
 
 class Attempt:

@@ -1,5 +1,6 @@
 """The params sections `classification` and `corpus`."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -12,6 +13,8 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Commit = Annotated[str, AfterValidator(pinned)]
 
 GPT2_VOCAB_SIZE = 50257
+RAW = Path("data/raw")
+"""Where people put their own data; the stages that prepare data depend on it."""
 
 
 class MnistParams(Section):

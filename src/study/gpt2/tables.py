@@ -69,4 +69,5 @@ def save_weights(path: Path, state: dict[str, Tensor]) -> None:
     partial = path.with_name(path.name + ".partial")
     weights = {name: value.cpu().contiguous() for name, value in state.items()}
     save_file(weights, partial)
+    partial.chmod(0o644)  # as all other outputs: the library makes files for their owner alone
     partial.replace(path)

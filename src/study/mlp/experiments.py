@@ -59,13 +59,16 @@ def init_comparison_groups(params: InitComparisonParams, datasets: Iterable[str]
 
 def train_and_write(
     params: MlpExperiment, groups: list[MlpGroup], data: dict[str, Labelled], out: Path
-) -> None:
-    """Train the groups and write the tables of `tables`, each as NAME.parquet, to the folder `out`."""
+) -> "Resumable":
+    """Train the groups and write the tables of `tables`, each as NAME.parquet, to the folder `out`.
+
+    The checkpoints stay until `remove` is called.
+    """
     grid = Resumable(groups, data, params.plan, params.optimizers.options())
     for name, table in tables(grid.train(), data, params.plan).items():
         rows.write(out / f"{name}.parquet", table)
         print(f"{out / name}: {len(table)} rows")
-    grid.remove()
+    return grid
 
 
 class Resumable:

@@ -16,16 +16,24 @@ from study.analysis import claims, recipes
 from study.analysis.params import LOCAL, AnalyzeParams, counted_alike
 from study.analysis.source import Analysis, analyzed
 from study.analysis.statistics import significant
-from study.base import params
+from study.base import guard, params
 from study.base.labelled import load
 from variance_dynamics.base import rows
 from variance_dynamics.base.errors import BadInput, one_line
 
 DATA, OUT = Path("data"), Path("data/analysis")
 METRICS = OUT / "metrics"
+EXPERIMENTS = ("mlp_sweep", "init_comparison")
+
+
+def knobs() -> dict[str, Any]:
+    """The values in params.yaml that decide the result."""
+    tree = params.read()
+    return {"analyze": tree["analyze"], "gpt2": {name: tree["gpt2"][name] for name in ("arms", "seeds")}}
 
 
 @one_line
+@guard.unchanged(OUT, knobs, [DATA / name for name in (*EXPERIMENTS, "classification", "recorded")])
 def main() -> None:
     tree = params.read()
     rules = params.section(tree, "analyze", AnalyzeParams)

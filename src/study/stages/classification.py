@@ -5,15 +5,16 @@ import json
 
 import numpy as np
 
-from study.base import params, runs
+from study.base import guard, params, runs
 from study.base.labelled import FOLDER, SPLITS
 from study.data.classification import prepare
-from study.data.params import ClassificationParams
+from study.data.params import RAW, ClassificationParams
 from variance_dynamics.base.errors import one_line
 
 
 @one_line
 @runs.noted("classification", FOLDER)
+@guard.unchanged(FOLDER, params.only("classification"), [RAW])
 def main() -> None:
     section = params.section(params.read(), "classification", ClassificationParams)
     prepared = {name: prepare(name, section) for name in section.datasets}

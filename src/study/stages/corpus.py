@@ -2,10 +2,11 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
-from study.base import params, runs
+from study.base import guard, params, runs
 from study.data.corpus import prepare
-from study.data.params import CorpusParams
+from study.data.params import RAW, CorpusParams
 from variance_dynamics.base.errors import one_line
 
 OUT = Path("data/corpus")
@@ -14,16 +15,16 @@ SCRATCH = Path(".cache/corpus")
 
 @one_line
 @runs.noted("corpus", OUT)
+@guard.unchanged(OUT, lambda: {"corpus": params.read()["corpus"], "n_ctx": n_ctx(params.read())}, [RAW])
 def main() -> None:
     tree = params.read()
     section = params.section(tree, "corpus", CorpusParams)
-    n_ctx = tree["gpt2_presets"][tree["gpt2"]["preset"]]["n_ctx"]  # the stage validate has checked it
     shutil.rmtree(SCRATCH, ignore_errors=True)
     text, done = SCRATCH / "text", SCRATCH / "done"
     text.mkdir(parents=True)
     done.mkdir()
     try:
-        manifest = prepare(section, n_ctx, text, done)
+        manifest = prepare(section, n_ctx(tree), text, done)
         shutil.rmtree(OUT, ignore_errors=True)
         OUT.parent.mkdir(exist_ok=True)
         done.replace(OUT)
@@ -31,6 +32,12 @@ def main() -> None:
         shutil.rmtree(SCRATCH, ignore_errors=True)
     for name in ("train", "val"):
         print(f"{name}: {manifest[name]}")
+
+
+def n_ctx(tree: dict[str, Any]) -> int:
+    """The context of the chosen preset; the stage validate has checked that it is there."""
+    context: int = tree["gpt2_presets"][tree["gpt2"]["preset"]]["n_ctx"]
+    return context
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """E3, one arm and seed: `python -m study.stages.gpt2_pretrain ARM SEED`."""
 
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from study.base import checkpoint, params, runs
+from study.base import checkpoint, guard, params, runs
 from study.gpt2 import processes
 from study.gpt2 import tables as pretrain_tables
 from study.gpt2.batches import open_corpus
-from study.gpt2.params import Gpt2Run, resolve
+from study.gpt2.params import EXECUTION, Gpt2Run, resolve
 from study.gpt2.pretrain import pretrain
 from variance_dynamics.base.errors import BadInput, one_line
 
@@ -19,8 +21,9 @@ MODULE = "study.stages.gpt2_pretrain"
 
 @one_line
 def main() -> None:
-    arm, seed = arguments(sys.argv[1:])
+    arm, seed = item(sys.argv[1:], os.environ.get("DVC_STAGE", ""))
     run = resolve(params.read(), arm)
+    guard.end_with_dvc()
     if processes.started_by_torchrun():
         with processes.joined(run.device):
             train(run, arm, seed)
@@ -32,18 +35,30 @@ def main() -> None:
 
 def train(run: Gpt2Run, arm: str, seed: int) -> None:
     """Train from the last checkpoint to the end and write the tables; each of several processes runs this."""
-    corpus = open_corpus(CORPUS, run.vocab_size, run.n_ctx)
-    with runs.noted(f"gpt2_pretrain@{arm}-{seed}", OUT / f"{arm}-{seed}"):
+    out = OUT / f"{arm}-{seed}"
+    with runs.noted(f"gpt2_pretrain@{out.name}", out), guard.unchanged(out, lambda: knobs(arm), [CORPUS]):
+        corpus = open_corpus(CORPUS, run.vocab_size, run.n_ctx)
         training = pretrain(run, arm, seed, corpus)
-        pretrain_tables.write(OUT / f"{arm}-{seed}", arm, training)
+        pretrain_tables.write(out, arm, training)
     if training.engine.writes:
         checkpoint.remove(training.checkpoints)
 
 
-def arguments(given: list[str]) -> tuple[str, int]:
-    if len(given) != 2 or not given[1].isdecimal():
-        raise BadInput(f"arguments are {' '.join(given)!r}: expected ARM and SEED, a whole number")
-    return given[0], int(given[1])
+def knobs(arm: str) -> dict[str, Any]:
+    """The values in params.yaml that decide the result of a run of this arm."""
+    return {"gpt2": resolve(params.read(), arm).model_dump(exclude=EXECUTION)}
+
+
+def item(arguments: list[str], stage: str) -> tuple[str, int]:
+    """Arm and seed: the arguments, or else from the stage's name, as DVC gives it in $DVC_STAGE.
+
+    DVC writes no name of params.yaml into the command, where a shell would read it.
+    """
+    arm, _, seed = stage.partition("@")[2].rpartition("-")
+    arm, seed = arguments if len(arguments) == 2 else (arm, seed)
+    if len(arguments) not in (0, 2) or not params.NAME.fullmatch(arm) or not seed.isdecimal():
+        raise BadInput(f"arguments are {' '.join(arguments)!r}: expected ARM and SEED, a whole number")
+    return arm, int(seed)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from study.base import params, runs
-from study.base.labelled import load
+from study.base import guard, params, runs
+from study.base.labelled import FOLDER, load
 from study.mlp.experiments import init_comparison_groups, train_and_write
 from study.mlp.params import InitComparisonParams
 from variance_dynamics.base.errors import one_line
@@ -12,11 +12,12 @@ OUT = Path("data/init_comparison")
 
 
 @one_line
-@runs.noted("init_comparison", OUT)
 def main() -> None:
-    section = params.section(params.read(), "init_comparison", InitComparisonParams)
-    data = load()
-    train_and_write(section, init_comparison_groups(section, data), data, OUT)
+    with runs.noted("init_comparison", OUT), guard.unchanged(OUT, params.only("init_comparison"), [FOLDER]):
+        section = params.section(params.read(), "init_comparison", InitComparisonParams)
+        data = load()
+        grid = train_and_write(section, init_comparison_groups(section, data), data, OUT)
+    grid.remove()
 
 
 if __name__ == "__main__":

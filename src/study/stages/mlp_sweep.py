@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from study.base import params, runs
-from study.base.labelled import load
+from study.base import guard, params, runs
+from study.base.labelled import FOLDER, load
 from study.mlp.experiments import mlp_sweep_groups, train_and_write
 from study.mlp.params import MlpSweepParams
 from variance_dynamics.base.errors import one_line
@@ -12,11 +12,12 @@ OUT = Path("data/mlp_sweep")
 
 
 @one_line
-@runs.noted("mlp_sweep", OUT)
 def main() -> None:
-    section = params.section(params.read(), "mlp_sweep", MlpSweepParams)
-    data = load()
-    train_and_write(section, mlp_sweep_groups(section, data), data, OUT)
+    with runs.noted("mlp_sweep", OUT), guard.unchanged(OUT, params.only("mlp_sweep"), [FOLDER]):
+        section = params.section(params.read(), "mlp_sweep", MlpSweepParams)
+        data = load()
+        grid = train_and_write(section, mlp_sweep_groups(section, data), data, OUT)
+    grid.remove()
 
 
 if __name__ == "__main__":

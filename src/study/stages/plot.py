@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from study.analysis.params import LOCAL
-from study.base import params
+from study.base import guard, params
 from study.plotting import picture, report, templates
 from study.plotting.grammar import Tables
 from study.plotting.params import Settings
@@ -16,6 +16,7 @@ OUT = Path("data/plots")
 
 
 @one_line
+@guard.unchanged(OUT, params.load, [TABLES])
 def main() -> None:
     tree = params.read()
     settings = Settings.of(tree)

@@ -20,6 +20,7 @@ from study.analysis import keep
 from study.analysis.params import LOCAL, AnalyzeParams
 from study.base import params, provenance, runs
 from study.base.labelled import load
+from study.base.provenance import home
 from variance_dynamics.base.errors import BadInput, one_line
 
 DATA, RECORDED = Path("data"), Path("data/recorded")
@@ -115,8 +116,8 @@ def write(out: Path, study: str, tree: Tree, every: list[Part]) -> None:
     if not any(READS[part.stage] for part in packed):
         reasons = ", ".join(sorted({part.missing for part in every if part.missing}))
         raise BadInput(f"{out}: nothing can be recorded ({reasons}): expected `dvc repro` before")
-    runs.home().mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=runs.home()) as folder:
+    home().mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home()) as folder:
         fresh = Path(folder) / out.name
         fresh.mkdir()
         text = json.dumps(described(study, tree, every), indent=2) + "\n"
