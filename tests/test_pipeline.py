@@ -97,6 +97,12 @@ def test_every_stage_says_what_it_does(stage):
     assert STAGES[stage]["desc"]
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_name_of_params_reaches_a_shell(stage):
+    """An arm may be called `x;touch Y;#` where `validate` is passed over, as by `dvc repro --single-item`."""
+    assert "${" not in STAGES[stage]["cmd"]
+
+
 def paths(outs):
     """Of each entry of a stage's outs, also those with options; a matrix's up to its first `${`."""
     names = [next(iter(out)) if isinstance(out, dict) else out for out in outs]

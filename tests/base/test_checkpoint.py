@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import pickle
 import subprocess
 import sys
 import time
@@ -151,9 +150,36 @@ def test_a_planted_pickle_runs_nothing(tmp_path):
     torch.save({"step": Evil()}, tmp_path / "evil")
     digest = hashlib.sha256((tmp_path / "evil").read_bytes()).hexdigest()
     (tmp_path / "evil").rename(tmp_path / f"000000001-{digest}.pt")
-    with pytest.raises(pickle.UnpicklingError):
-        checkpoint.latest(tmp_path)
+    assert checkpoint.latest(tmp_path) is None
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_torn_file_whose_sum_is_right_is_passed_over(tmp_path, capsys):
+    """It was torn before the sum was taken, as when two processes had written to one file."""
+    checkpoint.save(tmp_path, 1, {"step": 1})
+    checkpoint.save(tmp_path, 2, {"step": 2})
+    (newest,) = tmp_path.glob("000000002-*.pt")
+    torn = newest.read_bytes()[:-100]
+    newest.unlink()
+    (tmp_path / f"000000003-{hashlib.sha256(torn).hexdigest()}.pt").write_bytes(torn)
+    assert checkpoint.latest(tmp_path) == {"step": 1}
+    assert "000000003" in capsys.readouterr().err
+
+
+def test_processes_of_one_number_write_to_files_of_their_own(tmp_path, monkeypatch):
+    """As in two containers that share the folder."""
+    written = []
+    save = torch.save
+
+    def noted(state, stream):
+        written.append(stream.name)
+        save(state, stream)
+
+    monkeypatch.setattr(torch, "save", noted)
+    checkpoint.save(tmp_path, 1, {"step": 1})
+    monkeypatch.setattr(checkpoint, "TOKEN", "of another process")
+    checkpoint.save(tmp_path, 1, {"step": 1})
+    assert len(set(written)) == 2
 
 
 def test_it_lies_under_dvc_s_root(monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 
 from imports import ROOT
 from study.base import runs
+from study.base.provenance import home
 
 ITEM, OUT = "gpt2_pretrain@gpt2-0", Path("data/out")
 
@@ -39,7 +40,7 @@ def fail():
 
 
 def files():
-    return sorted(path.name for path in (runs.home() / ITEM).glob("*"))
+    return sorted(path.name for path in (home() / ITEM).glob("*"))
 
 
 def test_a_note_is_complete():
@@ -81,6 +82,7 @@ def test_attempts_that_failed_are_counted_until_params_change():
 SLOW = """
 import pathlib, time
 from study.base import runs
+from study.base.provenance import home
 runs.BEAT = 0.05
 with runs.noted("item", pathlib.Path("data/out")):
     time.sleep(60 if pathlib.Path("wait").exists() else 0)
@@ -109,7 +111,7 @@ def test_a_kill_loses_no_more_than_a_beat(place):
 def test_of_several_processes_the_first_notes(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     work()
-    assert not runs.home().exists()
+    assert not home().exists()
     monkeypatch.setenv("RANK", "0")
     work()
     assert runs.note_of(ITEM, OUT)

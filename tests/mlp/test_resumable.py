@@ -92,18 +92,21 @@ SHORT = {
     "init_comparison": {"seeds": 2, "steps": 30, "depths": [3]},
 }
 
-KILLED = """
-import os, runpy, signal, sys
+AT_THE_THIRD = """
+import os, pathlib, runpy, signal, sys
 from study.base import checkpoint
 save, left = checkpoint.save, [None] * 3
-def then_die(*given):
+def then_act(*given):
     save(*given)
-    left.pop()
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.save = then_die
+    if left:
+        left.pop()
+        if not left:
+            ACTION
+checkpoint.save = then_act
 runpy.run_module(sys.argv.pop(), run_name="__main__")
 """
+KILLED = AT_THE_THIRD.replace("ACTION", "os.kill(os.getpid(), signal.SIGKILL)")
+EDITED = AT_THE_THIRD.replace("ACTION", "pathlib.Path('next.yaml').replace('params.yaml')")
 
 
 def stage(folder, name, how=("-m",)):
@@ -145,3 +148,20 @@ def test_the_stage_killed_for_good_and_run_again(tmp_path, name):
     expected = contents(whole / "data" / name)
     assert len(expected) == 3 and contents(killed / "data" / name) == expected
     assert not list(killed.glob(".checkpoints/*")) and not list(whole.glob(".checkpoints/*"))
+
+
+def test_the_stage_whose_params_are_edited_while_it_trains(tmp_path):
+    """Its result is not filed under the new values, and is not lost for the old ones."""
+    prepare(tmp_path)
+    text = (tmp_path / "params.yaml").read_text()
+    tree = json.loads(text)
+    tree["mlp_sweep"]["optimizers"]["sgd"]["lr"] = 0.07
+    (tmp_path / "next.yaml").write_text(json.dumps(tree))
+    ended = stage(tmp_path, "mlp_sweep", ("-c", EDITED))
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == ("error: params.yaml: mlp_sweep.optimizers.sgd.lr 0.05 -> 0.07: "
+                                             "changed while this stage ran: run it again")
+    (tmp_path / "params.yaml").write_text(text)
+    ended = stage(tmp_path, "mlp_sweep")
+    assert ended.returncode == 0 and "12 of 12 groups are finished already" in ended.stderr, ended.stderr
+    assert not list(tmp_path.glob(".checkpoints/*"))

@@ -15,8 +15,8 @@ import torch
 
 from study.base.provenance import loaded_code
 
-OWN = f"{os.getpid()}-{secrets.token_hex(4)}.partial"
-"""What this process writes to. Two may train the same run, and in two containers both may have one number."""
+TOKEN = secrets.token_hex(4)
+"""Of this process. Two containers that share a folder may give their processes the same number."""
 KEPT = 2
 """How many checkpoints are kept. If the newest one is damaged, the one before it is used."""
 ABANDONED = 600.0
@@ -44,7 +44,7 @@ def save(place: Path, step: int, state: dict[str, Any]) -> None:
 
     The file's name holds the step and the content's sha256. It appears whole or not at all.
     """
-    partial = place / OWN
+    partial = _own(place)
     with _created(partial) as stream:
         torch.save(state, stream)
     with partial.open("rb") as stream:
@@ -69,7 +69,7 @@ def latest(place: Path) -> dict[str, Any] | None:
 
 
 def _loaded(stream: BufferedReader) -> dict[str, Any] | None:
-    """The state in an open file, or None where it holds none: it may have been torn before its sum was taken."""
+    """The state in an open file, or None if it holds none: it may have been torn before its sum was taken."""
     stream.seek(0)
     try:
         state: dict[str, Any] = torch.load(stream, map_location="cpu", weights_only=True)
@@ -78,9 +78,14 @@ def _loaded(stream: BufferedReader) -> dict[str, Any] | None:
     return state
 
 
+def _own(place: Path) -> Path:
+    """The file that this process alone writes to, as another one may train the same run."""
+    return place / f"{os.getpid()}-{TOKEN}.partial"
+
+
 def remove(place: Path) -> None:
     """Delete a finished run's checkpoints, but not the file that another process is writing there."""
-    for file in [*_files(place, "*.pt"), *_abandoned(place), place / OWN]:
+    for file in [*_files(place, "*.pt"), *_abandoned(place), _own(place)]:
         file.unlink(missing_ok=True)
     with suppress(OSError):  # the folder is not there, or is not empty
         place.rmdir()

@@ -1,7 +1,7 @@
 """What is filed is what ran: a stage compares what it read at its start with what is there at its end.
 
-DVC reads params and hashes code and inputs after a command has ended. If somebody edits params.yaml for the next
-run while this one trains, this run's results would be filed under the next one's values.
+DVC reads params and hashes code and inputs after a command has ended. If somebody edits params.yaml for the
+next run while this one trains, this run's results would be filed under the next one's values.
 """
 
 import fcntl
@@ -32,8 +32,8 @@ Facts = dict[str, Any]
 def unchanged(out: Path, knobs: Knobs, inputs: Sequence[Path] = ()) -> Iterator[None]:
     """Work that writes the folder `out` from `knobs()`, from the loaded code, and from the folders `inputs`.
 
-    Raises BadInput where another process is at work on `out`, and at the end where something that was read has
-    changed meanwhile: the result is then not to be filed. Of torchrun's processes only the first looks.
+    Raises BadInput if another process is at work on `out`, and at the end if something that was read has
+    changed meanwhile: DVC then does not file the result. Of torchrun's processes only the first looks.
     """
     end_with_dvc()
     if os.environ.get("RANK", "0") != "0":

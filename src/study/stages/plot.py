@@ -16,7 +16,7 @@ OUT = Path("data/plots")
 
 
 @one_line
-@guard.unchanged(OUT, params.load, [TABLES])
+@guard.unchanged(OUT, lambda: params.read(), [TABLES])
 def main() -> None:
     tree = params.read()
     settings = Settings.of(tree)
