@@ -1,4 +1,8 @@
-"""What DVC leaves after failures and kills, in a small pipeline of this repository's stages and two toys."""
+"""What DVC leaves after failures and kills, in a small pipeline of this repository's stages and three toys.
+
+The output of `analysis` is cached, like those of `analyze` and `plot`; `summary` copies it to where git
+tracks it, like `numbers` and `figures`.
+"""
 
 import json
 import os
@@ -19,13 +23,17 @@ from study.base import params
 pytestmark = pytest.mark.reliability
 ENV = environment(OMP_NUM_THREADS="1")
 GPT2 = "gpt2_pretrain@gpt2-0"
-SUMMARY = """
+ANALYSIS = """
 import json
 from pathlib import Path
 tokens = json.loads(Path("data/corpus/manifest.json").read_text())["train"]["tokens"]
+Path("data/analysis").write_text(json.dumps({"tokens": tokens}))
+"""
+SUMMARY = """
+from pathlib import Path
 for folder in ("metrics", "plots"):
     Path(folder).mkdir(exist_ok=True)
-    Path(folder, "summary.json").write_text(json.dumps({"tokens": tokens}))
+    Path(folder, "summary.json").write_text(Path("data/analysis").read_text())
 """
 OTHER = """
 import time
@@ -33,8 +41,11 @@ from pathlib import Path
 time.sleep(2)
 Path("data/other").write_text("done")
 """
+FAILS = "raise SystemExit(3)"
 TOYS = {
-    "summary": {"cmd": "python summary.py", "deps": ["data/corpus", "summary.py"],
+    "analysis": {"cmd": "python analysis.py", "deps": ["data/corpus", "analysis.py"],
+                 "outs": ["data/analysis"]},
+    "summary": {"cmd": "python summary.py", "deps": ["data/analysis", "summary.py"],
                 "outs": [{f"{folder}/summary.json": {"cache": False}} for folder in ("metrics", "plots")]},
     "other": {"cmd": "python other.py", "deps": ["other.py"], "outs": ["data/other"]},
 }
@@ -58,8 +69,8 @@ def done(tmp_path_factory):
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     stages = {name: stages[name] for name in ("validate", "corpus", "gpt2_pretrain")} | TOYS
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages, "metrics": ["metrics/summary.json"]}))
-    (folder / "summary.py").write_text(SUMMARY)
-    (folder / "other.py").write_text(OTHER)
+    for name, code in (("analysis", ANALYSIS), ("summary", SUMMARY), ("other", OTHER)):
+        (folder / f"{name}.py").write_text(code)
     repository(folder)
     run(folder, "dvc", "repro", OMP_NUM_THREADS="1")
     commit(folder, "done")
@@ -90,22 +101,33 @@ def clean(folder):
     return not run(folder, "git", "status", "--short").stdout and "up to date" in dvc(folder, "status").stdout
 
 
+def test_a_failed_analysis_deletes_nothing_that_git_tracks(project):
+    """DVC deletes a stage's outputs before it runs; what it has cached, it brings back."""
+    (project / "analysis.py").write_text(FAILS)
+    assert dvc(project, "repro").returncode != 0
+    assert not (project / "data/analysis").exists()
+    assert (project / "metrics/summary.json").exists() and (project / "plots/summary.json").exists()
+    assert dvc(project, "checkout").returncode == 0
+    assert (project / "data/analysis").exists()
+    (project / "analysis.py").write_text(ANALYSIS)
+    assert clean(project)
+
+
 def test_metrics_and_plots_of_a_failed_stage_come_back_by_one_command(project):
-    """DVC deletes a stage's outputs before it runs; what git tracks, git restores."""
-    good = (project / "summary.py").read_text()
-    (project / "summary.py").write_text("raise SystemExit(3)")
+    """What git tracks, git restores."""
+    (project / "summary.py").write_text(FAILS)
     assert dvc(project, "repro").returncode != 0
     assert not (project / "metrics/summary.json").exists()
     run(project, "git", "restore", "metrics", "plots")
     assert (project / "metrics/summary.json").exists() and (project / "plots/summary.json").exists()
-    (project / "summary.py").write_text(good)
+    (project / "summary.py").write_text(SUMMARY)
     assert clean(project)
 
 
 def test_every_uncached_output_lies_where_that_command_restores_it():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
     uncached = [path for stage in stages for out in stage["outs"] if isinstance(out, dict) for path in out]
-    assert uncached and all(path.startswith(("metrics/", "plots/")) for path in uncached)
+    assert uncached and all(Path(path).parts[0] in ("metrics", "plots") for path in uncached)
 
 
 def test_a_corpus_lost_to_bad_text_comes_back_by_one_command(project):
@@ -128,7 +150,7 @@ def test_a_corpus_lost_to_bad_text_comes_back_by_one_command(project):
 
 def test_keep_going_runs_what_does_not_depend_on_the_failed_stage_and_still_fails(project):
     (project / "other.py").write_text(OTHER.replace("done", "again"))
-    (project / "summary.py").write_text("raise SystemExit(3)")
+    (project / "summary.py").write_text(FAILS)
     assert dvc(project, "repro", "--keep-going").returncode != 0
     assert (project / "data/other").read_text() == "again"
     (project / "summary.py").write_text(SUMMARY)
