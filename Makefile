@@ -20,9 +20,9 @@ bench: $(READY)
 
 # What pages and templates take from results and code: tables of README.md and docs/, templates of dvc plots.
 docs: $(READY)
-	env PYTHONPATH=src python -m study.plotting.templates
 	env PYTHONPATH=src python -m study.stages.docs
 	python benchmarks/run.py pages
+	env PYTHONPATH=src python -m study.plotting.templates
 
 # Params, deps, dvc.lock, metrics and plots agree: a repro would run nothing.
 consistent: $(READY)
@@ -30,7 +30,7 @@ consistent: $(READY)
 	! grep 'Running stage' $(VENV)/dry.log
 
 # The full study: hours. DVC skips what is finished; a stage that was stopped continues from its checkpoint.
-# PARTS="mlp_sweep gpt2_pretrain@wd_0-0" makes some of it. Back to the committed study: docs/recorded-runs.md.
+# NAME=trial PARTS="mlp_sweep gpt2_pretrain@wd_0-0" records some of it apart. Back to the committed study: docs/recorded-runs.md.
 STUDY := full
 NAME := full-cpu
 PARTS := mlp_sweep init_comparison gpt2_pretrain

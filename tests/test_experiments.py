@@ -93,10 +93,10 @@ def test_comments_in_params_run_nothing(tracked):
     ],
 )
 def test_code_runs_the_stages_that_read_its_room(tracked, name, stages):
-    """A room is a cache boundary. `validate` reads all code; a comment is code to DVC."""
+    """A room is a cache boundary. To DVC a comment is code."""
     file = tracked / name
     file.write_text(file.read_text() + "# a comment\n")
-    assert stages_to_run(tracked) == {"validate"} | stages
+    assert stages_to_run(tracked) == stages
 
 
 def test_data_brought_along_are_read_and_prepared_anew(tracked):

@@ -11,11 +11,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from study.base.params import Knobs
 from study.base.provenance import digest, home, loaded_code
 from variance_dynamics.base.errors import BadInput
 
@@ -23,8 +24,6 @@ LOCKED = Path("requirements.lock")
 CODE = "code of "
 POLL = 1.0
 """Seconds between two looks whether dvc still lives."""
-Knobs = Callable[[], Mapping[str, Any]]
-"""Reads params.yaml and gives the values in it that decide the result, by section."""
 Facts = dict[str, Any]
 
 

@@ -1,7 +1,7 @@
 """params.yaml: read as DVC reads it, changed as the chosen study says, and typed section by section."""
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,8 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+Knobs = Callable[[], Mapping[str, Any]]
+"""Reads the file and gives the values in it that decide a stage's result, by section."""
 S = TypeVar("S", bound=BaseModel)
 H = TypeVar("H", bound=Sequence[Hashable])
 
@@ -92,7 +94,7 @@ def read(path: str | Path = PATH) -> dict[str, Any]:
     return overlaid(load(path))
 
 
-def only(*names: str) -> Callable[[], dict[str, Any]]:
+def only(*names: str) -> Knobs:
     """A function that reads the file again and gives the sections of these names."""
 
     def sections() -> dict[str, Any]:

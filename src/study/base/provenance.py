@@ -11,8 +11,8 @@ from typing import Any
 
 from variance_dynamics.base.machine import all_cores, memory_gib, processor
 
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "tokenizers", "dvc", "matplotlib",
-            "vl-convert-python")
+PACKAGES = ("variance-dynamics", "torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "tokenizers",
+            "dvc", "matplotlib", "vl-convert-python")
 """The packages that decide numbers, tables and figures."""
 OURS = ("variance_dynamics", "study")
 

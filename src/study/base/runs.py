@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from study.base import params, provenance
+from study.base import provenance
+from study.base.params import Knobs
 from study.base.provenance import digest, home
 
 Note = dict[str, Any]
@@ -25,16 +26,16 @@ BEAT = 5.0
 
 
 @contextmanager
-def noted(item: str, out: Path) -> Iterator[None]:
+def noted(item: str, out: Path, knobs: Knobs) -> Iterator[None]:
     """Note the work inside. `item`: the stage as DVC names it; `out`: the folder that it writes.
 
     It can also decorate a function. An attempt that was killed or failed is counted in the note of the next
-    one, if params.yaml and the code are the same. Of torchrun's processes only the first writes a note.
+    one, if `knobs()` and the code are the same. Of torchrun's processes only the first writes a note.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
         return
-    attempt, ended = Attempt(item), threading.Event()
+    attempt, ended = Attempt(item, knobs), threading.Event()
     beat = threading.Thread(target=attempt.beat, args=(ended,), daemon=True)
     beat.start()
     try:
@@ -56,9 +57,9 @@ def note_of(item: str, out: Path) -> Note | None:
 class Attempt:
     """One attempt at an item, on top of earlier ones that did not finish."""
 
-    def __init__(self, item: str) -> None:
+    def __init__(self, item: str, knobs: Knobs) -> None:
         self.folder = home() / item
-        self.unfinished = self.folder / f"unfinished-{_identity()}.json"
+        self.unfinished = self.folder / f"unfinished-{_identity(knobs)}.json"
         earlier = _read(self.unfinished) or {"seconds": 0.0, "tries": 0}
         self.tries, self.earlier = earlier["tries"] + 1, earlier["seconds"]
         self.facts = {"item": item, **provenance.commit(Path.cwd()), "machine": provenance.machine(),
@@ -95,10 +96,10 @@ class Attempt:
             self.unfinished.unlink()
 
 
-def _identity() -> str:
-    """A name made from params.yaml and the loaded code: attempts that share it work on the same output."""
-    text = params.PATH.read_text(encoding="utf-8") if params.PATH.is_file() else ""
-    return hashlib.sha256(json.dumps([text, provenance.loaded_code()]).encode()).hexdigest()[:32]
+def _identity(knobs: Knobs) -> str:
+    """A name made from the knobs and the loaded code: attempts that share it work on the same output."""
+    facts = json.dumps([knobs(), provenance.loaded_code()], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
 def _gpu() -> Note:

@@ -58,13 +58,13 @@ def loss(rows: pd.DataFrame, settings: Settings) -> Chart:
                "√(2/width), predicted before training. "
                f"{interval_label(rows.n, settings)}.")
     keep = [*lists, "depth", "width", "std", "value", "lo", "hi", "n", "critical", *shares]
-    compared = long[long.show == long.show.iloc[0]].drop(columns=["source", "show", *shares])
+    compared = long.drop(columns=["source", *shares])
     return Chart("Which initial std trains?", caption, long[keep],
                  [critical, *curves(x, quantity("value", zero=True), colour, hover)], lists,
                  facet="depth", heading="depth ", picture=Picture(files="dataset", down="optimizer"),
                  comparison=Comparison(compared[[name for name in keep if name in compared]],
                                        "band: interval over seeds; upright dashes: critical std √(2/width), "
-                                       "predicted", lists=("dataset", "optimizer")))
+                                       "predicted", lists=("dataset", "optimizer"), menu="show"))
 
 
 def layers(rows: pd.DataFrame, settings: Settings) -> Chart:

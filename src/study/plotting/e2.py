@@ -66,7 +66,8 @@ def scheme_colour(rows: pd.DataFrame) -> Spec:
 
 def layers(rows: pd.DataFrame, settings: Settings) -> Chart:
     """Second moment and gradient norm per layer at initialisation, for every scheme."""
-    rows = one_line(rows[rows.optimizer == rows.optimizer.iloc[0]])  # at init it makes no difference
+    first = rows.groupby(["source", "dataset"]).optimizer.transform("first")
+    rows = one_line(rows[rows.optimizer == first])  # at init the optimizer makes no difference
     rows = rows[rows.stat != "grad_norm_end"]
     return per_layer("Signal and gradient in each layer, by scheme", rows, scheme_colour(rows), settings)
 
@@ -81,15 +82,15 @@ def curve(rows: pd.DataFrame, settings: Settings) -> Chart:
     hover = tooltip(rows, {"scheme": "scheme", "step": "step", "mean": "mean", **INTERVAL,
                            "lr": "learning rate"})
     keep = [*lists, "depth", "scheme", "lr", "step", "mean", "lo", "hi", "n"]
-    compared = rows[(rows.stat == "val_loss") & (rows.lr_kind == "shared")]
+    compared = rows[(rows.stat != "train_loss") & (rows.lr_kind == "shared")]
     return Chart("Kaiming, Xavier and others through training",
                  f"Mean over seeds; training loss is smoothed. {interval_label(rows.n, settings)}.",
                  rows[keep],
                  curves(quantity("step", "step"), quantity("mean", zero=True), scheme_colour(rows), hover),
                  lists, facet="depth", heading="depth ", picture=Picture(files="dataset", down="optimizer"),
-                 comparison=Comparison(compared.drop(columns=["source", "lr_kind", "show", "stat"]),
+                 comparison=Comparison(compared.drop(columns=["source", "lr_kind", "stat"]),
                                        "at the learning rate shared by all; band: interval over seeds",
-                                       lists=("dataset", "optimizer")))
+                                       lists=("dataset", "optimizer"), menu="show"))
 
 
 def shared_first(rows: pd.DataFrame) -> pd.DataFrame:

@@ -199,7 +199,7 @@ def histogram(rows: pd.DataFrame, settings: Settings) -> Chart:
     x, y = quantity("weight", "weight"), quantity("density", "density", zero=True)
     keep = [*lists, "role", "step", "weight", "density"]
     caption = (f"Density of the weights of layer {rows.layer.iloc[0]}, which widens with the std. One seed: "
-               "a picture of the shape, and no estimate.")
+               "no interval, a picture of the shape alone.")
     colour = depth_colour(rows, "step")
     line = {"params": [legend_pick("step")], "mark": {"type": "line", "strokeWidth": 1.4},
             "encoding": {"x": x, "y": y, "color": colour, "tooltip": hover, "opacity": shown()}}

@@ -11,10 +11,12 @@ from study.data.classification import prepare
 from study.data.params import RAW, ClassificationParams
 from variance_dynamics.base.errors import one_line
 
+KNOBS = params.only("classification")
+
 
 @one_line
-@runs.noted("classification", FOLDER)
-@guard.unchanged(FOLDER, params.only("classification"), [RAW])
+@runs.noted("classification", FOLDER, KNOBS)
+@guard.unchanged(FOLDER, KNOBS, [RAW])
 def main() -> None:
     section = params.section(params.read(), "classification", ClassificationParams)
     prepared = {name: prepare(name, section) for name in section.datasets}

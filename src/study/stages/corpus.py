@@ -13,9 +13,21 @@ OUT = Path("data/corpus")
 SCRATCH = Path(".cache/corpus")
 
 
+def knobs() -> dict[str, Any]:
+    """The values in params.yaml that decide the result."""
+    tree = params.read()
+    return {"corpus": tree["corpus"], "gpt2_presets": {"n_ctx": n_ctx(tree)}}
+
+
+def n_ctx(tree: dict[str, Any]) -> int:
+    """The context of the chosen preset; the stage validate has checked that it is there."""
+    context: int = tree["gpt2_presets"][tree["gpt2"]["preset"]]["n_ctx"]
+    return context
+
+
 @one_line
-@runs.noted("corpus", OUT)
-@guard.unchanged(OUT, lambda: {"corpus": params.read()["corpus"], "n_ctx": n_ctx(params.read())}, [RAW])
+@runs.noted("corpus", OUT, knobs)
+@guard.unchanged(OUT, knobs, [RAW])
 def main() -> None:
     tree = params.read()
     section = params.section(tree, "corpus", CorpusParams)
@@ -32,12 +44,6 @@ def main() -> None:
         shutil.rmtree(SCRATCH, ignore_errors=True)
     for name in ("train", "val"):
         print(f"{name}: {manifest[name]}")
-
-
-def n_ctx(tree: dict[str, Any]) -> int:
-    """The context of the chosen preset; the stage validate has checked that it is there."""
-    context: int = tree["gpt2_presets"][tree["gpt2"]["preset"]]["n_ctx"]
-    return context
 
 
 if __name__ == "__main__":

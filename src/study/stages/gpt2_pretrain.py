@@ -3,7 +3,6 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from study.base import checkpoint, guard, params, runs
 from study.gpt2 import processes
@@ -35,8 +34,8 @@ def main() -> None:
 
 def train(run: Gpt2Run, arm: str, seed: int) -> None:
     """Train from the last checkpoint to the end and write the tables; each of several processes runs this."""
-    out = OUT / f"{arm}-{seed}"
-    with runs.noted(f"gpt2_pretrain@{out.name}", out), guard.unchanged(out, lambda: knobs(arm), [CORPUS]):
+    out, knobs = OUT / f"{arm}-{seed}", knobs_of(arm)
+    with runs.noted(f"gpt2_pretrain@{out.name}", out, knobs), guard.unchanged(out, knobs, [CORPUS]):
         corpus = open_corpus(CORPUS, run.vocab_size, run.n_ctx)
         training = pretrain(run, arm, seed, corpus)
         pretrain_tables.write(out, arm, training)
@@ -44,9 +43,9 @@ def train(run: Gpt2Run, arm: str, seed: int) -> None:
         checkpoint.remove(training.checkpoints)
 
 
-def knobs(arm: str) -> dict[str, Any]:
-    """The values in params.yaml that decide the result of a run of this arm."""
-    return {"gpt2": resolve(params.read(), arm).model_dump(exclude=EXECUTION)}
+def knobs_of(arm: str) -> params.Knobs:
+    """Reads the values in params.yaml that decide the result of a run of this arm."""
+    return lambda: {"gpt2": resolve(params.read(), arm).model_dump(exclude=EXECUTION)}
 
 
 def item(arguments: list[str], stage: str) -> tuple[str, int]:

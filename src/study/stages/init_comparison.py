@@ -9,11 +9,12 @@ from study.mlp.params import InitComparisonParams
 from variance_dynamics.base.errors import one_line
 
 OUT = Path("data/init_comparison")
+KNOBS = params.only("init_comparison")
 
 
 @one_line
 def main() -> None:
-    with runs.noted("init_comparison", OUT), guard.unchanged(OUT, params.only("init_comparison"), [FOLDER]):
+    with runs.noted("init_comparison", OUT, KNOBS), guard.unchanged(OUT, KNOBS, [FOLDER]):
         section = params.section(params.read(), "init_comparison", InitComparisonParams)
         data = load()
         grid = train_and_write(section, init_comparison_groups(section, data), data, OUT)

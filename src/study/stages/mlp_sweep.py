@@ -9,11 +9,12 @@ from study.mlp.params import MlpSweepParams
 from variance_dynamics.base.errors import one_line
 
 OUT = Path("data/mlp_sweep")
+KNOBS = params.only("mlp_sweep")
 
 
 @one_line
 def main() -> None:
-    with runs.noted("mlp_sweep", OUT), guard.unchanged(OUT, params.only("mlp_sweep"), [FOLDER]):
+    with runs.noted("mlp_sweep", OUT, KNOBS), guard.unchanged(OUT, KNOBS, [FOLDER]):
         section = params.section(params.read(), "mlp_sweep", MlpSweepParams)
         data = load()
         grid = train_and_write(section, mlp_sweep_groups(section, data), data, OUT)

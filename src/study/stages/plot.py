@@ -1,6 +1,7 @@
 """Stage `plot`: rows for `dvc plots`, figures and the report, from the tables and verdicts of `analyze`."""
 
 import json
+import shutil
 from pathlib import Path
 
 from study.analysis.params import LOCAL
@@ -20,6 +21,7 @@ OUT = Path("data/plots")
 def main() -> None:
     tree = params.read()
     settings = Settings.of(tree)
+    shutil.rmtree(OUT, ignore_errors=True)  # DVC does so too, but a run by hand would leave old figures
     tables = {path.stem: rows.read(path) for path in sorted(TABLES.glob("*.parquet"))}
     templates.write_rows(templates.local(tables), OUT / "rows", settings)
     for source in sources(tables):

@@ -12,7 +12,7 @@ from variance_dynamics.base.errors import BadInput, one_line
 
 PLACES = {"numbers": (Path("data/analysis/metrics"), Path("metrics")),
           "figures": (Path("data/plots"), Path("plots"))}
-"""Stage -> the folder that is copied, and where to. Other files that lie there are left alone."""
+"""Stage -> the folder that is copied, and where to. DVC empties it before."""
 
 
 @one_line

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from study.analysis import keep
+from study.analysis.mlp import KEPT
 from study.analysis.params import LOCAL, AnalyzeParams
 from study.base import params, provenance, runs
 from study.base.labelled import load
 from study.base.provenance import home
+from variance_dynamics.base import rows
 from variance_dynamics.base.errors import BadInput, one_line
 
 DATA, RECORDED = Path("data"), Path("data/recorded")
@@ -155,8 +157,13 @@ def check_nothing_is_lost(out: Path, fresh: Path, study: str) -> None:
 
 
 def _results(folder: Path) -> set[str]:
-    """The folders with tables: mlp_sweep, init_comparison, gpt2/ARM-SEED."""
-    return {path.parent.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
+    """The folders with tables (mlp_sweep, init_comparison, gpt2/ARM-SEED), and the shapes of MLPs in them."""
+    names = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")}
+    for path in folder.glob(f"*/{KEPT}"):
+        shapes = rows.read(path, ["dataset", "width", "depth"]).drop_duplicates()
+        names |= {f"{path.parent.name} of {dataset} at width {width} and depth {depth}"
+                  for dataset, width, depth in shapes.itertuples(index=False)}
+    return names
 
 
 def described(study: str, tree: Tree, every: list[Part]) -> dict[str, Any]:
