@@ -175,7 +175,7 @@ def detail(verdicts: dict[str, dict[str, Verdict]], params: AnalyzeParams, origi
     """
     texts = {name: {"origin": claim.origin, "sentence": claim.sentence, "effect": claim.effect,
                     "rule": claim.rule_text(params),
-                    "sources": {source: _described(each[name]) for source, each in verdicts.items()}}
+                    "sources": {source: _described(judged[name]) for source, judged in verdicts.items()}}
              for name, claim in CLAIMS.items()}
     return {"rule_of_all": COMMON_RULE.format(confidence=params.confidence), "claims": texts,
             "recorded": origins}

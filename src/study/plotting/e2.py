@@ -191,7 +191,8 @@ def _footed(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of one panel with `tick`, or with `foot` and `label`, to draw their predictions by.
 
     The axis ends a little below all that was measured. A prediction on it is a tick. One that lies further
-    below stands at the axis's foot, with its number as label; of equal ones at one depth only the first is drawn.
+    below stands at the axis's foot, with its number as label. Of equal numbers at one depth only the first is
+    drawn.
     """
     low, high = min(rows.lo.min(), rows.effect.min(), 0.0), max(rows.hi.max(), rows.effect.max(), 0.0)
     lowest = low - 0.15 * (high - low)
