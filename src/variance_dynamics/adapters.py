@@ -1,4 +1,4 @@
-"""The tracker in the training loops of transformers and Lightning, which are imported only when used.
+"""The tracker in the training loops of transformers and Lightning. Both are imported only when used.
 
     trainer = transformers.Trainer(..., callbacks=[hugging_face(every=100, path="weights.parquet")])
     trainer = lightning.Trainer(..., callbacks=[lightning(every=100, path="weights.parquet")])
@@ -104,7 +104,7 @@ def inner(optimizer: Any) -> Any:
 
 def _started(model: nn.Module, optimizer: Any, step: int, saved: dict[str, Any] | None,
              options: Mapping[str, Any]) -> Tracker:
-    """A tracker that continues from what was saved; without that, it overwrites nothing of an earlier run."""
+    """A tracker that continues from the saved state. Without one it overwrites no table of an earlier run."""
     path, moving = options.get("path"), "displacement" in (options.get("measure") or ())
     if step and saved is None and path is not None and Path(path).exists():
         raise BadInput(f"path is {str(path)!r}, a file that exists, at the resumed step {step}, without "

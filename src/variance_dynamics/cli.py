@@ -99,10 +99,10 @@ def _forecast(options: argparse.Namespace) -> int:
     from variance_dynamics.forecasting import report
     from variance_dynamics.forecasting.recorded import forecast_of
 
-    made, compared = forecast_of(options.recorded, options.std, _schedule(options))
+    forecast, compared = forecast_of(options.recorded, options.std, _schedule(options))
     if options.png:
-        report.save_png(options.png, made, compared)
-    print((report.to_json if options.json else report.to_text)(made, compared))
+        report.save_png(options.png, forecast, compared)
+    print((report.to_json if options.json else report.to_text)(forecast, compared))
     return 0
 
 

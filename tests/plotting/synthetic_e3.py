@@ -100,17 +100,6 @@ def e3_convergence(arms, n):
     return table(rows, "arm other role step left lo hi n predicted")
 
 
-def e3_hist(arms, _n):
-    rows = []
-    for arm, role, step in itertools.product(arms, ("q", "k", "v"), (0, 10, 50, 100, 200, 350, 500)):
-        std = 0.02 * np.sqrt(1 + step / 400)
-        edges = np.linspace(-4 * std, 4 * std, 27)
-        centre = (edges[1:] + edges[:-1]) / 2
-        density = np.exp(-0.5 * (centre / std) ** 2) / std / np.sqrt(2 * np.pi)
-        rows += [(arm, step, 6, role, *bar) for bar in zip(edges[:-1], edges[1:], density, strict=True)]
-    return table(rows, "arm step layer role left right density")
-
-
 def e3_loss(arms, n):
     rows = []
     for index, arm in enumerate(arms):
@@ -130,5 +119,16 @@ def e3_acts(arms, n):
     return table(rows, "arm step layer value lo hi n")
 
 
+def e3_hist(arms, n):
+    """Normal densities of Q, K and V of one layer, in 26 bins."""
+    rows = []
+    for arm, role, step in itertools.product(arms, ROLES[:3], (0, 100, 200, 300, 400, 500)):
+        std = 0.02 + 2e-5 * step
+        ends = std * np.linspace(-4, 4, 27)
+        density = np.exp(-((ends[1:] + ends[:-1]) ** 2) / (8 * std**2)) / np.sqrt(2 * np.pi) / std
+        rows += [(arm, step, 6, role, *bin) for bin in zip(ends[:-1], ends[1:], density, strict=True)]
+    return table(rows, "arm step layer role left right density")
+
+
 TABLES = (e3_std, e3_ratio, e3_mechanism, e3_causes, e3_final, e3_bands, e3_expansion, e3_state,
-          e3_carried_on, e3_earlier, e3_convergence, e3_hist, e3_loss, e3_acts)
+          e3_carried_on, e3_earlier, e3_convergence, e3_loss, e3_acts, e3_hist)

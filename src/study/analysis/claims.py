@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from study.analysis import e1, e2
 from study.analysis.params import AnalyzeParams
 from study.analysis.statistics import over_seeds, short_ends
 from study.analysis.verdicts import Claim, Verdict, beyond, null_law, settled
@@ -30,7 +31,7 @@ CLAIMS: dict[str, Claim] = {
              "if a seed's share of shapes is above {e1.regimes_share:g} by its interval, contradicted if "
              "below.",
         decide=beyond(lambda p: p.e1.regimes_share, 1),
-        aside={"/diverges": "exploding only if the loss ends above where it started"}),
+        aside={e1.DIVERGES: "exploding only if the loss ends above where it started"}),
     "e1_stability_band": Claim(
         origin="paper",
         sentence="The stds that train form a broad band, from 1e-2 to 1e-1.",
@@ -41,8 +42,8 @@ CLAIMS: dict[str, Claim] = {
              "its interval, contradicted if below: a band that merely contains the paper's does not confirm "
              "where it ends.",
         decide=beyond(lambda p: p.e1.overlap, 1),
-        aside={"/bridged": "where a single std that fails does not split a band",
-               "/coverage": "share of the paper's band that trains"}),
+        aside={e1.BRIDGED: "where a single std that fails does not split a band",
+               e1.COVERAGE: "share of the paper's band that trains"}),
     "e1_band_follows_fan_in": Claim(
         origin="implied by the paper's theory",
         sentence="Variance is kept at std = sqrt(2 / fan-in), so the band of stds that train moves as layers "
@@ -56,9 +57,9 @@ CLAIMS: dict[str, Claim] = {
              "was written after the first runs: in it both edges go as width^-1/2. It is exploratory, in the "
              "note and in e1_slopes.)",
         decide=beyond(lambda p: p.e1.fan_in, 1, relative=True),
-        aside={"/bridged": "where a single std that fails does not split a band",
-               "/without depth 2": "without depth 2, whose slopes lie on both sides of the theory's",
-               "/band theory": "under SGD in units of the slope of that theory's edges"}),
+        aside={e1.BRIDGED: "where a single std that fails does not split a band",
+               e1.DEEPER: "without depth 2, whose slopes lie on both sides of the theory's",
+               e1.BAND_THEORY: "under SGD in units of the slope of that theory's edges"}),
     "e2_kaiming_faster": Claim(
         origin="paper",
         sentence="Under ReLU, Kaiming (fan-in) initialisation converges faster than Xavier.",
@@ -71,7 +72,7 @@ CLAIMS: dict[str, Claim] = {
              "Supported if below 0 by its interval, contradicted if above.",
         decide=beyond(lambda _: 0.0, -1),
         changed=f"{MORE_RATES}; until a review the interval took each best lr as given",
-        aside={"/at the fastest lr": "each at the lr that gets there soonest"}),
+        aside={e2.AT_FASTEST: "each at the lr that gets there soonest"}),
     "e2_kaiming_more_stable": Claim(
         origin="paper",
         sentence="Under ReLU, Kaiming (fan-in) initialisation trains more stably than Xavier.",
@@ -82,7 +83,7 @@ CLAIMS: dict[str, Claim] = {
              "Supported if above 0 by its interval, contradicted if below.",
         decide=beyond(lambda _: 0.0, 1),
         changed=f"{MORE_RATES}, where the default study's effect was 0.2",
-        aside={"/explodes": "share of the lr grid that explodes, Kaiming minus Xavier"}),
+        aside={e2.EXPLODES: "share of the lr grid that explodes, Kaiming minus Xavier"}),
     "e2_gap_grows_with_depth": Claim(
         origin="implied by the paper's theory",
         sentence="Xavier halves the signal's variance in every ReLU layer of constant width, so "
@@ -94,8 +95,8 @@ CLAIMS: dict[str, Claim] = {
              "alone is cut off, so the slope is nearer to 0 than the truth.",
         decide=beyond(lambda _: 0.0, -1),
         changed=f"{MORE_RATES}; until a review the interval took each best lr as given",
-        aside={"/uncensored": "over the depths where every seed of both gets there",
-               "/at the fastest lr": "each at the lr that gets there soonest"}),
+        aside={e2.UNCENSORED: "over the depths where every seed of both gets there",
+               e2.AT_FASTEST: "each at the lr that gets there soonest"}),
     "e3_shallow_expands_first": Claim(
         origin="paper",
         sentence="While GPT-2 learns, the std of Q, K and V expands fast in shallow layers and gradually in "
@@ -174,7 +175,7 @@ def detail(verdicts: dict[str, dict[str, Verdict]], params: AnalyzeParams, origi
     """
     texts = {name: {"origin": claim.origin, "sentence": claim.sentence, "effect": claim.effect,
                     "rule": claim.rule_text(params),
-                    "sources": {source: _described(each[name]) for source, each in verdicts.items()}}
+                    "sources": {source: _described(judged[name]) for source, judged in verdicts.items()}}
              for name, claim in CLAIMS.items()}
     return {"rule_of_all": COMMON_RULE.format(confidence=params.confidence), "claims": texts,
             "recorded": origins}

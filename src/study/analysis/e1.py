@@ -10,14 +10,15 @@ from study.analysis import e1_bands
 from study.analysis.e1_bands import CELL, SLOPE, edges_by_seed, half_of_seeds, predicted_edges, theory_slopes
 from study.analysis.mlp import per_layer
 from study.analysis.params import AnalyzeParams
-from study.analysis.statistics import log_trend, over_seeds, short_ends, within
+from study.analysis.statistics import log_trend, over_seeds, seed_means, short_ends, within
 from study.analysis.verdicts import exploratory_effects, primary_effects
 
 REGIMES = ("trains", "vanishing", "exploding", "stalled")
 PAPER = ["jaccard", "paper_share", "band_share"]
 TASK = ["dataset", "optimizer"]
-DIVERGES, BRIDGED, BAND_THEORY, DEEPER = "/diverges", "/bridged", "/band theory", "/without depth 2"
-"""Endings of exploratory cells: see claims.CLAIMS."""
+DIVERGES, COVERAGE, BRIDGED = "/diverges", "/coverage", "/bridged"
+BAND_THEORY, DEEPER = "/band theory", "/without depth 2"
+"""Endings of exploratory cells. claims.CLAIMS says what each of them shows."""
 
 
 def tables(outcomes: pd.DataFrame, layers: pd.DataFrame, params: AnalyzeParams) -> dict[str, pd.DataFrame]:
@@ -44,7 +45,7 @@ def loss(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
         loss=outcomes[["tail_loss", "cap"]].min(axis=1), accuracy=outcomes["test_accuracy"],
         axis=outcomes["std"] * e1_bands.fan_factors(outcomes), **shares)
     keys = [*CELL, "std"]
-    means = rows.groupby(keys, as_index=False)[[*shares, "cap", "axis"]].mean()
+    means = seed_means(rows, keys, [*shares, "cap", "axis"])
     table = over_seeds(rows, keys, ["loss", "accuracy", "steps"], params).merge(means, on=keys)
     table = within(within(table, ["loss"], 0, table["cap"]), ["accuracy"], 0, 1)
     return within(table, ["steps"], 1, outcomes["budget"].max())
@@ -137,11 +138,11 @@ def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame
     return pd.concat([
         primary_effects(regime, regimes, TASK, most),
         exploratory_effects(regime, regimes, CELL),
-        exploratory_effects(regime, _pooled(strict), TASK, DIVERGES),
+        exploratory_effects(regime, strict, TASK, DIVERGES),
         primary_effects(band, jaccard, TASK, most),
         exploratory_effects(band, jaccard, CELL),
-        exploratory_effects(band, _pooled(coverage), TASK, "/coverage"),
-        exploratory_effects(band, _pooled(whole_jaccard), TASK, BRIDGED),
+        exploratory_effects(band, coverage, TASK, COVERAGE),
+        exploratory_effects(band, whole_jaccard, TASK, BRIDGED),
         primary_effects(fan_in, shift, TASK, most),
         exploratory_effects(fan_in, shift, SLOPE),
         exploratory_effects(fan_in, _relative(e1_bands.slopes(whole)), TASK, BRIDGED),
@@ -153,11 +154,6 @@ def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame
 def _overlap(edges: pd.DataFrame, measure: str, params: AnalyzeParams) -> pd.DataFrame:
     rows = e1_bands.overlap(edges, params.e1.paper_band)
     return rows.assign(effect=rows[measure])
-
-
-def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
-    """The mean effect over shapes, a row per dataset, optimizer and seed."""
-    return rows.groupby([*TASK, "seed"])["effect"].mean().reset_index()
 
 
 def _relative(slopes: pd.DataFrame) -> pd.DataFrame:

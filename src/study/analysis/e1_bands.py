@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from study.analysis.mlp import sizes
 from study.analysis.statistics import Floats, log_trend, resamples
+from study.analysis.verdicts import cell_names
 from study.base.labelled import Labelled
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.theory.propagation import natural_axis
@@ -169,7 +170,7 @@ def overlap(edges: pd.DataFrame, paper: list[float]) -> pd.DataFrame:
     common = np.minimum(bands["ln_upper"], high) - np.maximum(bands["ln_lower"], low)
     common = common.clip(lower=0).fillna(0)
     width = (bands["ln_upper"] - bands["ln_lower"]).fillna(0)
-    cell = bands["dataset"] + "/" + bands["optimizer"] + "/L" + bands["depth"].astype(str)
+    cell = cell_names(bands, ["dataset", "optimizer", "depth"])
     return bands[[*CELL, "seed"]].assign(
         note=(cell + ": band counted to the grid's end").where(bands["censored"] > 0, ""),
         jaccard=common / (width + (high - low) - common), paper_share=common / (high - low),
@@ -202,11 +203,9 @@ def slopes(edges: pd.DataFrame) -> pd.DataFrame:
 
 
 def _why_no_slope(runs: pd.DataFrame) -> str:
-    first = runs.iloc[0]
-    name = f"{first['dataset']}/{first['optimizer']}/L{first['depth']}"
     if runs["std"].isna().any():
-        return f"{name}: no band at some width"
-    return f"{name}/{first['edge']}: edge beyond the grid" if runs["censored"].any() else ""
+        return f"{cell_names(runs, SLOPE[:-1]).iloc[0]}: no band at some width"
+    return f"{cell_names(runs, SLOPE).iloc[0]}: edge beyond the grid" if runs["censored"].any() else ""
 
 
 def with_signal(outcomes: pd.DataFrame, data: Mapping[str, Labelled]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from study.analysis.e2_contrasts import BEST, CELL, FASTEST, GRID, SHARED, STEPS
 from study.analysis.mlp import per_layer, sizes, smoothed, train_loss
 from study.analysis.params import AnalyzeParams
 from study.analysis.statistics import over_seeds, p_values, short_ends, trend, within
-from study.analysis.verdicts import exploratory_effects, no_effects, primary_effects
+from study.analysis.verdicts import cell_names, exploratory_effects, no_effects, primary_effects
 from variance_dynamics.theory.propagation import kaiming_xavier_ratio
 
 REFERENCE, RIVAL, CONTROL = "kaiming", "xavier", "xavier_sqrt2"
@@ -21,7 +21,8 @@ SMOOTHED = "smooth_train_loss"
 """The statistic that a recorded run keeps of the train loss, in place of every step's."""
 KEYS = [*CELL, "scheme", "lr", "lr_kind"]
 CENSORED = [f"censored_{REFERENCE}", f"censored_{RIVAL}"]
-AT_FASTEST, UNCENSORED = "/at the fastest lr", "/uncensored"
+AT_FASTEST, UNCENSORED, EXPLODES = "/at the fastest lr", "/uncensored", "/explodes"
+"""Endings of exploratory cells. claims.CLAIMS says what each of them shows."""
 HEADLINES = (STEPS, "test_accuracy", "share_lr_trains")
 
 
@@ -119,11 +120,7 @@ def _over_pairs(pairs: pd.DataFrame, names: list[str], params: AnalyzeParams) ->
 
 
 def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """The effects of E2's claims, with the columns verdicts.COLUMNS.
-
-    Endings of exploratory cells: /explodes, /at the fastest lr (each scheme at the lr that reaches the
-    threshold soonest) and /uncensored (the gap over the depths where every seed of both schemes reaches it).
-    """
+    """The effects of E2's claims, with the columns verdicts.COLUMNS."""
     pairs = e2_contrasts.paired(outcomes, REFERENCE, RIVAL, params, (BEST, FASTEST))
     if pairs.empty:
         return no_effects()
@@ -139,32 +136,23 @@ def claim_effects(outcomes: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame
     return pd.concat([
         primary_effects(faster, best, ["optimizer"], most),
         exploratory_effects(faster, _without_excluded(steps), cell),
-        exploratory_effects(faster, _pooled(_without_excluded(fastest)), ["optimizer"], AT_FASTEST),
+        exploratory_effects(faster, _without_excluded(fastest), ["optimizer"], AT_FASTEST),
         primary_effects(stability, stable, ["optimizer"], most),
         exploratory_effects(stability, stable, cell),
-        exploratory_effects(stability, exploding(outcomes), CELL, "/explodes"),
+        exploratory_effects(stability, exploding(outcomes), CELL, EXPLODES),
         primary_effects(grows, at_best, ["optimizer"], most),
         exploratory_effects(grows, depth, ["dataset", "optimizer", "lr_kind"]),
-        exploratory_effects(grows, _pooled(slopes(fastest)), ["optimizer"], AT_FASTEST),
-        exploratory_effects(grows, _pooled(slopes(uncensored)), ["optimizer"], UNCENSORED),
+        exploratory_effects(grows, slopes(fastest), ["optimizer"], AT_FASTEST),
+        exploratory_effects(grows, slopes(uncensored), ["optimizer"], UNCENSORED),
     ], ignore_index=True)
-
-
-def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
-    """The mean effect over the datasets and depths that have one, per optimizer and seed."""
-    return rows.groupby(["optimizer", "seed"])["effect"].mean().reset_index()
 
 
 def _bounds(steps: pd.DataFrame) -> str:
     """A note: the cells of one lr_kind where the rival alone is censored, and the ratio only a bound."""
     kaiming, xavier = (steps[name] for name in CENSORED)
     cells = steps[(xavier > 0) & (kaiming == 0)].drop_duplicates(CELL)
-    named = ", ".join(_names(cells) + " " + cells[CENSORED[1]].astype(str))
+    named = ", ".join(cell_names(cells, CELL) + " " + cells[CENSORED[1]].astype(str))
     return f"{RIVAL} alone censored, so the lead is larger (seeds): {named}" if named else ""
-
-
-def _names(cells: pd.DataFrame) -> "pd.Series[str]":
-    return cells["dataset"] + "/" + cells["optimizer"] + "/L" + cells["depth"].astype(str)
 
 
 def exploding(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -177,7 +165,7 @@ def exploding(outcomes: pd.DataFrame) -> pd.DataFrame:
 def _without_excluded(steps: pd.DataFrame) -> pd.DataFrame:
     """`steps` with effect nan in the excluded cells, and a note that names them."""
     return steps.assign(effect=steps["effect"].where(~steps["excluded"]), predicted=np.nan,
-                        note=(_names(steps) + ": both censored").where(steps["excluded"], ""))
+                        note=(cell_names(steps, CELL) + ": both censored").where(steps["excluded"], ""))
 
 
 def slopes(steps: pd.DataFrame) -> pd.DataFrame:

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from study.analysis import e3_motion
-from study.analysis.e3_injected import RUN, NullLaw, at_horizon, causes, laws, measure_run
+from study.analysis.e3_injected import RUN, NullLaw, at_horizon, at_horizons, causes, laws, measure_run
 from study.analysis.params import AnalyzeParams, E3Rules
 from study.analysis.statistics import over_seeds, seed_means, short_ends, within
 from study.analysis.verdicts import AGAINST_NO_CHANGE, COLUMNS, TIME_CONSTANTS, no_effects
 from study.base.run_json import RunJson
 from variance_dynamics.weights.parameter import BLOCK, QKV
 
-MATRIX = ["arm", "step", "layer", "role"]
-"""Columns that identify a measurement of one matrix, over seeds."""
+CELL = ["arm", "step", "layer", "role"]
+"""Columns that identify one measurement of one matrix, of which each seed has its own."""
 MECHANISM = ["R", "size", "along", "D", "persistence", "c2", "memory", "grad_kurtosis", "epsilon_share",
              "grad_norm", "grad_drift"]
 ERRORS = {"e3_forecast_error": "error_carried_on", "e3_law_error": "error_law",
@@ -56,7 +56,7 @@ def tables(measured: MeasuredRuns, params: AnalyzeParams) -> Tables:
     activations = over_seeds(frames["activations"], ["arm", "step", "layer"], ["value"], params)
     return {
         "e3_std": _std(rows, params),
-        "e3_ratio": over_seeds(rows[rows["step"] > 0], MATRIX, ["R", "D", "R_over_D"], params),
+        "e3_ratio": over_seeds(rows[rows["step"] > 0], CELL, ["R", "D", "R_over_D"], params),
         "e3_mechanism": _mechanism(rows, params),
         "e3_causes": short_ends(over_seeds(causes(rows), ["arm", "cause"], ["value"], params), "value"),
         "e3_final": final(rows, params),
@@ -75,15 +75,15 @@ def tables(measured: MeasuredRuns, params: AnalyzeParams) -> Tables:
 
 
 def _std(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    table = within(over_seeds(rows, MATRIX, ["std"], params), ["std"], 0, np.inf)
+    table = within(over_seeds(rows, CELL, ["std"], params), ["std"], 0, np.inf)
     table = short_ends(table, "std").rename(columns={"std": "value"})
-    return table.merge(seed_means(rows, MATRIX, ["predicted"]), on=MATRIX)
+    return table.merge(seed_means(rows, CELL, ["predicted"]), on=CELL)
 
 
 def _mechanism(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """R = D x persistence + along and D = c2 x memory of each matrix, at the horizons."""
-    horizons = [at_horizon(rows, share).assign(horizon=share) for share in params.e3.horizons]
-    return over_seeds(pd.concat(horizons), ["arm", "horizon", "step", "layer", "role"], MECHANISM, params)
+    horizons = at_horizons(rows, params.e3.horizons)
+    return over_seeds(horizons, ["arm", "horizon", "step", "layer", "role"], MECHANISM, params)
 
 
 def final(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
@@ -114,9 +114,9 @@ def states(measured: MeasuredRuns, params: AnalyzeParams) -> pd.DataFrame:
     moved = e3_motion.motion(measured.matrices, measured.laws, params.e3.last_share)
     table = over_seeds(moved, keys, ["slope", "decay", "noise"], params)
     table = table.assign(state=_state_words(table, params))
-    each = moved.assign(own=_state_words(moved, params)).merge(table[[*keys, "state"]], on=keys)
-    each = each.assign(agree=(each["own"] == each["state"]).astype(float))
-    return table.merge(seed_means(each, keys, ["agree"]), on=keys)
+    by_seed = moved.assign(own=_state_words(moved, params)).merge(table[[*keys, "state"]], on=keys)
+    by_seed = by_seed.assign(agree=(by_seed["own"] == by_seed["state"]).astype(float))
+    return table.merge(seed_means(by_seed, keys, ["agree"]), on=keys)
 
 
 def _state_words(rows: pd.DataFrame, params: AnalyzeParams) -> list[str]:
@@ -137,8 +137,8 @@ def carried_on(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 
     roles: qkv, or block for all matrices in blocks.
     """
-    each = e3_motion.carried_on(rows, params.e3.forecast_fraction)
-    parts = [e3_motion.mean_errors(each, roles).assign(roles=name)
+    errors = e3_motion.carried_on(rows, params.e3.forecast_fraction)
+    parts = [e3_motion.mean_errors(errors, roles).assign(roles=name)
              for name, roles in (("qkv", QKV), ("block", BLOCK))]
     numbers = [*ERRORS.values(), "law_minus_no_change", "carried_on_minus_law"]
     return over_seeds(pd.concat(parts), ["arm", "roles"], numbers, params)
@@ -150,11 +150,11 @@ def _histograms(rows: pd.DataFrame) -> pd.DataFrame:
     WIDER neighbouring bins are taken together, which leaves less noise.
     """
     first = rows[rows["seed"] == rows.groupby("arm")["seed"].transform("min")]
-    numbered = first.assign(bin=first.groupby(MATRIX).cumcount() // WIDER)
-    bins = numbered.groupby([*MATRIX, "bin"], as_index=False).agg(
+    numbered = first.assign(bin=first.groupby(CELL).cumcount() // WIDER)
+    bins = numbered.groupby([*CELL, "bin"], as_index=False).agg(
         left=("left", "min"), right=("right", "max"), count=("count", "sum"))
-    share = bins["count"] / bins.groupby(MATRIX)["count"].transform("sum")
-    return bins.assign(density=share / (bins["right"] - bins["left"]))[[*MATRIX, "left", "right", "density"]]
+    share = bins["count"] / bins.groupby(CELL)["count"].transform("sum")
+    return bins.assign(density=share / (bins["right"] - bins["left"]))[[*CELL, "left", "right", "density"]]
 
 
 def _loss(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
@@ -165,7 +165,7 @@ def _loss(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 def _loss_gaps(measured: MeasuredRuns, params: AnalyzeParams) -> pd.DataFrame:
     """Last validation loss of `arm` minus that of `other`, paired by seed.
 
-    Of arms that differ in the initial std alone; each pair is there both ways.
+    Only arms that differ in the initial std alone are compared. Each pair has a row in either order.
     """
     losses = measured.frames["losses"]
     last = losses[losses["stat"] == "val_loss"].sort_values("step").groupby(RUN)["value"].last()
@@ -195,7 +195,7 @@ def _shallow(matrices: pd.DataFrame, rules: E3Rules) -> pd.DataFrame:
 
 
 def _narrow(measured: MeasuredRuns, rules: E3Rules) -> list[pd.DataFrame]:
-    """Of the arm with a constant lr; without one, of the main arm, whose decaying lr decides nothing."""
+    """Effects of the arm with a constant lr. Without one they are the main arm's, and decide nothing."""
     rows = e3_motion.narrowness(measured.matrices, rules)
     steady = {key for key, law in measured.laws.items() if e3_motion.is_constant(law)}
     constant = [arm == rules.constant_arm and (arm, seed) in steady
@@ -209,7 +209,10 @@ def _narrow(measured: MeasuredRuns, rules: E3Rules) -> list[pd.DataFrame]:
 
 
 def _null_law(matrices: pd.DataFrame, rules: E3Rules) -> list[pd.DataFrame]:
-    """R of each role, mean over layers and dumps from `null_from_step` on; the error against no change's."""
+    """R of each role, mean over layers and over dumps from `null_from_step` on, and the law's error.
+
+    The error is that of the final ln std, minus the error of "no change".
+    """
     judged = matrices[matrices["role"].isin(QKV) & (matrices["step"] >= max(1, rules.null_from_step))]
     if not len(judged):
         return []

@@ -119,6 +119,12 @@ def at_horizon(matrices: pd.DataFrame, share: float) -> pd.DataFrame:
     return before[before["step"] == before.groupby(RUN)["step"].transform("max")]
 
 
+def at_horizons(matrices: pd.DataFrame, shares: list[float]) -> pd.DataFrame:
+    """The rows of `at_horizon` for each of the shares, which stands in the column horizon."""
+    return pd.concat([at_horizon(matrices, share).assign(horizon=share) for share in shares],
+                     ignore_index=True)
+
+
 def measure_run(weights: pd.DataFrame, law: NullLaw) -> pd.DataFrame:
     """One row per layer, role and dump of one run (long table `weights`), with the columns named above.
 
@@ -139,7 +145,7 @@ def measure_run(weights: pd.DataFrame, law: NullLaw) -> pd.DataFrame:
     predicted = np.sqrt((start * law.left[steps]) ** 2 + law.noise[steps])
     elapsed = np.broadcast_to(law.time_constants[steps], growth.shape)
     columns = {"std": dumps["std"], "growth": growth, "predicted": predicted, "time_constants": elapsed}
-    columns |= _ratio(dumps, law) | _mechanism(dumps, law)
+    columns |= _ratio_and_parts(dumps, law) | _mechanism(dumps, law)
     index = wide.index.to_frame(index=False)
     frame = index.loc[np.repeat(np.arange(len(index)), len(steps))].reset_index(drop=True)
     return frame.assign(step=np.tile(steps, len(index)), **{name: v.ravel() for name, v in columns.items()})
@@ -166,25 +172,25 @@ class Dumps:
         return sorted(int(end) for end in ends)
 
 
-def _ratio(dumps: Dumps, law: NullLaw) -> dict[str, Floats]:
+def _ratio_and_parts(dumps: Dumps, law: NullLaw) -> dict[str, Floats]:
     """R and its exact parts from initialisation, and S (`noise`), each [matrices, dumps]."""
     steps, rms = dumps.steps, dumps["rms"]
     noise = law.noise[steps]
     ratio = null_law.injected_ratio(rms, rms[:, :1], law.lr, law.weight_decay, steps)
     put = _put_in(dumps[f"delta_ms_{INIT}"], dumps[f"delta_dot_{INIT}"], rms[:, :1] ** 2, law.left[steps])
-    size = _by(put, noise)
+    size = _divided(put, noise)
     return {"R": ratio, "size": size, "along": ratio - size, "noise": np.broadcast_to(noise, put.shape),
-            "size_white": _by(put, law.white[steps])}
+            "size_white": _divided(put, law.white[steps])}
 
 
 def _mechanism(dumps: Dumps, law: NullLaw) -> dict[str, Floats]:
     """D and its factors, averaged up to each dump, and what may decide them; each [matrices, dumps]."""
     size = update_size(dumps, law)
     white = _so_far(law.white_power[None], np.arange(1, len(law.lr) + 1), law, dumps.steps)
-    c2 = _by(_so_far(dumps["update_rms"] ** 2, dumps.steps, law, dumps.steps), white)
+    c2 = _divided(_so_far(dumps["update_rms"] ** 2, dumps.steps, law, dumps.steps), white)
     gradients = {name: _so_far(dumps[name], dumps.steps, law, dumps.steps)
                  for name in ("grad_kurtosis", "epsilon_share", "grad_norm")}
-    return {"D": size, "c2": c2, "memory": _by(size, c2), **gradients, "grad_drift": _drift(dumps, law)}
+    return {"D": size, "c2": c2, "memory": _divided(size, c2), **gradients, "grad_drift": _drift(dumps, law)}
 
 
 def _drift(dumps: Dumps, law: NullLaw) -> Floats:
@@ -219,7 +225,7 @@ def _windows(dumps: Dumps, law: NullLaw, length: int) -> tuple[Steps, Floats]:
     change = np.cumsum(2 * along + moved, axis=1) - (2 * along + moved)
     keep = law.left[end] / law.left[start]
     put = _put_in(moved, along, dumps["rms"][:, :1] ** 2 + change, keep)
-    size = _by(put, law.white_between(start, length))
+    size = _divided(put, law.white_between(start, length))
     weight = law.noise_between(start, end) / law.left[end] ** 2
     return end, np.cumsum(size * weight, axis=1) / np.cumsum(weight)
 
@@ -242,12 +248,12 @@ def _so_far(values: Floats, steps: Steps, law: NullLaw, wanted: Steps) -> Floats
         known = np.isfinite(series) & (steps > 0)
         if known.any():
             each = np.interp(np.arange(len(rate)), steps[known] - 1, series[known])
-            mean = _by(np.cumsum(each * rate), np.cumsum(rate))
+            mean = _divided(np.cumsum(each * rate), np.cumsum(rate))
             means[row] = np.where(wanted > 0, mean[wanted - 1], np.nan)
     return means
 
 
-def _by(top: Floats, bottom: Floats) -> Floats:
+def _divided(top: Floats, bottom: Floats) -> Floats:
     """top / bottom, nan where bottom is 0."""
     return np.asarray(np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, np.nan),
                                 where=np.asarray(bottom) != 0))

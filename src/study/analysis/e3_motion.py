@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from study.analysis.e3_injected import MATRIX, RUN, NullLaw, at_horizon
+from study.analysis.e3_injected import MATRIX, RUN, NullLaw, at_horizon, at_horizons
 from study.analysis.params import AnalyzeParams, E3Rules
-from study.analysis.statistics import over_seeds
+from study.analysis.statistics import over_seeds, seed_means
 from study.base.run_json import RunJson
 from variance_dynamics.weights.parameter import QKV
 
@@ -46,9 +46,9 @@ def shallow_minus_deep(matrices: pd.DataFrame, rules: E3Rules) -> pd.DataFrame:
     rows = matrices[matrices["role"].isin(QKV)]
     parts = [_contrast(at_horizon(rows, share), rules.shallow_layers, first)
              .assign(horizon=share, without_first=first == 2) for share in rules.horizons for first in (1, 2)]
-    each = pd.concat(parts, ignore_index=True)
-    mean = each.groupby([*RUN, "horizon", "without_first"])["effect"].mean().reset_index().assign(role=ALL)
-    return pd.concat([each, mean], ignore_index=True)
+    by_role = pd.concat(parts, ignore_index=True)
+    mean = by_role.groupby([*RUN, "horizon", "without_first"])["effect"].mean().reset_index()
+    return pd.concat([by_role, mean.assign(role=ALL)], ignore_index=True)
 
 
 def _contrast(rows: pd.DataFrame, most: int, first: int) -> pd.DataFrame:
@@ -156,8 +156,8 @@ def convergence(matrices: pd.DataFrame, runs: list[RunJson], laws: Mapping[tuple
                 ) -> pd.DataFrame:
     """The share left of the gap in variance between arms that differ in the initial std alone.
 
-    A row per pair of arms (arm starts lower, other higher), seed, role and step; variances are means over
-    layers. By the law the share is d_t^2, whatever the lr puts in (`predicted`).
+    A row per pair of arms (`arm` starts at the lower std), seed, role and step; variances are means over
+    layers. predicted: the law's share, which is d_t^2 whatever variance the updates put in.
     """
     variance = matrices.assign(value=matrices["std"] ** 2).groupby([*RUN, "role", "step"])["value"].mean()
     parts = [_gap(variance, low, high, seed, laws[low, seed]) for low, high, seed in pairs(runs)]
@@ -166,7 +166,7 @@ def convergence(matrices: pd.DataFrame, runs: list[RunJson], laws: Mapping[tuple
 
 
 def pairs(runs: list[RunJson]) -> list[tuple[str, str, int]]:
-    """Arms of one seed that differ in the initial std alone: that of the lower std, the other, the seed."""
+    """Pairs of arms that differ in the initial std alone, with the seed; the lower std comes first."""
 
     def rest(run: RunJson) -> dict[str, object]:
         return {name: value for name, value in run.items() if name not in ("arm", "std")}
@@ -217,14 +217,13 @@ def against_the_law(matrices: pd.DataFrame, runs: list[RunJson], params: Analyze
     error and the ratios have intervals over seeds. start: the std at step 0. time_constants: those of the
     variance that have passed, 2 sum lr wd. knob_*: the arm's knobs; knob_std is the nominal initial std.
     """
-    parts = [at_horizon(matrices, share).assign(horizon=share) for share in params.e3.horizons]
-    rows = pd.concat(parts, ignore_index=True)
+    rows = at_horizons(matrices, params.e3.horizons)
     with np.errstate(divide="ignore"):
         rows = rows.assign(error=np.log(rows["std"] / rows["predicted"]),
                            start=rows["std"] / np.exp(rows["growth"]))
     keys = ["arm", "horizon", "step", "layer", "role"]
     table = over_seeds(rows, keys, ["std", "error", "R", "R_over_D"], params)
-    means = rows.groupby(keys, as_index=False)[["predicted", "start", "time_constants"]].mean()
+    means = seed_means(rows, keys, ["predicted", "start", "time_constants"])
     return table.merge(means, on=keys).merge(_knobs(runs), on="arm")
 
 
@@ -238,12 +237,13 @@ def _knobs(runs: list[RunJson]) -> pd.DataFrame:
 def earlier(matrices: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Table e3_earlier (exploratory): R at the end where two short runs of one seed had shown something.
 
-    earlier_lo, earlier_hi: the range that they had shown. found: confirmed if R's interval over seeds lies in
-    it, refuted if it misses it, else open, as with one seed. growth is ln(std / initial std). The other
-    columns are what R is made of there (see e3_injected): c2 below 1 means single updates that are smaller
-    than white gradients' (spiky: grad_kurtosis; damped: epsilon_share), memory below 1 successive updates
-    that take each other back, persistence agreement over more than a window, along shrinking (below 0) or
-    growing along the initial weights. why: the parts whose intervals exclude white gradients' value.
+    earlier_lo, earlier_hi: the range that they had shown. found: "confirmed" if R's interval over seeds lies
+    in that range, "refuted" if it does not overlap it, else "open"; with one seed it is always open. growth
+    is ln(std / initial std). The other columns are what R is made of (see e3_injected). c2 below 1: single
+    updates are smaller than those of white gradients, because gradients are spiky (grad_kurtosis) or epsilon
+    damps them (epsilon_share). memory below 1: successive updates take each other back. persistence: how far
+    updates agree over more than a window. along: the matrix grows along its initial weights, or shrinks along
+    them (below 0). why: the parts of R whose intervals exclude the value of white gradients.
     """
     last = at_horizon(matrices, 1.0)
     last = last.assign(depth=last.groupby(RUN)["layer"].transform("max"))

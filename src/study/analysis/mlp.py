@@ -22,7 +22,8 @@ KEPT = "outcomes.parquet"
 FINAL = ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
 INIT = ["dataset", "depth", "width", "scheme", "std"]
 """Columns that decide a network's weights at init, but for the seed."""
-TASK = ["features", "classes", "input_second_moment"]
+DATA = ["features", "classes", "input_second_moment"]
+"""Columns that say what a network must know of its dataset."""
 
 
 def sizes(features: int, classes: int, depth: int, width: int) -> list[int]:
@@ -149,7 +150,7 @@ def predicted_layers(runs: pd.DataFrame) -> pd.DataFrame:
     makes the typical second moment of one sample lower (1812.05994).
     """
     rows = []
-    networks = runs[[*INIT, *TASK]].drop_duplicates()
+    networks = runs[[*INIT, *DATA]].drop_duplicates()
     for *init, features, classes, moment in networks.itertuples(index=False):
         _, depth, width, scheme, sigma = init
         shape = sizes(features, classes, depth, width)

@@ -61,8 +61,8 @@ def _band(depth: int, edges: pd.DataFrame | None) -> tuple[float, float, str]:
 
 def _nearest(rows: pd.DataFrame, depth: int) -> int:
     """The measured depth nearest in ratio."""
-    measured = sorted(int(each) for each in rows["depth"].unique())
-    return min(measured, key=lambda each: abs(float(np.log(each / depth))))
+    measured = sorted(int(value) for value in rows["depth"].unique())
+    return min(measured, key=lambda value: abs(float(np.log(value / depth))))
 
 
 def _kaiming_or_xavier(sizes: list[int], gap: pd.DataFrame | None) -> list[Line]:

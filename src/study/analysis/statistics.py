@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 BOOTSTRAP_FROM = 10
 """Number of seeds from which on intervals are bootstrapped. With fewer seeds they are Student's t."""
 CELLS_AT_ONCE = 512
+"""Cells that are bootstrapped together, which bounds the memory."""
+DIGITS = 6
+"""Significant digits of the numbers in tables."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def p_value(values: ArrayLike) -> float:
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Holm's step-down adjusted p values, in the order given. nan means not tested: it stays, uncounted."""
+    """Holm's step-down adjusted p values, in the order given. A nan stays nan and counts as no test."""
     p = np.asarray(p_values, dtype=np.float64)
     adjusted = np.full_like(p, np.nan)
     order = np.argsort(p)[: int(np.isfinite(p).sum())]
@@ -194,9 +197,9 @@ def short_ends(table: pd.DataFrame, value: str) -> pd.DataFrame:
 def within(table: pd.DataFrame, values: list[str], low: float, high: ArrayLike) -> pd.DataFrame:
     """A table of `over_seeds` with its t intervals inside [low, high], where the values lie by definition.
 
-    It is Student's t by the delta method on the logarithm of (mean - low) / (high - mean), or of mean - low
-    where high is inf. Where the seeds lie close together it is the plain interval. Bootstrap intervals lie
-    inside already and stay as they are.
+    Each becomes Student's t by the delta method on the logarithm of (mean - low) / (high - mean), or of
+    mean - low where high is inf. Where the seeds lie close together this is the plain interval. Bootstrap
+    intervals lie inside already and stay as they are.
     """
     student = (table["n"] < BOOTSTRAP_FROM).to_numpy()
     top = np.broadcast_to(np.asarray(high, dtype=np.float64), len(table))
@@ -237,17 +240,17 @@ def log_trend(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
     return trend(np.log(x.to_numpy(dtype=np.float64)), np.log(y.to_numpy(dtype=np.float64)))
 
 
-def significant(frame: pd.DataFrame, digits: int = 6) -> pd.DataFrame:
-    """Floats rounded to significant digits, so that the last bits of a sum do not show in the tables."""
-    return frame.assign(**{name: _rounded(frame[name].to_numpy(), digits)
+def significant(frame: pd.DataFrame) -> pd.DataFrame:
+    """Floats rounded to DIGITS, so that the last bits of a sum do not show in the tables."""
+    return frame.assign(**{name: _rounded(frame[name].to_numpy())
                            for name in frame.columns[frame.dtypes.map(lambda kind: kind.kind == "f")]})
 
 
-def _rounded(values: Floats, digits: int) -> Floats:
-    """`values` to that many significant digits; 0, inf and nan as they are."""
+def _rounded(values: Floats) -> Floats:
+    """`values` to DIGITS significant digits; 0, inf and nan as they are."""
     exact = np.asarray(values, dtype=np.float64)
     usable = np.isfinite(exact) & (exact != 0)
-    texts = np.char.mod(f"%.{digits - 1}e", exact[usable])
+    texts = np.char.mod(f"%.{DIGITS - 1}e", exact[usable])
     rounded = exact.copy()
     rounded[usable] = texts.astype(np.float64)
     return rounded

@@ -38,35 +38,37 @@ def primary_effects(claim: str, rows: pd.DataFrame, by: list[str], most: int) ->
     """
     if rows.empty:
         return no_effects()
-    rows = _complete(rows)
-    kept = rows.assign(predicted=rows["predicted"].where(rows["effect"].notna()))
-    pooled = kept.groupby([*by, "seed"], sort=True).agg(
-        effect=("effect", "mean"), predicted=("predicted", "mean"),
-        note=("note", lambda notes: "; ".join(distinct_notes(notes)))).reset_index()
-    cells = _with_names(claim, pooled, by)
+    cells = _in_cells(claim, rows, by)
     return cells.assign(primary=cells.groupby("cell", sort=False).ngroup() < most)[COLUMNS]
 
 
 def exploratory_effects(claim: str, rows: pd.DataFrame, by: list[str], suffix: str = "") -> pd.DataFrame:
-    """Effects of a claim that are reported but not judged, without notes: one row per cell and seed.
+    """The effects of a claim that are reported but not judged, in cells as `primary_effects` makes them.
 
-    rows: the columns `by`, seed and effect; `suffix` is added to the names of the cells.
+    They carry no notes. `suffix` is added to the names of the cells.
     """
     if rows.empty:
         return no_effects()
-    cells = _with_names(claim, _complete(rows), by)
+    cells = _in_cells(claim, rows, by)
     return cells.assign(cell=cells["cell"] + suffix, primary=False, note="")[COLUMNS]
 
 
-def _complete(rows: pd.DataFrame) -> pd.DataFrame:
+def _in_cells(claim: str, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """The rows pooled to one per cell and seed, with the claim's id and the cell's name."""
     missing = {name: value for name, value in (("predicted", float("nan")), ("note", "")) if name not in rows}
-    return rows.assign(**missing)
+    rows = rows.assign(**missing)
+    kept = rows.assign(predicted=rows["predicted"].where(rows["effect"].notna()))
+    pooled = kept.groupby([*by, "seed"], sort=True).agg(
+        effect=("effect", "mean"), predicted=("predicted", "mean"),
+        note=("note", lambda notes: "; ".join(distinct_notes(notes)))).reset_index()
+    return pooled.assign(claim=claim, cell=cell_names(pooled, by))
 
 
-def _with_names(claim: str, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def cell_names(rows: pd.DataFrame, by: list[str]) -> "pd.Series[str]":
+    """The name of each row's cell: its values of `by`, with L before a depth and n before a width."""
     letters = {"depth": "L", "width": "n"}
-    parts = [letters.get(name, "") + rows[name].astype(str) for name in by]
-    return rows.assign(claim=claim, cell=["/".join(words) for words in zip(*parts, strict=True)])
+    first, *others = (letters.get(name, "") + rows[name].astype(str) for name in by)
+    return first.str.cat(others, sep="/") if others else first
 
 
 def distinct_notes(notes: "pd.Series[str]") -> list[str]:

@@ -38,11 +38,11 @@ CHARTS: dict[str, Callable[[pd.DataFrame, Settings], Chart]] = {
 
 
 def charts(tables: Tables, settings: Settings) -> dict[str, Chart]:
-    """The charts that have something to show, by table: what was not run has no table."""
+    """The charts that have something to show, by table. What was not run has no table."""
     tables = main_first(tables, settings)
-    made = {name: make(tables[name], settings) for name, make in CHARTS.items()
-            if name in tables and len(tables[name])}
-    return {name: chart for name, chart in made.items() if len(chart.rows)}
+    drawn = {name: draw(tables[name], settings) for name, draw in CHARTS.items()
+             if name in tables and len(tables[name])}
+    return {name: chart for name, chart in drawn.items() if len(chart.rows)}
 
 
 def main_first(tables: Tables, settings: Settings) -> Tables:

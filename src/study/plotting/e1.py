@@ -110,7 +110,7 @@ def _place(shows: "pd.Series[str]") -> "pd.Series[int]":
 
 
 def representative(rows: pd.DataFrame) -> pd.DataFrame:
-    """One dataset's rows of the middle width under one optimizer (at init it makes no difference)."""
+    """One dataset's rows of the middle width under one optimizer (at init all optimizers are alike)."""
     width = sorted(rows.width.unique())[rows.width.nunique() // 2]
     middle: pd.DataFrame = rows[(rows.width == width) & (rows.optimizer == rows.optimizer.iloc[0])]
     return middle
@@ -219,7 +219,7 @@ def guide(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def slopes(rows: pd.DataFrame, settings: Settings) -> Chart:
-    """How the edges move with width; the report alone shows it."""
+    """How the edges move with width. Only the report shows it."""
     rows = rows[rows.slope.notna()].assign(task=lambda rows: task(rows))
     x, y = count("depth", DEPTH), quantity("slope", "d ln(edge) / d ln(width)", zero=True)
     beside: Spec = {"xOffset": category("edge")}

@@ -189,9 +189,11 @@ def bounded(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _footed(rows: pd.DataFrame) -> pd.DataFrame:
-    """`tick`: a prediction that the panel holds; `foot` and `label`: one far below it, once, and its number.
+    """The rows of one panel with `tick`, or with `foot` and `label`, to draw their predictions by.
 
-    The axis belongs to what was measured: it ends a little below all of that.
+    The axis ends a little below all that was measured. A prediction on it is a tick. One that lies further
+    below stands at the axis's foot, with its number as label. Of equal numbers at one depth only the first is
+    drawn.
     """
     low, high = min(rows.lo.min(), rows.effect.min(), 0.0), max(rows.hi.max(), rows.effect.max(), 0.0)
     lowest = low - 0.15 * (high - low)
@@ -203,7 +205,7 @@ def _footed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def contrasts(rows: pd.DataFrame, settings: Settings) -> Chart:
-    """Every scheme minus Kaiming; the report alone shows it."""
+    """Every scheme minus Kaiming. Only the report shows it."""
     more = (rows.measure == "ln_steps_ratio") & (rows.censored_scheme > rows.censored_versus)
     rows = by_measure(rows.assign(bound=np.where(more, AT_LEAST, REACHED)))
     control = rows[(rows.scheme == "xavier_sqrt2") & (rows.versus == "kaiming")]

@@ -4,6 +4,7 @@ import pandas as pd
 
 from study.plotting.grammar import (
     INTERVAL,
+    PALE,
     PALETTE,
     Chart,
     Comparison,
@@ -35,6 +36,15 @@ RATIOS = {"R": "R", "R_over_D": "R / D", "D": "D"}
 FACTORS = {"c2": "c², size of an update", "memory": "memory", "persistence": "persistence",
            "along": "along the initial weights"}
 """Columns of e3_mechanism: R = c2 memory persistence + along."""
+CAUSES = {
+    "size_share": "share of var ln D from c²", "memory_share": "share of var ln D from memory",
+    "c2_with_grad_kurtosis": "c² with kurtosis of gradient", "c2_with_epsilon_share": "c² with share below ε",
+    "memory_with_grad_norm": "memory with gradient norm", "D_with_layer": "D with layer",
+    "D_with_grad_drift": "D with drift of gradient norm", "R_with_D": "R with D",
+    "R_with_persistence": "R with persistence", "R_with_along": "R with along",
+    "R_with_grad_drift": "R with drift of gradient norm",
+}
+"""Values of the column cause of e3_causes, in words."""
 ABOUT_R = ("R: variance that the updates put in, as a share of what the null law says (1: the law holds, 0: "
            "decay alone, negative: it shrinks). D: the same share, from the size and memory of the updates "
            "as measured; R / D near 1: the law holds once the real update size is put in.")
@@ -83,7 +93,7 @@ def std(rows: pd.DataFrame, settings: Settings) -> Chart:
 
 
 def growth(rows: pd.DataFrame) -> str:
-    """How the std of the matrices shown first has changed at the end, and what the law said, in words."""
+    """The change of std from start to end, as measured and by the law, in words; of what is shown first."""
     shown_first = ["source", "arm", "show"]
     first = rows[(rows[shown_first] == rows[shown_first].iloc[0]).all(axis=1)]
     ends = first[first.step == first.step.max()].set_index(["role", "layer"])
@@ -101,7 +111,7 @@ def _range(changes: "pd.Series[float]") -> str:
 
 
 def distinct_laws(curves: pd.DataFrame) -> list[int]:
-    """Layers whose predicted std is worth a line: the first if all coincide (within 5%), else every one."""
+    """Layers for which the law is drawn: the first if all its lines coincide (within 5%), else every one."""
     by_layer = curves.pivot_table(index="step", columns="layer", values="predicted")
     alike = bool(((by_layer.max(axis=1) / by_layer.min(axis=1)) < 1.05).all())
     return [int(layer) for layer in by_layer.columns.to_list()][: 1 if alike else None]
@@ -119,7 +129,7 @@ def ratio(rows: pd.DataFrame, settings: Settings) -> Chart:
     x, y = count("layer", "layer"), quantity("value", zero=True)
     at_end = long.step == long.groupby(["source", "arm"]).step.transform("max")
     return Chart("Does the null law hold in each layer? It does where R = 1", caption, long[keep],
-                 [level(1), level(0, colour="#BBBBBB"),
+                 [level(1), level(0, colour=PALE),
                   *curves(x, y, named_colour(long, "ratio"), hover, points=True, faint=0.1)], lists,
                  facet="role", order=BLOCK, picture=Picture(),
                  comparison=Comparison(long.loc[at_end, keep].drop(columns=["source", "step"]),
@@ -143,7 +153,7 @@ def final(rows: pd.DataFrame, settings: Settings) -> Chart:
     keep = ["source", "arm", "role", "ratio", "value", "lo", "hi", "n"]
     x = quantity("value", zero=True)
     return Chart("Does the null law hold in each arm? It does where R = 1", caption, long[keep],
-                 [level(1, "x"), level(0, "x", "#BBBBBB"),
+                 [level(1, "x"), level(0, "x", PALE),
                   *dots(x, arm_axis(rows), named_colour(long, "ratio"), hover, along="x",
                         yOffset=category("ratio"))],
                  ("source",), facet="role", order=BLOCK, height={"step": 9}, picture=Picture(margin=110))
@@ -166,7 +176,7 @@ def mechanism(rows: pd.DataFrame, settings: Settings) -> Chart:
                f"with the initial weights. {interval_label(rows.n, settings)}.")
     keep = [*lists, "role", "factor", "layer", "value", "lo", "hi", "n"]
     return Chart("What keeps R away from 1?", caption, long[keep],
-                 [level(1), level(0, colour="#BBBBBB"),
+                 [level(1), level(0, colour=PALE),
                   *curves(count("layer", "layer"), quantity("value", zero=True), named_colour(long, "factor"),
                           hover, points=True, faint=0.1)],
                  lists, facet="role", order=BLOCK, picture=Picture())
@@ -222,7 +232,7 @@ def residual(rows: pd.DataFrame, settings: Settings) -> Chart:
 
 
 def causes(rows: pd.DataFrame, settings: Settings) -> Chart:
-    """What goes with the update size D and with R over the matrices of a run; the report alone shows it."""
+    """What goes with the update size D and with R over the matrices of a run. Only the report shows it."""
     rows = rows.assign(cause=[CAUSES.get(name, name) for name in rows.cause],
                        lo=rows.lo.clip(-1, 1), hi=rows.hi.clip(-1, 1))
     hover = tooltip(rows, {"cause": "of", "arm": "arm", "value": "mean", **INTERVAL})
@@ -235,13 +245,3 @@ def causes(rows: pd.DataFrame, settings: Settings) -> Chart:
     return Chart("What goes with the size of the updates", caption, rows,
                  [level(0, "x"), *dots(x, y, colour, hover, along="x")], ("source", "arm"),
                  height={"step": 22})
-
-
-CAUSES = {
-    "size_share": "share of var ln D from c²", "memory_share": "share of var ln D from memory",
-    "c2_with_grad_kurtosis": "c² with kurtosis of gradient", "c2_with_epsilon_share": "c² with share below ε",
-    "memory_with_grad_norm": "memory with gradient norm", "D_with_layer": "D with layer",
-    "D_with_grad_drift": "D with drift of gradient norm", "R_with_D": "R with D",
-    "R_with_persistence": "R with persistence", "R_with_along": "R with along",
-    "R_with_grad_drift": "R with drift of gradient norm",
-}

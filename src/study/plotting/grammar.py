@@ -17,7 +17,7 @@ Spec = dict[str, Any]
 Tables = Mapping[str, pd.DataFrame]
 """Analysis tables by name."""
 
-INK, GREY = "#222222", "#8C8C8C"
+INK, GREY, PALE = "#222222", "#8C8C8C", "#BBBBBB"
 # Okabe and Ito's palette, which colour-blind readers tell apart, without the light yellow.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK, GREY)
 NAMED = dict(zip(("kaiming", "xavier", "lecun", "torch_default", "orthogonal", "xavier_sqrt2"), PALETTE,
@@ -35,7 +35,7 @@ WORDS = {"sgd": "SGD", "adamw": "AdamW", "momentum": "SGD with momentum", "q": "
          "block": "all block matrices", "shared": "the same for all", "best": "each scheme's best"}
 LABELS = {"source": "run", "dataset": "data", "lr_kind": "learning rate", "roles": "matrices",
           "role": "matrix"}
-"""What a list above a chart calls its field, where that is not the field's own name."""
+"""What a drop-down list calls its field, where that is not the field's own name."""
 INTERVAL = {"lo": "from", "hi": "to", "n": "seeds"}
 AS_THEY_ARE = ("source", "arm", "pair")
 """Fields of names that the reader chose; other names are put in words."""
@@ -45,10 +45,11 @@ CLICK = {"show alone": "singles out", "hide": "hides"}
 
 @dataclass(frozen=True)
 class Picture:
-    """How a chart becomes PNGs: one for each value of the list `files` (None: one in all).
+    """How a chart becomes PNGs: one for each value of the list `files`, or a single one if that is None.
 
-    The values of the list `down` stand below one another, those of `across` (if given, else of the chart's
-    facet) side by side. Of `only`'s fields no other values are shown. Other lists show their first value.
+    The panels for the values of the list `down` stand below one another, and those for the values of `across`
+    (by default the chart's facet) side by side. `only` maps a field to the values of it that are shown. Of
+    every other list the first value is shown.
     """
 
     files: str | None = None
@@ -58,15 +59,15 @@ class Picture:
     columns: int | None = None
     height: int | Spec | None = None
     margin: int = 62  # pixels that the labels of the y axes take
-    named: bool = True  # the text below the title starts with the values of the other lists
+    named: bool = True  # whether the text below the title starts with the values of the other lists
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How `dvc plots` compares revisions: by dash or shape in one panel, or `apart`, in a column each.
+    """How `dvc plots` compares revisions: in one panel, by dash or shape, or `apart`, with a column for each.
 
-    `rows` are what git keeps for it. Each combination of values of `lists` makes a line of panels; of
-    the values of `menu`, which are words of ours, a drop-down list chooses one.
+    `rows` are what git keeps for it. Each combination of values of `lists` makes a line of panels. A
+    drop-down list chooses one of the values of `menu`, which must be words of the study's own.
     """
 
     rows: pd.DataFrame
@@ -80,8 +81,8 @@ class Comparison:
 class Chart:
     """One chart, of which the PNG, the report's figure and the DVC template are made.
 
-    `rows` (long, names as in the table) meet `layers` in each panel of `facet`; `lists` are the fields of
-    which one value is shown at a time, chosen in the report by a drop-down.
+    Each panel of `facet` draws the `layers` from its part of `rows`, a long table with the names of the data.
+    `lists` are the fields of which one value is shown at a time; in the report a drop-down list chooses it.
     """
 
     title: str
@@ -94,7 +95,7 @@ class Chart:
     order: Sequence[str] | None = None
     columns: int = 3
     height: int | Spec = 170
-    independent: tuple[str, ...] = ()  # scales that each panel has for itself
+    independent: tuple[str, ...] = ()  # scales that are not shared by all panels
     picture: Picture | None = None
     comparison: Comparison | None = None
 
@@ -133,13 +134,13 @@ def interval_label(n: Iterable[int], settings: Settings, what: str = "Band") -> 
     return f"{what}: {share}% interval over {seeds(counts)}"
 
 
-def facet_of(name: str, values: Sequence[Any] | None, title: str | None = None, heading: str = "") -> Spec:
-    """Panels by a field, in the order of `values` (numbers: ascending)."""
+def facet_of(name: str, values: Sequence[Any] | None, heading: str = "") -> Spec:
+    """A panel for each value of a field, in the order of `values` (numbers: ascending)."""
     spoken_values = [spoken(name, value) for value in values or ()]
     numbers = all(isinstance(value, int | float) for value in spoken_values)
     order = {"sort": spoken_values} if spoken_values and not numbers else {}
     header = {"header": {"labelExpr": f"'{heading}' + datum.value"}} if heading else {}
-    return {"field": name, "type": "nominal", "title": title, **order, **header}
+    return {"field": name, "type": "nominal", "title": None, **order, **header}
 
 
 def long_form(rows: pd.DataFrame, shows: Mapping[str, str]) -> pd.DataFrame:
@@ -188,7 +189,7 @@ def category(name: str, title: str | None = None, **more: Any) -> Spec:
 
 
 def depth_colour(rows: pd.DataFrame, name: str, title: str | None = None, in_sight: bool = False) -> Spec:
-    """A sequential colour for each number of a column, or for those in sight alone."""
+    """A sequential colour for each number of a column, or only for the numbers that are in sight."""
     domain = [] if in_sight else sorted({spoken(name, value) for value in rows[name]}, key=float)
     return {"field": name, "type": "ordinal", "title": title or name,
             "scale": {**({"domain": domain} if domain else {}), "scheme": VIRIDIS}}
@@ -205,7 +206,7 @@ def named_colour(rows: pd.DataFrame, name: str, title: str | None = None) -> Spe
 
 
 def shapes(rows: pd.DataFrame, name: str, title: str, known: Mapping[str, str]) -> Spec:
-    """The shape of each of a column's names, of those that occur."""
+    """A shape for each name in a column, from the `known` ones."""
     seen = {each: shape for each, shape in known.items() if each in set(rows[name])}
     return category(name, title, scale={"domain": list(seen), "range": list(seen.values())})
 
@@ -231,20 +232,20 @@ def chosen(name: str) -> Spec:
 
 
 def click(asked: bool = True) -> Spec:
-    """What a click on the legend does; if `asked`, a drop-down list chooses."""
+    """The parameter that says what a click on the legend does; if `asked`, a drop-down list chooses it."""
     bind = {"input": "select", "options": list(CLICK), "labels": list(CLICK.values()),
             "name": "click on the legend "}
     return {"name": "click", "value": next(iter(CLICK)), **({"bind": bind} if asked else {})}
 
 
 def legend_pick(name: str) -> Spec:
-    """Each click on an entry of the legend picks it, or lets go of it."""
+    """The parameter that holds the picked entries of the legend: a click picks an entry, or drops it."""
     return {"name": "shown", "select": {"type": "point", "fields": [name], "toggle": "true"},
             "bind": "legend"}
 
 
 def shown(opacity: float = 1.0) -> Spec:
-    """Opacity: what the legend singles out stands before a faint rest, or what it hides is gone."""
+    """Opacity by the picked entries: they stand alone before a faint rest, or they are hidden."""
     hides = "click === 'hide'"
     gone = {"and": [hides, {"param": "shown", "empty": False}]}
     there = {"or": [hides, {"param": "shown"}]}
@@ -253,7 +254,7 @@ def shown(opacity: float = 1.0) -> Spec:
 
 
 def tooltip(rows: pd.DataFrame, hints: Mapping[str, str]) -> list[Spec]:
-    """field -> label, floats with four digits."""
+    """What hovering shows: `hints` maps fields to their labels. Floats have four digits."""
     digits = {name: {"format": ".4~g"} for name in hints if rows[name].dtype.kind == "f"}
     return [{"field": name, "title": label, **digits.get(name, {})} for name, label in hints.items()]
 

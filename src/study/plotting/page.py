@@ -1,7 +1,8 @@
-"""Pages without a network: the report's page around its content, and DVC's page around its plots.
+"""Pages that need no network: the report's page around its content, and DVC's page around its plots.
 
 `python -m study.plotting.page` is the set-up of `dvc plots`: it writes the page with the JavaScript inlined
-and names it in the local DVC config. That page is never committed; without it DVC's own works, from a CDN.
+and names it in the local DVC config. That page is never committed. Without it DVC uses its own page, which
+loads the JavaScript from a CDN.
 """
 
 import base64
@@ -191,7 +192,7 @@ def to_json(value: Any) -> str:
 
 
 def data_element(identifier: str, value: Any) -> str:
-    """`value` as JSON in a script element that the browser does not run; no `<` in it, whatever the names."""
+    """`value` as JSON in a script element that the browser does not run. No name can end that element."""
     text = to_json(value)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -199,7 +200,7 @@ def data_element(identifier: str, value: Any) -> str:
 
 
 def write_dvc_page(dvc_folder: Path) -> Path:
-    """Write the page into `.dvc`; raises BadInput where that folder is not."""
+    """Write the page into the folder `.dvc`. Raises BadInput if there is no such folder."""
     if not dvc_folder.is_dir():
         raise BadInput(f"{dvc_folder}: no such folder: expected the root of the DVC repository")
     page = dvc_folder / DVC_PAGE_NAME

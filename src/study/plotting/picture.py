@@ -47,7 +47,7 @@ LOOK: Spec = {
 
 
 def draw_all(tables: Tables, folder: Path, settings: Settings) -> list[Path]:
-    """Write every picture of one source's tables under `folder`; the paths, in order."""
+    """Write every picture of one source's tables under `folder`, and return the paths in order."""
     written = []
     folder.mkdir(parents=True, exist_ok=True)
     for name, chart in progress(list(charts(tables, settings).items()), desc="figures", unit="table"):
@@ -58,7 +58,7 @@ def draw_all(tables: Tables, folder: Path, settings: Settings) -> list[Path]:
 
 
 def pictures(name: str, chart: Chart) -> Iterator[tuple[str, Spec]]:
-    """File stem and specification of each picture of a chart; none where it is for the report alone."""
+    """File stem and specification of each picture of a chart. A chart without `picture` has none."""
     if chart.picture is None:
         return
     rows = chart.rows
@@ -72,7 +72,7 @@ def pictures(name: str, chart: Chart) -> Iterator[tuple[str, Spec]]:
 
 
 def picture(chart: Chart, plan: Picture, rows: pd.DataFrame, title: str) -> Spec:
-    """The whole picture of the rows that it may show; says which values of the other lists it shows."""
+    """The whole picture of the rows that it may show. Its text says which value of each list is shown."""
     across, fixed = plan.across or chart.facet, []
     for name in chart.lists:
         if name not in ("source", plan.files, plan.down, across):
@@ -126,7 +126,7 @@ def _without_absent(layer: Spec, rows: pd.DataFrame) -> Spec:
 
 
 def _side_by_side(count: int, most: int) -> int:
-    """How many of `count` panels stand side by side: as many as fill all lines, at least two if it can."""
+    """How many of `count` panels stand side by side: as many, from two on, as fill all lines."""
     full = [columns for columns in range(min(count, most), 1, -1) if count % columns == 0]
     return full[0] if full else min(count, most)
 
@@ -143,7 +143,7 @@ def _plain(value: object) -> object:
 
 
 def png(spec: Spec, dpi: int) -> bytes:
-    """The picture's bytes, which hold no date and no font of the machine: same specification, same bytes."""
+    """The picture's bytes. The same specification gives the same bytes: no date, no font of the machine."""
     import vl_convert  # 20 MB of native code: loaded only where something is drawn
 
     _use_our_font()
@@ -168,8 +168,8 @@ def _use_our_font() -> None:
 def reduced(pixels: NDArray[np.uint8]) -> Image.Image:
     """The picture [height, width, 3] in the COLOURS of its colours that leave no common one far away.
 
-    That halves the bytes. Greedy k-centres, weighted by the root of a colour's count, so that both the line
-    of a legend and a pale band keep their hue (Pillow's own quantisers blend them).
+    That halves the bytes. The method is greedy k-centres, weighted by the root of a colour's count. So a thin
+    line in a legend and a pale band both keep their hue, which Pillow's own quantisers would blend.
     """
     codes = (pixels.astype(np.int64) << [16, 8, 0]).sum(axis=-1)
     distinct, where, counts = np.unique(codes, return_inverse=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""plots/report.html: one page without a network: verdicts, figures, recipes, params and versions."""
+"""plots/report.html: verdicts, figures, recipes, params and versions on one page that needs no network."""
 
 from collections.abc import Mapping
 from html import escape
@@ -106,10 +106,10 @@ def figure(name: str, chart: Chart) -> str:
 
 
 def interactive(chart: Chart) -> Spec:
-    """The chart with a drop-down list for each field that leaves a choice; the page gives data and sizes.
+    """The chart with a drop-down list for each field of several values; the page adds data and sizes.
 
-    Each list starts with the first value that there is for the values of the lists before it, so that every
-    chart shows something before anybody chooses.
+    Each list starts with a value that occurs together with the first values of the lists before it, so that
+    every chart shows something before the reader chooses.
     """
     lists, rest = [], chart.rows
     for name in chart.lists:

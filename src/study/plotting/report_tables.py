@@ -39,12 +39,14 @@ TABLES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
         {"source": "run", "arm": "arm", "role": "matrix"},
         {"std": "std", "predicted": "null law", "R": "R", "D": "D", "R_over_D": "R / D", "n": "seeds"}),
 }
-"""By the analysis table: title, how to read it, columns of names, of numbers. An interval is that of NAME_lo
-and NAME_hi, for the first number of lo and hi."""
+"""Analysis table -> title, how to read it, columns of names and columns of numbers, with their headings.
+
+The interval of the number NAME is in the columns NAME_lo and NAME_hi. The first number's may be in lo and hi.
+"""
 
 
 def tables_of(tables: Tables, experiment: str, settings: Settings) -> str:
-    """The tables of one experiment, folded; what was not run has none."""
+    """The tables of one experiment, each folded under its title. What was not run has none."""
     return "".join(_folded(tables[name], *TABLES[name], settings) for name in TABLES
                    if name.startswith(experiment) and name in tables and len(tables[name]))
 
@@ -80,12 +82,12 @@ def _cells(kind: Sequence[str], row: Sequence[str]) -> str:
 
 
 def interval(mean: Any, low: Any, high: Any) -> str:
-    """`mean [low, high]`, with a dash for what there is not."""
+    """`mean [low, high]`; a dash stands for a number that does not exist."""
     return f"{number(mean)} [{number(low)}, {number(high)}]"
 
 
 def number(value: Any) -> str:
-    """Three significant digits; a dash for what there is not."""
+    """The value to three significant digits, or a dash for None and what is not finite."""
     if value is None or not np.isfinite(value):
         return "–"
     digits = f"{value:.3g}"
@@ -126,13 +128,14 @@ def _recorded(name: str, origin: Mapping[str, Any]) -> str:
     return f"<h3>{escape(name)}</h3><p>{escape(text)}</p>{_params(name, origin['params'])}"
 
 
-def _machine(each: Mapping[str, Any]) -> str:
-    gpu = f"{each['gpu']}, " if "gpu" in each else ""
-    return f"{gpu}{each['cpu']}, {each['cores']} cores, {each['memory_gib']} GiB, {each['system']}"
+def _machine(machine: Mapping[str, Any]) -> str:
+    gpu = f"{machine['gpu']}, " if "gpu" in machine else ""
+    processor = f"{machine['cpu']}, {machine['cores']} cores"
+    return f"{gpu}{processor}, {machine['memory_gib']} GiB, {machine['system']}"
 
 
 def _listed(versions: Mapping[str, str]) -> str:
-    return escape(", ".join(f"{name} {each}" for name, each in versions.items()))
+    return escape(", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
 def _params(name: str, params: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ def write_rows(tables: Tables, folder: Path, settings: Settings) -> None:
 
 
 def compared(tables: Tables, settings: Settings) -> Iterator[tuple[str, Chart, Comparison]]:
-    """Name, chart and comparison of each that `dvc plots` shows."""
+    """Name, chart and comparison of each chart that `dvc plots` shows."""
     for name, chart in charts(tables, settings).items():
         if chart.comparison is not None:
             yield name, chart, chart.comparison
@@ -106,7 +106,7 @@ def _solid(layer: Spec) -> bool:
 
 
 def _revised(layer: Spec, plan: Comparison, lines: bool) -> Spec:
-    """The layer for several revisions: dashes tell them apart if there are `lines`. Nothing is from data."""
+    """The layer for several revisions, told apart by dash if there are `lines`. Nothing is from data."""
     encoding = {name: _without_data(name, channel) for name, channel in layer["encoding"].items()}
     if "tooltip" in encoding:
         encoding["tooltip"] = [REVISION, *(hint for hint in encoding["tooltip"]
@@ -129,7 +129,7 @@ def _without_data(name: str, channel: Any) -> Any:
 
 
 def write_templates(tables: Tables, folder: Path, settings: Settings) -> list[Path]:
-    """Write NAME.json for each chart that revisions are compared by; each part of a template on a line."""
+    """Write NAME.json for each chart that revisions are compared by, with a line for each of its parts."""
     written = []
     for name, chart, plan in compared(tables, settings):
         written.append(folder / f"{name}.json")
@@ -139,9 +139,9 @@ def write_templates(tables: Tables, folder: Path, settings: Settings) -> list[Pa
     return written
 
 
-def local(tables: Tables) -> Tables:
-    """The rows of this run."""
-    return {name: table[table["source"] == LOCAL] for name, table in tables.items()}
+def of_source(tables: Tables, source: str) -> Tables:
+    """The rows of one source: this run, or a recorded one."""
+    return {name: table[table["source"] == source] for name, table in tables.items()}
 
 
 @one_line
@@ -149,7 +149,7 @@ def main() -> None:
     if not TABLES.is_dir():
         raise BadInput(f"{TABLES}: no such folder: expected the tables of `dvc repro analyze`")
     tables = {path.stem: tables_on_disk.read(path) for path in sorted(TABLES.glob("*.parquet"))}
-    write_templates(local(tables), TEMPLATES, Settings.of(params.read()))
+    write_templates(of_source(tables, LOCAL), TEMPLATES, Settings.of(params.read()))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ def main() -> None:
     settings = Settings.of(tree)
     shutil.rmtree(OUT, ignore_errors=True)  # DVC does so too, but a run by hand would leave old figures
     tables = {path.stem: rows.read(path) for path in sorted(TABLES.glob("*.parquet"))}
-    templates.write_rows(templates.local(tables), OUT / "rows", settings)
+    templates.write_rows(templates.of_source(tables, LOCAL), OUT / "rows", settings)
     for source in sources(tables):
-        part = {name: table[table["source"] == source] for name, table in tables.items()}
-        picture.draw_all(part, OUT / "figures" / ("" if source == LOCAL else source), settings)
+        folder = OUT / "figures" / ("" if source == LOCAL else source)
+        picture.draw_all(templates.of_source(tables, source), folder, settings)
     detail = json.loads(DETAIL.read_text(encoding="utf-8"))
     report.write(OUT / "report.html", tables, detail, tree, settings)
 

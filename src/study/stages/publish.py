@@ -1,7 +1,7 @@
 """Stages `numbers` and `figures`: copy what git tracks out of what DVC caches.
 
-An output that git tracks costs its stage DVC's run-cache. So `analyze` and `plot` write under data/, where a
-value that was run before brings their results back without computing, and these two copy them.
+DVC's run-cache does not serve a stage whose output git tracks. So `analyze` and `plot` write under data/,
+where DVC brings back the results of values that were run before, and these two stages copy them.
 """
 
 import shutil
@@ -12,7 +12,7 @@ from variance_dynamics.base.errors import BadInput, one_line
 
 PLACES = {"numbers": (Path("data/analysis/metrics"), Path("metrics")),
           "figures": (Path("data/plots"), Path("plots"))}
-"""Stage -> the folder that is copied, and where to. DVC empties it before."""
+"""Stage -> the folder that is copied, and the folder that it is copied into."""
 
 
 @one_line

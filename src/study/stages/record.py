@@ -37,7 +37,7 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """A part by DVC's name, its folder, its note, and why it cannot be packed: nothing if it can."""
+    """A part: DVC's name for it, its folder, its note, and why it cannot be packed (empty if it can)."""
 
     name: str
     out: Path
@@ -57,9 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if not params.NAME.fullmatch(given.name) or given.name == LOCAL:
         raise BadInput(f"NAME is {given.name!r}: expected letters, digits, _ and -, and not {LOCAL}")
-    for each in given.stages:
-        if each not in READS:
-            raise BadInput(f"STAGE is {each!r}: expected some of {', '.join(READS)}")
+    for name in given.stages:
+        if name not in READS:
+            raise BadInput(f"STAGE is {name!r}: expected some of {', '.join(READS)}")
     tree, out = params.read(), RECORDED / given.name
     every = parts(folders(tree, given.stages or list(READS)))
     write(out, params.load()["study"], tree, every)
@@ -86,7 +86,7 @@ def stage(part: str) -> str:
 
 
 def parts(outs: dict[str, Path]) -> list[Part]:
-    """Each part as it stands. One that read an output which is not up to date is not up to date itself."""
+    """Each part as it stands. A part is out of date, too, if the stage that it reads is out of date."""
     changed, every = status({stage(name) for name in outs}), []
     for name, out in outs.items():
         note, missing = None, "not run"

@@ -127,9 +127,9 @@ def _problems(row: AuditRow, expected: float, z: float) -> list[str]:
 
 
 def _at_torch_default(row: AuditRow, z: float) -> bool:
-    """Whether it has the std of PyTorch's default and its uniform draws (nn.Embedding's are normal).
+    """Whether the row has the std of PyTorch's default, and its uniform draws, which lie within sqrt(3) std.
 
-    Uniform draws lie within sqrt(3) std.
+    Only the std is tested for embeddings, as nn.Embedding draws from a normal.
     """
     std = torch_layer(row.parameter)
     if not within(row, std, z):
@@ -161,7 +161,7 @@ def _candidates(row: AuditRow, recipe: str, sigma: float) -> Iterable[tuple[str,
 
 
 def _by_role(rows: list[AuditRow], z: float) -> list[AuditRow]:
-    """All layers of a role together show smaller errors: each may pass alone while all err one way."""
+    """The rows after a test of each role over all its layers: each may pass alone while all err one way."""
     roles: dict[str, list[AuditRow]] = {}
     for row in rows:
         if row.verdict == OK:

@@ -19,7 +19,7 @@ JUDGED = ("expected", "ratio", "allowed", "verdict")
 """Columns that are left out where nothing was judged."""
 WORDS = ("role", "tensor", "verdict")
 SCREEN = 30
-"""Rows; a longer table is followed by its alarms once more."""
+"""Rows. After a longer table its alarms are listed once more."""
 LIKELY = 0.05
 """Schemes at least this probable are named."""
 

@@ -40,7 +40,7 @@ class SchemeFit:
 
 
 def schemes_that_fit(rows: list[AuditRow], sigma: float) -> list[SchemeFit]:
-    """Every scheme, the most probable first; with the std param `sigma`, and again with a fitted one."""
+    """Every scheme with the std param `sigma`, and again with a fitted one; the most probable first."""
     rows = [row for row in rows if row.moments.std > 0 and not row.moments.broken]
     scored = []
     for recipe, same in _distinct(rows).items():
@@ -79,7 +79,8 @@ def _log_density(row: AuditRow, expected: float) -> float:
 def fitted_std(rows: list[AuditRow], recipe: str) -> float | None:
     """The std param that explains most matrices; None where no matrix depends on it.
 
-    It starts from the median; then comes twice the mean, weighted by precision, over the matrices that agree.
+    It starts from the median. Then it is replaced, twice, by the geometric mean over the matrices that agree
+    with it, weighted by their precision.
     """
     scaled = [(row, unit) for row in rows if (unit := _per_sigma(row, recipe))]
     if not scaled:

@@ -80,7 +80,7 @@ class Forecast:
 
     @cached_property
     def equilibrium(self) -> Floats:
-        """[T] Std at which the learning rate of each update, kept, would settle; inf without weight decay."""
+        """[T] Std in the end if the lr of that update were kept; inf without weight decay."""
         return null_law.equilibria(self.schedule.rates, self.schedule.weight_decay)
 
     @cached_property
@@ -91,7 +91,7 @@ class Forecast:
 
     @property
     def peak_equilibrium(self) -> float:
-        """Std at which the peak learning rate would settle; inf without weight decay."""
+        """Std in the end if the peak lr were kept; inf without weight decay."""
         return null_law.equilibrium(self.schedule.lr, self.schedule.weight_decay)
 
     @property
@@ -115,13 +115,13 @@ class Forecast:
 
     @property
     def met_equilibrium(self) -> int | None:
-        """Updates until the std, with init forgotten, first was its lr's equilibrium; None if never."""
+        """Updates until the std first was in equilibrium with its lr, init being forgotten; None if never."""
         met = np.flatnonzero(self._settled)
         return int(met[0]) + 1 if met.size else None
 
     @property
     def _settled(self) -> "NDArray[np.bool_]":
-        """[T] Whether the std after update t is its lr's equilibrium, and not because init was near it."""
+        """[T] Whether the std after update t is in equilibrium with its lr, and the init is forgotten."""
         with np.errstate(divide="ignore", invalid="ignore"):
             near = np.abs(np.log(self.std[1:] / self.equilibrium)) <= NEAR
         return near & (self.share_of_init[1:] < FORGOTTEN)

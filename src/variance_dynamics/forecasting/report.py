@@ -20,60 +20,62 @@ WIDTH, HEIGHT = 68, 16
 """Of the chart, in characters."""
 
 
-def to_text(made: Forecast, run: ComparedRun | None = None) -> str:
+def to_text(forecast: Forecast, run: ComparedRun | None = None) -> str:
     """The forecast in sentences, a table and a chart; with a recorded run its verdicts too."""
-    parts = [_sentences(made), _table(made), _chart(made, run)]
+    parts = [_sentences(forecast), _table(forecast), _chart(forecast, run)]
     return "\n\n".join([*parts, _verdicts(run)] if run else parts)
 
 
-def _sentences(made: Forecast) -> str:
-    plan = made.schedule
-    decay, settled = plan.weight_decay, made.peak_equilibrium
-    lines = [f"std {made.sigma_0:g} -> {made.std[-1]:.4g} after {plan.steps:,} steps of AdamW "
+def _sentences(forecast: Forecast) -> str:
+    plan = forecast.schedule
+    decay, settled = plan.weight_decay, forecast.peak_equilibrium
+    lines = [f"std {forecast.sigma_0:g} -> {forecast.std[-1]:.4g} after {plan.steps:,} steps of AdamW "
              f"(lr {plan.lr:g}, {plan.schedule}, warmup {plan.warmup:,}, weight decay {decay:g}), "
              "if updates are noise"]
     if decay:
-        lines.append(f"sigma_eq: {settled:.4g} at the peak lr, {made.equilibrium[-1]:.4g} at the last")
-        lines.append(f"time constants at the peak lr: {made.time_constant:,.0f} steps for the variance, "
-                     f"{2 * made.time_constant:,.0f} for the initial weights")
+        lines.append(f"sigma_eq: {settled:.4g} at the peak lr, {forecast.equilibrium[-1]:.4g} at the last")
+        lines.append(f"time constants at the peak lr: {forecast.time_constant:,.0f} steps for the variance, "
+                     f"{2 * forecast.time_constant:,.0f} for the initial weights")
     else:
         lines.append("without weight decay there is no equilibrium, and nothing is forgotten but by growth")
-    return "\n".join([*lines, _forgetting(made), f"at the end: {_ending(made)}"])
+    return "\n".join([*lines, _forgetting(forecast), f"at the end: {_ending(forecast)}"])
 
 
-def _forgetting(made: Forecast) -> str:
-    left = f"{made.share_of_init[-1]:.1%} of the variance is still the initial weights at the end"
-    if made.forgotten is None:
+def _forgetting(forecast: Forecast) -> str:
+    left = f"{forecast.share_of_init[-1]:.1%} of the variance is still the initial weights at the end"
+    if forecast.forgotten is None:
         return f"init is not forgotten: {left}"
-    return f"init is forgotten (under {FORGOTTEN:.0%} of the variance) after {made.forgotten:,} steps; {left}"
+    return (f"init is forgotten (under {FORGOTTEN:.0%} of the variance) after {forecast.forgotten:,} steps; "
+            f"{left}")
 
 
-def _ending(made: Forecast) -> str:
-    met = made.met_equilibrium
+def _ending(forecast: Forecast) -> str:
+    met = forecast.met_equilibrium
     before = f"; it first met the equilibrium of its lr at step {met:,}" if met is not None else ""
-    last = float(made.equilibrium[-1])
+    last = float(forecast.equilibrium[-1])
     known = math.isfinite(last) and last > 0
-    away = f" at {made.std[-1]:.4g} (the last lr would settle at {last:.4g})" if known else ""
+    away = f" at {forecast.std[-1]:.4g} (the last lr would settle at {last:.4g})" if known else ""
     meaning = {"in equilibrium": "in equilibrium with its lr", "frozen": f"frozen by the lr{away}",
                "moving": f"still moving{away}"}
-    return meaning[made.ending] + before
+    return meaning[forecast.ending] + before
 
 
-def _table(made: Forecast) -> str:
-    steps = sorted({round(share * made.schedule.steps) for share in SHARES})
+def _table(forecast: Forecast) -> str:
+    steps = sorted({round(share * forecast.schedule.steps) for share in SHARES})
     lines = [f"{'step':>12}  {'lr':>9}  {'std':>9}  {'sigma_eq':>9}  {'of init':>7}"]
     for step in steps:
-        now = min(step, made.schedule.steps - 1)
-        lines.append(f"{step:>12,}  {made.schedule.rates[now]:>9.3g}  {made.std[step]:>9.4g}  "
-                     f"{made.equilibrium[now]:>9.4g}  {made.share_of_init[step]:>7.1%}")
+        now = min(step, forecast.schedule.steps - 1)
+        lines.append(f"{step:>12,}  {forecast.schedule.rates[now]:>9.3g}  {forecast.std[step]:>9.4g}  "
+                     f"{forecast.equilibrium[now]:>9.4g}  {forecast.share_of_init[step]:>7.1%}")
     return "\n".join(lines)
 
 
-def _chart(made: Forecast, run: ComparedRun | None) -> str:
-    steps = np.unique(np.linspace(0, made.schedule.steps, 4 * WIDTH).round().astype(int))
-    law = [(float(step), float(made.std[step])) for step in steps]
+def _chart(forecast: Forecast, run: ComparedRun | None) -> str:
+    steps = np.unique(np.linspace(0, forecast.schedule.steps, 4 * WIDTH).round().astype(int))
+    law = [(float(step), float(forecast.std[step])) for step in steps]
     top = 2 * max(y for _, y in law)
-    settled = [(float(step), float(made.equilibrium[min(step, made.schedule.steps - 1)])) for step in steps]
+    last = forecast.schedule.steps - 1
+    settled = [(float(step), float(forecast.equilibrium[min(step, last)])) for step in steps]
     curves = [("-", [point for point in settled if point[1] <= top]), ("*", law)]
     legend = "* std by the null law   - sigma_eq of the current lr"
     if run is not None:
@@ -125,17 +127,17 @@ def _errors(run: ComparedRun) -> str:
     return f"the law {run.error('predicted'):.3f}, no change {run.error('initial'):.3f}"
 
 
-def to_json(made: Forecast, run: ComparedRun | None = None) -> str:
+def to_json(forecast: Forecast, run: ComparedRun | None = None) -> str:
     """All that the text says, as one JSON object; null for what is infinite or never happens."""
-    steps = np.unique(np.linspace(0, made.schedule.steps, 201).round().astype(int))
+    steps = np.unique(np.linspace(0, forecast.schedule.steps, 201).round().astype(int))
     values: dict[str, Any] = {
-        "std_initial": made.sigma_0, "std_final": float(made.std[-1]),
-        "sigma_eq_peak": _finite(made.peak_equilibrium),
-        "sigma_eq_last": _finite(float(made.equilibrium[-1])),
-        "time_constant_variance": _finite(made.time_constant),
-        "init_forgotten_at": made.forgotten, "init_share_final": float(made.share_of_init[-1]),
-        "met_equilibrium_at": made.met_equilibrium, "ending": made.ending,
-        "curve": [{"step": int(step), "std": float(made.std[step])} for step in steps]}
+        "std_initial": forecast.sigma_0, "std_final": float(forecast.std[-1]),
+        "sigma_eq_peak": _finite(forecast.peak_equilibrium),
+        "sigma_eq_last": _finite(float(forecast.equilibrium[-1])),
+        "time_constant_variance": _finite(forecast.time_constant),
+        "init_forgotten_at": forecast.forgotten, "init_share_final": float(forecast.share_of_init[-1]),
+        "met_equilibrium_at": forecast.met_equilibrium, "ending": forecast.ending,
+        "curve": [{"step": int(step), "std": float(forecast.std[step])} for step in steps]}
     if run is not None:
         roles = [{key: _finite(value) for key, value in vars(verdict).items()} for verdict in run.roles]
         values["recorded"] = {"step": run.last, "matrices": len(run.end), "lawful": run.lawful,
@@ -148,7 +150,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def save_png(path: str | Path, made: Forecast, run: ComparedRun | None = None) -> None:
+def save_png(path: str | Path, forecast: Forecast, run: ComparedRun | None = None) -> None:
     """The forecast as a picture. Raises BadInput without matplotlib, or where `path` cannot be written."""
     try:
         from matplotlib.figure import Figure
@@ -157,15 +159,15 @@ def save_png(path: str | Path, made: Forecast, run: ComparedRun | None = None) -
                        "pip install 'variance-dynamics[png]'") from None
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    steps = np.unique(np.linspace(0, made.schedule.steps, 1001).round().astype(int))
+    steps = np.unique(np.linspace(0, forecast.schedule.steps, 1001).round().astype(int))
     label: str | None = "recorded, each matrix"
     for _, rows in run.std.groupby(MATRIX) if run else []:
         axes.plot(rows["step"], rows["measured"], color="0.6", linewidth=0.6, label=label)
         label = None
-    settled = made.equilibrium[steps[1:] - 1]
+    settled = forecast.equilibrium[steps[1:] - 1]
     axes.plot(steps[1:], settled, "--", color="tab:orange", label="sigma_eq of the current lr")
-    axes.plot(steps, made.std[steps], color="tab:blue", label="null law")
-    axes.set(xlabel="step", ylabel="std of a weight matrix", ylim=(0, 1.3 * _highest(made, run)))
+    axes.plot(steps, forecast.std[steps], color="tab:blue", label="null law")
+    axes.set(xlabel="step", ylabel="std of a weight matrix", ylim=(0, 1.3 * _highest(forecast, run)))
     axes.legend(frameon=False)
     try:
         figure.savefig(path, dpi=150)
@@ -173,6 +175,6 @@ def save_png(path: str | Path, made: Forecast, run: ComparedRun | None = None) -
         raise BadInput(f"png is {path}: {problem}: expected a file that can be written") from None
 
 
-def _highest(made: Forecast, run: ComparedRun | None) -> float:
+def _highest(forecast: Forecast, run: ComparedRun | None) -> float:
     measured = float(run.std["measured"].max()) if run is not None else 0.0
-    return max(float(made.std.max()), measured)
+    return max(float(forecast.std.max()), measured)

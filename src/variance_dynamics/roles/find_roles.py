@@ -49,12 +49,12 @@ class NetworkRoles:
 def find_roles(shapes: Mapping[str, Shape], config: Mapping[str, Any] | None = None,
                patterns: Mapping[str, str] | None = None, types: Mapping[str, str] | None = None
                ) -> NetworkRoles:
-    """Roles of all parameters of `shapes`, name -> shape; in a network without attention, names must come in
-    the order of the forward pass.
+    """Roles of all parameters of `shapes`, a mapping of their names to their shapes.
 
-    `config` is a Hugging Face config (for head counts). `patterns` maps a user's own regular expressions,
-    searched in the full name, to roles; they come before all others. `types` maps a parameter to its module's
-    class name. Raises BadInput for a pattern that is no regular expression, or a role that does not exist.
+    In a network without attention the names must come in the order of the forward pass. `config` is a Hugging
+    Face config (for head counts). `patterns` maps a user's own regular expressions, searched in the full
+    name, to roles; they come before all others. `types` maps a parameter to its module's class name. Raises
+    BadInput for a pattern that is no regular expression, or a role that does not exist.
 
     >>> shapes = {"h.0.attn.c_attn.weight": (8, 24), "h.0.mlp.c_fc.weight": (8, 32), "ln_f.bias": (8,)}
     >>> [(p.parameter.role, p.parameter.fan_in, p.parameter.fan_out) for p in find_roles(shapes).pieces]
@@ -224,8 +224,8 @@ class _Network:
         if isinstance(divided, str):
             return [self._piece(name, UNKNOWN, shape, note=f"fused: {divided}")]
         places = cuts(divided, axis, self.count(*HEADS) if role == "qkv_per_head" else 1)
-        return [self._piece(name, its, _with(shape, axis, rows), part, cut)
-                for (part, its, rows), cut in zip(divided, places, strict=True)]
+        return [self._piece(name, part_role, _with(shape, axis, rows), part, cut)
+                for (part, part_role, rows), cut in zip(divided, places, strict=True)]
 
     def _piece(self, name: str, role: str, shape: Shape, part: str = "", cut: Cut | None = None,
                note: str = "") -> Piece:

@@ -1,5 +1,7 @@
-"""Predictions that are made before anything is measured: how ReLU networks pass variance on, the band of
-stds that train under SGD, and the null law of AdamW. Needs numpy alone.
+"""Predictions that are made before anything is measured.
+
+They say how ReLU networks pass variance on, which stds train under SGD, and what AdamW does to the std of the
+weights (the null law). Needs numpy alone.
 
 May import: base, weights.
 """

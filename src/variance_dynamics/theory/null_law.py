@@ -57,12 +57,12 @@ def injected(lr: ArrayLike, weight_decay: float, beta1: float | None = None) -> 
 
     With `beta1` the updates are not white but bias-corrected momentum over white gradients g_t,
         m_t = b m_(t-1) + (1-b) g_t,  u_t = m_t / (1 - b^t)
-    solved for E[m^2], E[W m] and E[W^2]. The correction divides by little at first, so the variance grows
-    faster than that of white updates (constant lr, b = .9: +50% after 10 steps, +24% after 50, +12% after
-    100, +1% after 1000). Under a warmup it grows more slowly, as the mean lags behind the lr (100 steps of
-    warmup, then a cosine to 1000: -13% after 100, -6% after 150, -3% after 250, 0 in the end). Where lr wd is
-    not small beside 1 - b, it settles lower. Adam's denominator, which adjusts to each gradient, is left out:
-    simulated Adam has 0 to 6% less variance than this.
+    solved for E[m^2], E[W m] and E[W^2]. At first the correction divides by a small number, so the variance
+    grows faster than that of white updates (constant lr, b = .9: +50% after 10 steps, +24% after 50, +12%
+    after 100, +1% after 1000). Under a warmup it grows more slowly, as the mean lags behind the lr (100 steps
+    of warmup, then a cosine to 1000: -13% after 100, -6% after 150, -3% after 250, 0 in the end). Where lr wd
+    is not small beside 1 - b, it settles lower. Adam's denominator, which adjusts to each gradient, is left
+    out: simulated Adam has 0 to 6% less variance than this.
     """
     rates = _rates(lr, weight_decay)
     left = 1 - rates * weight_decay
@@ -85,8 +85,9 @@ def injected_ratio(sigma: ArrayLike, sigma_0: ArrayLike, lr: ArrayLike, weight_d
                    steps: ArrayLike) -> Floats:
     """R = (sigma^2 - sigma_0^2 d_t^2) / S_t at `steps` (numbers of updates done), same shape as `sigma`.
 
-    `sigma` and `sigma_0` are the std at these steps and at step 0; all three are broadcast together. R = 1 is
-    the law, 0 only decay; a negative R shrinks against the law. It is nan at step 0.
+    `sigma` and `sigma_0` are the std at these steps and at step 0; all three are broadcast together. R is 1
+    where the law holds, 0 where weights only decay, and negative where they shrink faster than by decay. It
+    is nan at step 0.
     """
     at = np.asarray(steps, dtype=np.int64)
     total, left = injected(lr, weight_decay)[at], decay(lr, weight_decay)[at]

@@ -52,9 +52,10 @@ def gradient_norm(sizes: Sequence[int], stds: Sequence[float] | float, input_sec
     """|d loss / d W_l| of each weight layer [L] for one sample: root mean square over initialisations.
 
     `error` is the norm of d loss / d logits: sqrt(1 - 1/K) where all K classes are equally likely. Its
-    direction is taken as independent of the weights. Then |.|^2 = error^2 q_L / s_l^2: what the layers before
-    l multiply the signal by and those after l the gradient is q_L without layer l's own s_l^2. The mean
-    gradient of a minibatch is shorter by what its samples do not share (see sgd_band.signal).
+    direction is taken as independent of the weights. Then |.|^2 = error^2 q_L / s_l^2, because the layers
+    before l multiply the signal, the layers after l multiply the gradient, and both factors together are q_L
+    without layer l's own s_l^2. The mean gradient of a minibatch is shorter, as its samples share only a part
+    of it (see sgd_band.signal).
     """
     logits = math.sqrt(forward_second_moment(sizes, stds, input_second_moment)[-1])
     return [error * logits / std for std in _layer_stds(sizes, stds)]

@@ -32,6 +32,8 @@ from variance_dynamics.base.errors import BadInput
 from variance_dynamics.theory.propagation import natural_axis
 
 Floats = NDArray[np.float64]
+PASSES = 30
+"""Iterations that the largest eigenvalue is computed with."""
 
 
 def band_edges(sizes: Sequence[int], lr: float, steps: int, signal: float,
@@ -89,9 +91,9 @@ def _slopes_cosine(c: Floats) -> Floats:
     return np.asarray(1 - np.arccos(np.clip(c, -1, 1)) / np.pi)
 
 
-def _largest_eigenvalue(first: Floats, second: Floats, start: Floats, passes: int = 30) -> float:
+def _largest_eigenvalue(first: Floats, second: Floats, start: Floats) -> float:
     """Largest eigenvalue of the product of two positive semi-definite matrices, by subspace iteration."""
     basis = start
-    for _ in range(passes):
+    for _ in range(PASSES):
         basis = np.linalg.qr(first @ (second @ basis))[0]
     return float(np.linalg.eigvals(basis.T @ first @ (second @ basis)).real.max())
