@@ -67,8 +67,10 @@ def _in_cells(claim: str, rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 def cell_names(rows: pd.DataFrame, by: list[str]) -> "pd.Series[str]":
     """The name of each row's cell: its values of `by`, with L before a depth and n before a width."""
     letters = {"depth": "L", "width": "n"}
-    first, *others = (letters.get(name, "") + rows[name].astype(str) for name in by)
-    return first.str.cat(others, sep="/") if others else first
+    names, *others = (letters.get(name, "") + rows[name].astype(str) for name in by)
+    for other in others:
+        names = names + "/" + other
+    return names
 
 
 def distinct_notes(notes: "pd.Series[str]") -> list[str]:

@@ -24,11 +24,11 @@ from study.plotting.grammar import (
     quantity,
     shapes,
     shown,
+    thinned,
     ticks,
     tooltip,
     word,
 )
-from study.plotting.grammar import thinned as with_fewer_steps
 from study.plotting.params import Settings
 
 SAME = "Kaiming = Xavier × √2"
@@ -75,7 +75,7 @@ def layers(rows: pd.DataFrame, settings: Settings) -> Chart:
 def curve(rows: pd.DataFrame, settings: Settings) -> Chart:
     """Validation loss and accuracy of every scheme through training."""
     rows = rows[rows.stat.isin(["val_loss", "val_accuracy", "train_loss"])]
-    rows = one_line(with_fewer_steps(rows, 30))
+    rows = one_line(thinned(rows, 30))
     rows = shared_first(rows).sort_values("stat", ascending=False, key=_val_first, kind="stable")
     rows = rows.assign(show=rows.stat.map(word))
     lists = ("source", "dataset", "optimizer", "lr_kind", "show")

@@ -19,8 +19,6 @@ from variance_dynamics.base.errors import BadInput, one_line
 from variance_dynamics.weights.parameter import QKV
 
 DETAIL, RECORDED = "metrics/claims_detail.json", "data/recorded/full-cpu/gpt2"
-MAIN = "gpt2"
-"""The arm that is listed first."""
 
 
 @one_line
@@ -35,7 +33,7 @@ def pages(root: Path) -> dict[Path, str]:
     detail = json.loads((root / DETAIL).read_text(encoding="utf-8"))
     measured = e3.measure(*gpt2_tables(sorted((root / RECORDED).glob("*/"))))
     tables = {"README.md": ("claims", claims_table(detail)),
-              "docs/e3-arms.md": ("arms", arms_table(e3.final(measured.matrices, rules)))}
+              "docs/e3-arms.md": ("arms", arms_table(e3.final(measured.matrices, rules), rules.e3.arm))}
     return {root / page: replaced((root / page).read_text(encoding="utf-8"), *table)
             for page, table in tables.items()}
 
@@ -76,11 +74,11 @@ def _number(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
 
 
-def arms_table(final: pd.DataFrame) -> str:
-    """The table of arms from table e3_final: std with the law's, and R with its interval, of Q, K and V."""
+def arms_table(final: pd.DataFrame, main: str) -> str:
+    """The table of arms from table e3_final, the main arm first: std, the law's std, and R, of Q, K and V."""
     roles = final.set_index(["arm", "role"])
     lines = ["| arm | Q (law) | K (law) | V (law) | R of Q | R of K | R of V |", "|" + "---|" * 7]
-    for arm in sorted(final["arm"].unique(), key=lambda name: (name != MAIN, name)):
+    for arm in sorted(final["arm"].unique(), key=lambda name: (name != main, name)):
         rows = [roles.loc[(arm, role)] for role in QKV]
         stds = [f"{row['std']:.4f} ({row['predicted']:.4f})" for row in rows]
         ratios = [f"{row['R']:.2f} [{row['R_lo']:.2f}, {row['R_hi']:.2f}]" for row in rows]
