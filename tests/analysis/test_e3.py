@@ -94,21 +94,21 @@ def test_what_short_runs_had_shown_is_confirmed_or_refuted():
 
     runs = (adam_noise.run("gpt2", seed, steps=150, elements=4000, gradients=kinds) for seed in range(SEEDS))
     table = e3.tables(together(*runs), PARAMS)["e3_earlier"].set_index(["role", "layers"])
-    assert table.loc[("v", "1"), "found"] == "confirmed" and table.loc[("v", "1"), "along"] < -0.2
-    assert set(table.loc[[("q", "1"), ("k", "1")], "found"]) == {"refuted"}  # about 1, not .8 to .9
+    assert table.loc[("v", "1"), "outcome"] == "confirmed" and table.loc[("v", "1"), "along"] < -0.2
+    assert set(table.loc[[("q", "1"), ("k", "1")], "outcome"]) == {"refuted"}  # about 1, not .8 to .9
     rare = table.loc[("q", "2")]
     within = rare["R_lo"] >= 0.05 and rare["R_hi"] <= 0.15
-    assert rare["found"] == ("confirmed" if within else "refuted" if rare["R_lo"] > 0.15 else "open")
+    assert rare["outcome"] == ("confirmed" if within else "refuted" if rare["R_lo"] > 0.15 else "open")
     assert rare["c2"] < 0.3 and rare["why"].startswith(f"small updates (c2 {rare['c2']:.2g})")
     assert "shrinking along the initial weights" in table.loc[("v", "1"), "why"]
     assert table.loc[("v", "1"), "growth_hi"] < 0
     assert rare["grad_kurtosis"] > 10 * abs(table.loc[("q", "1"), "grad_kurtosis"])
     deep = table.loc[("v", "deep")]
-    assert deep["R"] == pytest.approx(1, abs=0.1) and deep["found"] in ("refuted", "open")
+    assert deep["R"] == pytest.approx(1, abs=0.1) and deep["outcome"] in ("refuted", "open")
     assert (table["n"] == SEEDS).all()
     alone = adam_noise.run("gpt2", 0, steps=150, elements=4000, gradients=kinds)
     single = e3.tables(together(alone), PARAMS)["e3_earlier"]
-    assert set(single["found"]) == {"open"} and set(single["why"]) == {""}
+    assert set(single["outcome"]) == {"open"} and set(single["why"]) == {""}
 
 
 def test_a_gradient_that_grows_has_drift():

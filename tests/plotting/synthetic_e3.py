@@ -91,7 +91,7 @@ def e3_earlier(arms, n):
     names = "R growth D c2 memory persistence along"
     rows = [(arm, "q", "2", "refuted", "small updates (c2 0.7)", 0.05, 0.15,
              *spread(np.array([0.3, 0.1, 0.4, 0.7, 0.57, 0.9, -0.09]), 0.1), n) for arm in arms]
-    return table(rows, f"arm role layers found why earlier_lo earlier_hi {ended(names)} n")
+    return table(rows, f"arm role layers outcome why earlier_lo earlier_hi {ended(names)} n")
 
 
 def e3_convergence(arms, n):

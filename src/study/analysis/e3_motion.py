@@ -237,7 +237,7 @@ def _knobs(runs: list[RunJson]) -> pd.DataFrame:
 def earlier(matrices: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Table e3_earlier (exploratory): R at the end where two short runs of one seed had shown something.
 
-    earlier_lo, earlier_hi: the range that they had shown. found: "confirmed" if R's interval over seeds lies
+    earlier_lo, earlier_hi: the range that they had shown. outcome: "confirmed" if R's interval over seeds lies
     in that range, "refuted" if it does not overlap it, else "open"; with one seed it is always open. growth
     is ln(std / initial std). The other columns are what R is made of (see e3_injected). c2 below 1: single
     updates are smaller than those of white gradients, because gradients are spiky (grad_kurtosis) or epsilon
@@ -252,7 +252,7 @@ def earlier(matrices: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     table = over_seeds(pd.concat(parts, ignore_index=True), keys, PARTS, params)
     inside = (table["R_lo"] >= table["earlier_lo"]) & (table["R_hi"] <= table["earlier_hi"])
     misses = (table["R_lo"] > table["earlier_hi"]) | (table["R_hi"] < table["earlier_lo"])
-    return table.assign(found=np.select([inside, misses], ["confirmed", "refuted"], "open"),
+    return table.assign(outcome=np.select([inside, misses], ["confirmed", "refuted"], "open"),
                         why=[_why(row) for row in table.to_dict("records")])
 
 

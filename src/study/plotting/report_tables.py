@@ -23,7 +23,7 @@ TABLES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
         "Exploratory. Confirmed: R's interval lies in that range; refuted: it misses it. R = c² × "
         "memory × persistence + along: what sets it names the parts that differ from white gradients' (1; "
         "along: 0). Growth is ln(std / initial std).",
-        {"source": "run", "arm": "arm", "role": "matrix", "layers": "layers", "found": "found",
+        {"source": "run", "arm": "arm", "role": "matrix", "layers": "layers", "outcome": "outcome",
          "why": "what sets it"},
         {"earlier_lo": "from", "earlier_hi": "to", "R": "R", "growth": "growth", "n": "seeds"}),
     "e3_carried_on": (
