@@ -237,13 +237,14 @@ def _knobs(runs: list[RunJson]) -> pd.DataFrame:
 def earlier(matrices: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
     """Table e3_earlier (exploratory): R at the end where two short runs of one seed had shown something.
 
-    earlier_lo, earlier_hi: the range that they had shown. outcome: "confirmed" if R's interval over seeds lies
-    in that range, "refuted" if it does not overlap it, else "open"; with one seed it is always open. growth
-    is ln(std / initial std). The other columns are what R is made of (see e3_injected). c2 below 1: single
-    updates are smaller than those of white gradients, because gradients are spiky (grad_kurtosis) or epsilon
-    damps them (epsilon_share). memory below 1: successive updates take each other back. persistence: how far
-    updates agree over more than a window. along: the matrix grows along its initial weights, or shrinks along
-    them (below 0). why: the parts of R whose intervals exclude the value of white gradients.
+    earlier_lo, earlier_hi: the range that they had shown. outcome: "confirmed" if R's interval over seeds
+    lies in that range, "refuted" if it does not overlap it, else "open"; with one seed it is always open.
+    growth is ln(std / initial std). The other columns are what R is made of (see e3_injected). c2 below
+    1: single updates are smaller than those of white gradients, because gradients are spiky
+    (grad_kurtosis) or epsilon damps them (epsilon_share). memory below 1: successive updates take each
+    other back. persistence: how far updates agree over more than a window. along: the matrix grows along
+    its initial weights, or shrinks along them (below 0). why: the parts of R whose intervals exclude the
+    value of white gradients.
     """
     last = at_horizon(matrices, 1.0)
     last = last.assign(depth=last.groupby(RUN)["layer"].transform("max"))
