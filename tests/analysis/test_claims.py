@@ -124,6 +124,17 @@ def test_seeds_that_are_all_alike_need_the_sign_test(seeds, expected):
     assert verdict("e1_regimes", {"a": 1.0}, seeds=seeds, noise=0).verdict == expected
 
 
+def test_seeds_that_differ_by_rounding_alone_are_alike():
+    """As totals of the same numbers in another order: t would call them a difference of great certainty."""
+    rows = effects("e1_regimes", {"a": 1.0}, seeds=2, noise=0)
+    rows["effect"] = [0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1]
+    assert rows["effect"].nunique() == 2
+    assert judge(rows, PARAMS)["e1_regimes"].verdict == INCONCLUSIVE
+    rows = effects("e2_kaiming_faster", {"sgd": -3.0, "adamw": 0.1})
+    rows.loc[rows["cell"] == "adamw", "effect"] = [0.1 + 0.2, 0.3, 0.3, 0.3, 0.3]
+    assert "against it: adamw (all seeds alike)" in judge(rows, PARAMS)["e2_kaiming_faster"].note
+
+
 def test_a_cell_of_seeds_all_alike_counts_for_its_side():
     rows = effects("e2_kaiming_faster", {"sgd": -3.0, "adamw": 0.1})
     rows.loc[rows["cell"] == "adamw", "effect"] = 0.1

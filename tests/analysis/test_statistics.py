@@ -172,3 +172,10 @@ def test_skewed_seeds_are_covered_better_than_by_cutting_student_s(draw, mean, h
     assert inside["x_lo"].min() >= 0 and inside["x_hi"].max() <= high
     assert (plain["x_lo"].min() < 0) or (plain["x_hi"].max() > high)
     assert coverage(inside, mean) > coverage(plain, mean) + 0.01
+
+
+def test_values_that_differ_by_rounding_are_alike():
+    assert s.alike([0.1 + 0.2, 0.3]) and s.alike([1e-17, -1e-17]) and s.alike([5.0])
+    assert not s.alike([0.3, 0.3001]) and not s.alike([1e-9, 2e-9]) and not s.alike([])
+    assert s.p_value([0.1 + 0.2, 0.3, 0.3]) == 0.25
+    assert s.p_value([1e-17, -1e-17, 0.0]) == 1.0

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from study.analysis.statistics import Floats
+from study.analysis.statistics import Floats, alike
 from study.base.run_json import RunJson
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.theory import null_law
@@ -276,7 +276,7 @@ def _variance_shares(rows: pd.DataFrame) -> dict[str, float]:
     with np.errstate(divide="ignore", invalid="ignore"):
         size, whole = np.log(rows["c2"].to_numpy()), np.log(rows["D"].to_numpy())
     good = np.isfinite(size) & np.isfinite(whole)
-    if good.sum() < 3 or np.ptp(whole[good]) == 0:
+    if good.sum() < 3 or alike(whole[good]):
         return {"size_share": float("nan"), "memory_share": float("nan")}
     both = np.cov(size[good], whole[good])
     share = float(both[0, 1] / both[1, 1])

@@ -19,6 +19,7 @@ from variance_dynamics.base.errors import BadInput
 Tables = dict[str, pd.DataFrame]
 Numbers = dict[str, float | int | None]
 MLP = ("models", "curves", "layers")
+TEXT = "corpus_manifest_sha256"
 GPT2 = ("weights", "losses", "activations", "histograms")
 
 
@@ -75,7 +76,27 @@ def gpt2_tables(folders: list[Path]) -> tuple[Tables, list[RunJson]]:
     """The four tables of all runs, each in one, and every run's run.json."""
     tables = {name: pd.concat([_read(folder / f"{name}.parquet") for folder in folders], ignore_index=True)
               for name in GPT2}
-    return tables, [run_json.read(folder) for folder in folders]
+    runs = [run_json.read(folder) for folder in folders]
+    check_pooled(runs)
+    return tables, runs
+
+
+def check_pooled(runs: list[RunJson]) -> None:
+    """Raises BadInput if seeds of one arm were trained with different knobs, or runs on different text."""
+    first_of: dict[str, RunJson] = {}
+    for run in runs:
+        first = first_of.setdefault(run["arm"], run)
+        for key in {**first, **run}:
+            if key != "seed" and first.get(key) != run.get(key):
+                raise _differs(key, first, run)
+        if run.get(TEXT) != runs[0].get(TEXT):
+            raise _differs(TEXT, runs[0], run)
+
+
+def _differs(key: str, first: RunJson, other: RunJson) -> BadInput:
+    (one, value), (two, another) = ((f"{run['arm']}-{run['seed']}", run.get(key)) for run in (first, other))
+    return BadInput(f"run.json of {one} and {two}: {key} is {value!r:.60} and {another!r:.60}: "
+                    "expected the same, or their statistics would be of no run")
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -20,6 +20,8 @@ BOOTSTRAP_FROM = 10
 """Number of seeds from which on intervals are bootstrapped. With fewer seeds they are Student's t."""
 CELLS_AT_ONCE = 512
 """Cells that are bootstrapped together, which bounds the memory."""
+ROUNDING = 1e-9
+"""Values that differ by less than this share of the largest, or by 1e-12, are taken to be equal."""
 DIGITS = 6
 """Significant digits of the numbers in tables."""
 
@@ -96,6 +98,12 @@ def _shares(n: int, draws: int, seed: int) -> Floats:
     return np.bincount(indices.ravel(), minlength=draws * n).reshape(draws, n) / n
 
 
+def alike(values: ArrayLike) -> bool:
+    """Whether all values are equal, up to the rounding of sums taken in different orders; not if empty."""
+    sample = np.asarray(values, dtype=np.float64)
+    return bool(sample.size and np.ptp(sample) <= ROUNDING * max(1e-3, float(np.abs(sample).max())))
+
+
 def p_value(values: ArrayLike) -> float:
     """Two-sided one-sample t test of mean 0; on differences this is the paired t test. nan below two seeds.
 
@@ -105,8 +113,8 @@ def p_value(values: ArrayLike) -> float:
     n = sample.size
     if n < 2 or not np.isfinite(sample).all():
         return float("nan")
-    if np.ptp(sample) == 0:
-        return float(2.0 ** (1 - n)) if sample[0] else 1.0
+    if alike(sample):
+        return 1.0 if alike([0.0, sample[0]]) else float(2.0 ** (1 - n))
     t = sample.mean() / (sample.std(ddof=1) / np.sqrt(n))
     return float(2 * stdtr(n - 1, -abs(t)))
 

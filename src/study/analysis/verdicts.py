@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from study.analysis.params import AnalyzeParams
-from study.analysis.statistics import Floats, Interval, holm, interval, p_value
+from study.analysis.statistics import Floats, Interval, alike, holm, interval, p_value
 
 SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_RUN = "supported", "contradicted", "inconclusive", "not run"
 COLUMNS = ["claim", "cell", "primary", "seed", "effect", "predicted", "note"]
@@ -154,7 +154,7 @@ def beyond(threshold: Threshold, sign: int, relative: bool = False) -> Rule:
             return _not_run(effects, pooled, cells)
         mean = _interval(pooled, params)
         sides = {name: int(np.sign(sign * (cell.effect - bar))) for name, cell in cells.items()
-                 if cell.p_holm < 1 - params.confidence or by_seed[name].dropna().nunique() == 1}
+                 if cell.p_holm < 1 - params.confidence or alike(by_seed[name].dropna())}
         low, high = sorted((sign * (mean.lo - bar), sign * (mean.hi - bar)))
         enough = _enough(pooled, params)
         verdict = (SUPPORTED if enough and low > 0 and -1 not in sides.values() else
@@ -169,7 +169,7 @@ def beyond(threshold: Threshold, sign: int, relative: bool = False) -> Rule:
 
 def _enough(pooled: Floats, params: AnalyzeParams) -> bool:
     """Whether the values differ, or are so many that they agree by more than accident (the sign test's p)."""
-    return bool(np.ptp(pooled) > 0 or 2.0 ** (1 - len(pooled)) <= 1 - params.confidence)
+    return not alike(pooled) or 2.0 ** (1 - len(pooled)) <= 1 - params.confidence
 
 
 def _aside(effects: pd.DataFrame, ending: str, words: str, params: AnalyzeParams) -> str:
