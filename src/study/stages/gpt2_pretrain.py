@@ -35,8 +35,8 @@ def main() -> None:
 def train(run: Gpt2Run, arm: str, seed: int) -> None:
     """Train from the last checkpoint to the end and write the tables; each of several processes runs this."""
     out, knobs = OUT / f"{arm}-{seed}", knobs_of(arm)
+    corpus = open_corpus(CORPUS, run.vocab_size, run.n_ctx)  # before threads start: they hang without memory
     with runs.noted(f"gpt2_pretrain@{out.name}", out, knobs), guard.unchanged(out, knobs, [CORPUS]):
-        corpus = open_corpus(CORPUS, run.vocab_size, run.n_ctx)
         training = pretrain(run, arm, seed, corpus)
         pretrain_tables.write(out, arm, training)
     if training.engine.writes:
