@@ -103,7 +103,7 @@ def test_layers_one_and_two(measured, page):
     assert f"std) is {ranged(shrinking, 'growth', 3)}" in page
     assert f"(along: {shrinking['along']:.2f})" in page
     q, k = (table.loc[(role, "2")] for role in "qk")
-    assert {q["found"], k["found"]} == {"refuted"}
+    assert {q["outcome"], k["outcome"]} == {"refuted"}
     assert f"{ranged(q, 'R')} for Q and {ranged(k, 'R')} for K" in page
     assert f"(c² {q['c2']:.2f} and {k['c2']:.2f})" in page
     assert f"(memory {q['memory']:.2f} and {k['memory']:.2f})" in page
