@@ -13,6 +13,7 @@ from imports import ROOT, module_file
 from study.analysis.params import AnalyzeParams
 from study.analysis.source import analyzed
 from study.base import params
+from variance_dynamics.base import rows
 
 RUNS = [f"{arm}-{seed}" for arm in ("gpt2", "constant_lr") for seed in range(3)]
 PARTS = ["corpus", "classification", "mlp_sweep", "init_comparison"]
@@ -132,6 +133,16 @@ def test_only_what_is_up_to_date_is_packed(folder):
     missing = ["mlp_sweep", "gpt2_pretrain@gpt2-1", "gpt2_pretrain@gpt2-2"]
     assert provenance(folder, "less")["missing"] == missing
     assert not (folder / "data/recorded/less/mlp_sweep").exists()
+
+
+def test_a_recording_keeps_its_datasets_and_widths(folder):
+    """One that trained on less does not replace it."""
+    file = folder / "data/recorded/trial/mlp_sweep/outcomes.parquet"
+    outcomes = rows.read(file)
+    more = outcomes[:1].assign(dataset="mnist", width=outcomes["width"][0] * 3)
+    rows.write(file, pd.concat([outcomes, more.astype(outcomes.dtypes)], ignore_index=True))
+    line = refused(folder, "trial")
+    assert "trial has mlp_sweep of mnist at width" in line and "which is missing here" in line
 
 
 def test_a_change_of_the_code_or_of_what_was_read_makes_all_of_it_old(folder):

@@ -151,9 +151,11 @@ def check_nothing_is_lost(out: Path, fresh: Path, study: str) -> None:
     before = json.loads((out / "provenance.json").read_text(encoding="utf-8"))["study"]
     if before != study:
         raise BadInput(f"{out} is of study {before}, and this is study {study}: expected another NAME")
-    lost = ", ".join(sorted(_results(out) - _results(fresh)))
-    if lost:
-        raise BadInput(f"{out} has {lost}, which is missing here: expected it up to date, or another NAME")
+    lost = _results(out) - _results(fresh)
+    named = sorted(name for name in lost if " of " not in name or name.partition(" of ")[0] not in lost)
+    if named:
+        what = f"{out} has {', '.join(named)}, which is missing here"
+        raise BadInput(f"{what}: expected it up to date, or another NAME")
 
 
 def _results(folder: Path) -> set[str]:
