@@ -83,12 +83,13 @@ def curve(rows: pd.DataFrame, settings: Settings) -> Chart:
                            "lr": "learning rate"})
     keep = [*lists, "depth", "scheme", "lr", "step", "mean", "lo", "hi", "n"]
     compared = rows[(rows.stat != "train_loss") & (rows.lr_kind == "shared")]
+    compared = thinned(compared, 9)[keep]  # git keeps these rows
     return Chart("Kaiming, Xavier and others through training",
                  f"Mean over seeds; training loss is smoothed. {interval_label(rows.n, settings)}.",
                  rows[keep],
                  curves(quantity("step", "step"), quantity("mean", zero=True), scheme_colour(rows), hover),
                  lists, facet="depth", heading="depth ", picture=Picture(files="dataset", down="optimizer"),
-                 comparison=Comparison(compared.drop(columns=["source", "lr_kind", "stat"]),
+                 comparison=Comparison(compared.drop(columns=["source", "lr_kind", "lr"]),
                                        "at the learning rate shared by all; band: interval over seeds",
                                        lists=("dataset", "optimizer"), menu="show"))
 
