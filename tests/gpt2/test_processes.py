@@ -224,6 +224,7 @@ def test_several_machines_as_the_page_says(place, alone):
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(BadInput, match=r"gpt2.processes is 2: expected at most one for each GPU here, 1"):
         processes.launch(2, "cuda", "no.module", [])

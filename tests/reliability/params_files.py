@@ -92,7 +92,7 @@ KEYS = {
     },
     "gpt2": {
         "preset": one_of("cpu", "gpt2"),
-        "device": one_of("cpu", "cuda"),
+        "device": one_of("cpu"),   # cuda where there is one
         "precision": one_of("bf16", "fp32"),
         "compile": SWITCH,
         "lr": LR,
@@ -263,6 +263,7 @@ CROSSED = {
     ],
     "gpt2_arms.wd_1": [({"weight_decay": 1e10}, "weight_decay 1e+10"), ({"n_ctx": 3000}, "n_ctx is 3000")],
     "gpt2_arms": [({"a b": {}}, "a b"), ({"x;y": {"lr": 0.1}}, "x;y"), ({"x": None}, "gpt2_arms.x is None")],
+    "studies": [({"[d]efault": {}}, "studies.'[d]efault'"), ({"x": {}}, "studies.x: section classification")],
     "gpt2.dumps": [({"windows": [10**7]}, "dumps.windows is [10000000]")],
     "analyze.e1": [({"trains_below": 0.9, "vanishing_within": 0.2}, "vanishing_within is 0.2")],
     "analyze.e3": [({"arm": "nothing"}, "e3.arm is 'nothing'"),

@@ -1,5 +1,6 @@
 """The stage validate: the study's params are valid, and each mistake ends in one line, quickly."""
 
+import contextlib
 import copy
 import json
 import os
@@ -7,11 +8,15 @@ import subprocess
 import sys
 
 import pytest
+from dvc.dependency.param import read_param_file
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
-from copies import alone
+from copies import alone, commit, repository
 from imports import ROOT
 from study.base import params
 from study.stages import checks, validate
+from variance_dynamics.base.errors import BadInput
 
 ARMS: dict[str, dict[str, object]] = {"gpt2": {}, "constant_lr": {}}
 CHANGES = [
@@ -65,6 +70,17 @@ CHANGES = [
     ("studies.default.corpus", 3, "studies.default.corpus is 3: expected a mapping"),
     ("corpus.hub.revision", "main", "corpus.hub.revision is 'main': expected the 40 hex digits of a commit"),
     ("classification.mnist.hub_revision", "v1.0", "hub_revision is 'v1.0': expected the 40 hex digits"),
+    ("analyze.recorded", ["local"], "analyze.recorded has 'local': expected a folder in data/recorded"),
+    ("analyze.recorded", ["a", "a"], "analyze.recorded is ['a', 'a']: expected entries that differ"),
+    # Studies that are not chosen
+    ("studies.smoke.gpt2_presets.cpu.vocab_size", {}, "is {}: expected a valid integer (in study smoke)"),
+    ("studies.smoke.mlp_sweep.steps", 0, "mlp_sweep.steps is 0: expected greater than or equal to 1 (in stu"),
+    ("studies.full.analyze", {"e3": {"arm": "x"}}, "analyze.e3.arm is 'x': expected one of gpt2, std_005"),
+    # Names that DVC would look up as paths or globs
+    ("gpt2_presets", {"[c]pu": {}}, "gpt2_presets.'[c]pu': expected letters, digits, _ and -"),
+    ("studies", {"a b": {}}, "studies.'a b': expected letters, digits, _ and -"),
+    ("mlp_sweep.tasks", {"w*": {}}, "mlp_sweep.tasks.'w*': expected letters, digits, _ and -"),
+    ("studies.full.classification.datasets", ["iris"], "expected wine, digits, mnist (in study full)"),
     # Files and distributions that are missing
     ("classification.datasets", ["mnist"], "path is data/raw/mnist: no train-images-idx3-ubyte"),
     ("corpus.source", "files", "corpus.files has 'data/raw/text/*', which matches no file"),
@@ -165,6 +181,114 @@ def test_an_arm_s_name_cannot_bring_a_command_along(whole, run, capsys):
     with pytest.raises(SystemExit):
         run(whole)
     assert "'$(touch x)': expected letters" in capsys.readouterr().err
+
+
+KINDS = {"study": "studies", "preset": "gpt2_presets", "arm": "gpt2_arms", "task": "mlp_sweep.tasks",
+         "other task": "init_comparison.tasks"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(name=st.text("ab1.*?[]{}$ /:!-_,|é\n", max_size=5))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_name_that_dvc_would_look_up_as_another_is_refused(whole, monkeypatch, kind, name):
+    """DVC reads a dotted key as a path and a glob. What is not refused, DVC finds under its own key."""
+    tree = copy.deepcopy(whole)
+    entries = params_at(tree, KINDS[kind])
+    assume(name not in entries)
+    entries[name] = {"its_own": 1}
+    try:
+        checks.names(tree)
+    except BadInput as problem:
+        assert f"{KINDS[kind]}.{name!r}: expected letters, digits, _ and -" in str(problem)
+        return
+    monkeypatch.setattr("dvc.dependency.param.load_path", lambda *_, **__: copy.deepcopy(tree))
+    key = f"{KINDS[kind]}.{name}"
+    assert params_at(read_param_file(None, "params.yaml", [key]), KINDS[kind]) == {name: {"its_own": 1}}
+
+
+def params_at(tree, key):
+    for name in key.split("."):
+        tree = tree[name]
+    return tree
+
+
+@pytest.fixture
+def committed(whole, tmp_path, monkeypatch):
+    """A git repository with the smoke study chosen and committed; returns what the stage says of a file."""
+    repository(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def said(capsys, **changed):
+        tree = copy.deepcopy(whole) | {"study": "smoke"}
+        for key, value in changed.items():
+            put(tree, key.replace("__", "."), value)
+        (tmp_path / "params.yaml").write_text(json.dumps(tree))
+        with contextlib.suppress(SystemExit):
+            validate.main()
+        return capsys.readouterr().err
+
+    return said
+
+
+def test_a_change_that_the_chosen_study_overrides_is_refused(committed, tmp_path, capsys):
+    """It would change no result, after training anew."""
+    changed = {"mlp_sweep__steps": 500}
+    assert committed(capsys, **changed) == "", "nothing is committed yet"
+    committed(capsys)
+    commit(tmp_path, "smoke")
+    assert committed(capsys) == ""
+    assert committed(capsys, **changed) == (
+        "error: params.yaml: mlp_sweep.steps is 500, but studies.smoke.mlp_sweep.steps is 20 and wins: "
+        "expected studies.smoke.mlp_sweep.steps changed instead, or a commit of mlp_sweep.steps, if the "
+        "change is for other studies\n")
+    assert "gpt2_presets.cpu.steps is 50, but" in committed(capsys, gpt2_presets__cpu__steps=50)
+    assert committed(capsys, studies__smoke__mlp_sweep__steps=30) == ""
+    assert committed(capsys, studies__smoke__mlp_sweep__steps=30, **changed) == "", "both were changed"
+    assert committed(capsys, gpt2__lr=0.002) == "", "the study has no value of its own"
+    assert committed(capsys, study="default", **changed) == ""
+    commit(tmp_path, "another value for other studies")
+    assert committed(capsys, **changed) == ""
+    (tmp_path / "params.yaml").write_text("[")
+    commit(tmp_path, "a file that cannot be read")
+    assert committed(capsys, **changed) == ""
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("gpt2.device", "cuda"), ("gpt2_presets.cpu.device", "cuda"), ("gpt2_arms.constant_lr.device", "cuda")])
+def test_a_gpu_that_is_not_here_is_missed_before_training(whole, run, capsys, monkeypatch, key, value):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    tree = copy.deepcopy(whole)
+    put(tree, key, value)
+    with pytest.raises(SystemExit):
+        run(tree)
+    assert "gpt2.device is 'cuda': no CUDA device here: expected cpu" in capsys.readouterr().err
+
+
+def test_more_processes_than_gpus_are_missed_too(whole, run, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    tree = copy.deepcopy(whole)
+    put(tree, "gpt2.device", "cuda")
+    run(tree)
+    put(tree, "gpt2.processes", 2)
+    with pytest.raises(SystemExit):
+        run(tree)
+    assert "gpt2.processes is 2: expected at most one for each GPU here, 1" in capsys.readouterr().err
+
+
+def test_runs_that_were_trained_on_a_gpu_are_analyzed_without_one(whole, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    tree = copy.deepcopy(whole)
+    put(tree, "gpt2.device", "cuda")
+    for arm in tree["gpt2"]["arms"]:
+        for seed in tree["gpt2"]["seeds"]:
+            folder = tmp_path / f"data/gpt2/{arm}-{seed}"
+            folder.mkdir(parents=True)
+            (folder / "run.json").write_text('{"device": "cuda"}')
+    run(tree)
+    (folder / "run.json").write_text('{"device": "cpu"}')
+    with pytest.raises(SystemExit):
+        run(tree)
 
 
 @pytest.mark.parametrize("study", ["default", "smoke"])

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from study.base.params import Section
+from study.base.params import NAME, Section, distinct
 from variance_dynamics.base.errors import BadInput
 
+RECORDED = Path("data/recorded")
 LOCAL = "local"
 """The name of this run in tables and verdicts. The name of a recorded run is that of its folder."""
 COUNTED = (("e1", "tail_fraction"), ("e2", "threshold"), ("e2", "smoothing_steps"))
@@ -111,6 +112,17 @@ class AnalyzeParams(Section):
     e2: E2Rules
     e3: E3Rules
     recipes: Recipes
+
+    _distinct = field_validator("recorded")(distinct)
+
+
+def recorded(name: str) -> Path:
+    """The folder of a recorded run. Raises BadInput if there is none of that name."""
+    if not NAME.fullmatch(name) or name == LOCAL or not (RECORDED / name).is_dir():
+        known = ", ".join(sorted(path.name for path in RECORDED.glob("*/"))) or "none yet"
+        expected = f"a folder in {RECORDED} ({known})"
+        raise BadInput(f"params.yaml: analyze.recorded has {name!r}: expected {expected}")
+    return RECORDED / name
 
 
 def counted_alike(params: AnalyzeParams, folder: Path) -> None:

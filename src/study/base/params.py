@@ -47,15 +47,24 @@ def pinned(revision: str) -> str:
 
 
 def load(path: str | Path = PATH) -> dict[str, Any]:
-    """The file's tree as it is written, with the studies. Raises BadInput for a file that is not valid.
+    """The file's tree as it is written, with the studies. Raises BadInput for a file that is not valid."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as problem:
+        raise BadInput(f"{path}: {problem.strerror}: expected the study's params") from None
+    except UnicodeDecodeError as problem:
+        raise BadInput(f"{path}: {_yaml_problem(problem)}: expected valid YAML in UTF-8") from None
+    return parsed(text, path)
+
+
+def parsed(text: str, path: str | Path = PATH) -> dict[str, Any]:
+    """The tree in the text of a file; `path` is for messages. Raises BadInput as `load` does.
 
     The reader is ruamel.yaml, as in DVC, so that a stage computes with the values that DVC tracks: for
     PyYAML, 1e-3 is a string, 010 is eight and `yes` is a bool.
     """
     try:
-        tree = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise BadInput(f"{path}: {problem.strerror}: expected the study's params") from None
+        tree = YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, LookupError, RecursionError) as problem:  # also of dates and nesting
         raise BadInput(f"{path}: {_yaml_problem(problem)}: expected valid YAML in UTF-8") from None
     if not isinstance(tree, dict):

@@ -22,15 +22,16 @@ def commit(root: Path) -> dict[str, Any]:
 
     params.yaml may differ from HEAD: `dvc exp run` writes there, and its values are recorded on their own.
     """
-    head = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain", "--", "src", "dvc.yaml", "requirements.lock")
+    head = git(root, "rev-parse", "HEAD")
+    changes = git(root, "status", "--porcelain", "--", "src", "dvc.yaml", "requirements.lock")
     return {"commit": head, "clean": None if changes is None else not changes}
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def git(root: Path, *arguments: str) -> str | None:
     """What a git command prints, or None when it fails or git is not installed."""
     try:
-        ended = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+        ended = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True,
+                               encoding="utf-8", errors="replace")
     except (OSError, subprocess.CalledProcessError):
         return None
     return ended.stdout.strip()

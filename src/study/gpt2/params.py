@@ -121,6 +121,20 @@ def resolve(tree: dict[str, Any], arm: str, preset: str | None = None) -> Gpt2Ru
     return run
 
 
+def check_gpus(device: str, processes: int) -> None:
+    """Raises BadInput if the GPUs that a run asks for are not here. Imports torch for these alone."""
+    if device != "cuda":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise BadInput("params.yaml: gpt2.device is 'cuda': no CUDA device here: expected cpu")
+    gpus = torch.cuda.device_count()
+    if processes > gpus:
+        expected = f"at most one for each GPU here, {gpus}"
+        raise BadInput(f"params.yaml: gpt2.processes is {processes}: expected {expected}")
+
+
 def _check_that_it_fits(run: Gpt2Run) -> None:
     rules = [
         (run.n_embd % run.n_head == 0, f"n_head is {run.n_head}", f"a divisor of n_embd, {run.n_embd}"),

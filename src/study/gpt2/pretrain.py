@@ -10,7 +10,7 @@ from study.base import checkpoint
 from study.gpt2.batches import Batches, Contexts, Corpus, spread
 from study.gpt2.engines import engine
 from study.gpt2.model import GPT2, Shape
-from study.gpt2.params import EXECUTION, Gpt2Run
+from study.gpt2.params import EXECUTION, Gpt2Run, check_gpus
 from variance_dynamics.base import schedules
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.progress import progress
@@ -225,8 +225,7 @@ def histogram_steps(run: Gpt2Run) -> list[int]:
 
 
 def _device(name: str) -> torch.device:
+    check_gpus(name, processes=1)
     if name == "cuda":
-        if not torch.cuda.is_available():
-            raise BadInput("gpt2.device is 'cuda': no CUDA device here: expected cpu")
         torch.set_float32_matmul_precision("high")
     return torch.device(name)

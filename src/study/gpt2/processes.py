@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-from variance_dynamics.base.errors import BadInput
+from study.gpt2.params import check_gpus
 from variance_dynamics.base.machine import cores
 
 
@@ -26,9 +26,7 @@ def launch(count: int, device: str, module: str, arguments: list[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    if device == "cuda" and count > torch.cuda.device_count():
-        gpus = torch.cuda.device_count()
-        raise BadInput(f"gpt2.processes is {count}: expected at most one for each GPU here, {gpus}")
+    check_gpus(device, count)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
     try:
         torchrun(["--standalone", f"--nproc-per-node={count}", "-m", module, *arguments])

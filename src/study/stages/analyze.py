@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 
 from study.analysis import claims, recipes
-from study.analysis.params import LOCAL, AnalyzeParams, counted_alike
+from study.analysis.params import LOCAL, AnalyzeParams, counted_alike, recorded
 from study.analysis.source import Analysis, analyzed
 from study.analysis.statistics import significant
 from study.base import guard, params
 from study.base.labelled import load
 from variance_dynamics.base import rows
-from variance_dynamics.base.errors import BadInput, one_line
+from variance_dynamics.base.errors import one_line
 
 DATA, OUT = Path("data"), Path("data/analysis")
 METRICS = OUT / "metrics"
@@ -63,15 +63,6 @@ def drop_unnamed(folder: Path, items: list[str]) -> None:
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.name not in [*items, ".gitignore"]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def recorded(name: str) -> Path:
-    """The folder of a recorded run; BadInput if there is none."""
-    home = DATA / "recorded"
-    if not (home / name).is_dir() or Path(name).name != name or name == LOCAL:
-        known = ", ".join(sorted(path.name for path in home.glob("*/"))) or "none yet"
-        raise BadInput(f"params.yaml: analyze.recorded names {name!r}: expected folders of {home} ({known})")
-    return home / name
 
 
 def origin(folder: Path) -> dict[str, Any]:

@@ -1,16 +1,17 @@
-"""Checks across params sections: that they fit together, and that the files they name exist."""
+"""Checks across params sections: that they fit together, and that what they name exists here."""
 
 from collections.abc import Collection, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from study.analysis.params import AnalyzeParams, counted_alike
+from study.analysis.params import AnalyzeParams, counted_alike, recorded
+from study.base import params, provenance, run_json
 from study.base.params import NAME, STUDY_KEYS, section
 from study.data import docstrings, mnist, texts, tokenizer
 from study.data.classification import DATASETS
 from study.data.params import ClassificationParams, CorpusParams
-from study.gpt2.params import SELECTORS, Gpt2Params, resolve
+from study.gpt2.params import SELECTORS, Gpt2Params, check_gpus, resolve
 from study.mlp.params import InitComparisonParams, MlpSweepParams
 from variance_dynamics.base.errors import BadInput
 
@@ -26,7 +27,18 @@ STUDY_SECTIONS = (
 )
 """The sections that a study may change. dvc.yaml tracks each, so every study has all of them and no other."""
 SECTIONS = (*STUDY_KEYS, *STUDY_SECTIONS, "gpt2_arms")
-RECORDED = Path("data/recorded")
+RUNS = Path("data/gpt2")
+
+
+def names(tree: Mapping[str, Any], where: str = "") -> None:
+    """Every key, at any depth, is a name that means itself to DVC.
+
+    DVC looks keys up as paths and globs: of a preset `[c]pu` it would track the values of `cpu`.
+    """
+    for key, value in tree.items():
+        _expect(NAME.fullmatch(key) is not None, f"{where}{key!r}", "letters, digits, _ and -")
+        if isinstance(value, dict):
+            names(value, f"{where}{key}.")
 
 
 def sections(tree: Mapping[str, Any]) -> None:
@@ -64,7 +76,6 @@ def gpt2(tree: Mapping[str, Any], vocab_size: int) -> None:
     chosen = section(dict(tree), "gpt2", Gpt2Params)
     presets, arms = (_mapping(name, tree[name]) for name in ("gpt2_presets", "gpt2_arms"))
     for arm in dict.fromkeys([*chosen.arms, *arms]):
-        _expect(NAME.fullmatch(arm) is not None, f"gpt2_arms.{arm!r}", "letters, digits, _ and -")
         run, where = resolve(dict(tree), arm), f"gpt2 with preset {chosen.preset} and arm {arm}"
         _expect(run.vocab_size >= vocab_size, f"{where}: vocab_size is {run.vocab_size}",
                 f"at least corpus.tokenizer's {vocab_size}")
@@ -79,14 +90,16 @@ def gpt2(tree: Mapping[str, Any], vocab_size: int) -> None:
 
 
 def analysis(tree: Mapping[str, Any], analyze: AnalyzeParams) -> None:
-    """The arms of the claims exist, and so do the recorded runs, which used the same thresholds."""
+    """The arms of the claims exist."""
     arms = tree["gpt2_arms"]
     for key, arm in (("arm", analyze.e3.arm), ("constant_arm", analyze.e3.constant_arm)):
         _expect(arm in arms, f"analyze.e3.{key} is {arm!r}", f"one of {', '.join(arms)}")
+
+
+def recordings(analyze: AnalyzeParams) -> None:
+    """The recorded runs exist, and used the same thresholds."""
     for name in analyze.recorded:
-        is_there = Path(name).name == name != ".." and (RECORDED / name).is_dir()
-        _expect(is_there, f"analyze.recorded has {name!r}", f"a folder in {RECORDED}")
-        counted_alike(analyze, RECORDED / name)
+        counted_alike(analyze, recorded(name))
 
 
 def data(classification: ClassificationParams, corpus: CorpusParams) -> None:
@@ -101,6 +114,60 @@ def data(classification: ClassificationParams, corpus: CorpusParams) -> None:
             docstrings.installed(package)
     if corpus.tokenizer.kind == "gpt2":
         tokenizer.gpt2_files(Path(corpus.tokenizer.gpt2_path))
+
+
+def gpus(tree: Mapping[str, Any]) -> None:
+    """The GPUs that the chosen arms ask for are here, unless all was trained already: analysis needs none."""
+    chosen = section(dict(tree), "gpt2", Gpt2Params)
+    for arm in chosen.arms:
+        run = resolve(dict(tree), arm)
+        if not all(_trained_on(RUNS / f"{arm}-{seed}", run.device) for seed in chosen.seeds):
+            check_gpus(run.device, run.processes)
+
+
+def _trained_on(folder: Path, device: str) -> bool:
+    try:
+        return run_json.read(folder)["device"] == device
+    except (OSError, ValueError, LookupError):
+        return False
+
+
+def changes(whole: Mapping[str, Any]) -> None:
+    """Every value that was changed since the last commit counts: the chosen study has no other in its place.
+
+    Such a change would do nothing, and would say so nowhere. It passes if the study's own value was changed
+    with it, and where the committed file is not known, as outside of git.
+    """
+    study = f"studies.{whole['study']}"
+    own = _leaves(_at(whole, study))
+    before = _committed() if own else {}
+    for key, value in own.items():
+        is_same = _at(before, key) in (None, _at(whole, key)) or _at(before, f"{study}.{key}") != value
+        _expect(is_same, f"{key} is {_at(whole, key)!r:.60}, but {study}.{key} is {value!r:.60} and wins",
+                f"{study}.{key} changed instead, or a commit of {key}, if the change is for other studies")
+
+
+def _committed() -> dict[str, Any]:
+    """The last commit's params.yaml, or an empty tree."""
+    text = provenance.git(Path.cwd(), "show", f"HEAD:./{params.PATH}")
+    try:
+        return params.parsed(text or "")
+    except BadInput:
+        return {}
+
+
+def _leaves(tree: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """The tree's values by dotted key. An empty mapping has none."""
+    parts = (_leaves(value, f"{where}{key}.") if isinstance(value, dict) else {f"{where}{key}": value}
+             for key, value in tree.items())
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _at(tree: Any, key: str) -> Any:
+    """What the tree has at a dotted key, or None."""
+    for name in key.split("."):
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
 
 
 def _same_names(what: str, given: Collection[str], expected: Collection[str]) -> None:

@@ -1,9 +1,10 @@
 """Stage `validate`: check every value in params.yaml, alone and against the others, before anything runs.
 
-It imports neither torch nor pandas, so that a bad value is refused within a second.
+It imports neither pandas nor, unless a GPU is asked for, torch: a bad value is refused within a second.
 """
 
 from pathlib import Path
+from typing import Any
 
 from study.analysis.params import AnalyzeParams
 from study.base import params
@@ -11,7 +12,7 @@ from study.data.params import ClassificationParams, CorpusParams
 from study.mlp.params import InitComparisonParams, MlpSweepParams
 from study.plotting.params import PlotParams
 from study.stages import checks
-from variance_dynamics.base.errors import one_line
+from variance_dynamics.base.errors import BadInput, one_line
 
 OUT = Path("data/validated.json")
 
@@ -19,8 +20,28 @@ OUT = Path("data/validated.json")
 @one_line
 def main() -> None:
     whole = params.load()
+    checks.names(whole)
     checks.sections(whole)
-    tree = params.overlaid(whole)
+    classification, corpus, analyze = values(params.overlaid(whole))
+    for study in whole["studies"]:
+        try:
+            values(params.overlaid(whole | {"study": study}))
+        except BadInput as problem:
+            raise BadInput(f"{problem} (in study {study})") from None
+    checks.changes(whole)
+    checks.data(classification, corpus)
+    checks.recordings(analyze)
+    checks.gpus(params.overlaid(whole))
+    # The file is always the same, so that a change of params does not run the stages that come after it.
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text('{"valid": true}\n', encoding="utf-8")
+
+
+def values(tree: dict[str, Any]) -> tuple[ClassificationParams, CorpusParams, AnalyzeParams]:
+    """Check every value of one study's sections, alone and against the others.
+
+    Returns the sections that name files, which only the chosen study needs. Raises BadInput.
+    """
     classification = params.section(tree, "classification", ClassificationParams)
     corpus = params.section(tree, "corpus", CorpusParams)
     mlp_sweep = params.section(tree, "mlp_sweep", MlpSweepParams)
@@ -30,10 +51,7 @@ def main() -> None:
     checks.tasks(classification, mlp_sweep, init_comparison)
     checks.gpt2(tree, corpus.tokenizer.size)
     checks.analysis(tree, analyze)
-    checks.data(classification, corpus)
-    # The file is always the same, so that a change of params does not run the stages that come after it.
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text('{"valid": true}\n', encoding="utf-8")
+    return classification, corpus, analyze
 
 
 if __name__ == "__main__":
