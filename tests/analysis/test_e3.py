@@ -9,7 +9,7 @@ from scipy import stats
 
 import adam_noise
 from imports import ROOT
-from study.analysis import claims, e3, e3_motion, verdicts
+from study.analysis import claims, e3, e3_motion, recipes, verdicts
 from study.analysis.params import AnalyzeParams
 from study.base import params
 from variance_dynamics.theory import null_law
@@ -246,6 +246,7 @@ def test_a_state_says_how_many_seeds_share_it():
 
 def test_metrics_are_numbers_of_the_main_arm(tables):
     numbers = e3.numbers(tables, PARAMS)
+    assert e3.shown_arm(tables, PARAMS) == "gpt2"
     final = tables["e3_final"].query("arm == 'gpt2'").set_index("role")
     assert numbers["e3_R_end_v"] == final.loc["v", "R"]
     assert 10 ** numbers["e3_log10_variance_end_q"] == pytest.approx(final.loc["q", "std"] ** 2)
@@ -257,6 +258,22 @@ def test_metrics_are_numbers_of_the_main_arm(tables):
     assert json.dumps(numbers, allow_nan=False)
     differ = {**tables, "e3_state": tables["e3_state"].assign(agree=2 / 3)}
     assert e3.numbers(differ, PARAMS)["e3_share_drifting"] == 0, "one seed does something else"
+
+
+def test_without_the_claims_arm_metrics_are_of_the_first_and_claims_say_what_they_need(measured, tables):
+    """As after `dvc exp run -S 'gpt2.arms=[std_005,std_1]'`."""
+    others = {name: table[table["arm"] != "gpt2"] for name, table in tables.items()}
+    numbers = e3.numbers(others, PARAMS)
+    assert e3.shown_arm(others, PARAMS) == "std_005" and None not in numbers.values()
+    claimed = PARAMS.model_copy(update={"e3": PARAMS.e3.model_copy(update={"arm": "std_005"})})
+    assert numbers == e3.numbers(tables, claimed)
+    runs = [adam_noise.run(arm, seed, steps=120, elements=100)
+            for arm in ("std_005", "std_1") for seed in (0, 1)]
+    notes = {name: verdict.note for name, verdict in judged(together(*runs)).items() if name.startswith("e3")}
+    assert notes.pop("e3_narrow_bands").startswith("needs arm constant_lr, which was not run")
+    assert len(notes) == 2 and {*notes.values()} == {"needs arm gpt2, which was not run"}
+    basis = recipes.table(others, PARAMS).query("model.str.startswith('GPT-2') and part == 'q'")["basis"]
+    assert basis.str.startswith("e3_final at step 200").all() and len(basis) == 1
 
 
 @pytest.mark.parametrize("steps, seeds", [(20, 1), (20, 2), (3, 1)])

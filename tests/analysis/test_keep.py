@@ -71,5 +71,5 @@ def test_kept_runs_of_gpt2_give_the_same_results(tmp_path):
     for name, table in raw.tables.items():
         pd.testing.assert_frame_equal(table, kept.tables[name], rtol=1e-4, atol=1e-5)
     pd.testing.assert_frame_equal(raw.effects, kept.effects, rtol=1e-4, atol=1e-5)
-    numbers = [pd.Series(analysis.metrics["gpt2"], dtype=float) for analysis in (raw, kept)]
+    numbers = [pd.Series(analysis.metrics["gpt2"]).drop("e3_arm").astype(float) for analysis in (raw, kept)]
     pd.testing.assert_series_equal(*numbers, rtol=1e-4)

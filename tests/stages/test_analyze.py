@@ -176,6 +176,24 @@ def test_an_unknown_recorded_run_is_one_line_of_error(study, name, capsys):
     assert name in message and "expected" in message and message.count("\n") == 1
 
 
+def test_one_other_arm_alone_has_its_numbers_in_the_metrics(study):
+    """`-S 'gpt2.arms=[std_005]'` while analyze.e3.arm is gpt2."""
+    for seed in (0, 1):
+        shutil.copytree(study / f"data/gpt2/gpt2-{seed}", study / f"data/gpt2/std_005-{seed}")
+        for path in (study / f"data/gpt2/std_005-{seed}").glob("*.parquet"):
+            rows.write(path, rows.read(path).assign(arm="std_005"))
+        knobs = study / f"data/gpt2/std_005-{seed}/run.json"
+        knobs.write_text(json.dumps(json.loads(knobs.read_text()) | {"arm": "std_005"}))
+    before = json.loads(written(study)["gpt2.json"])
+    tree = yaml.safe_load((study / "params.yaml").read_text())
+    tree["gpt2"]["arms"] = ["std_005"]
+    (study / "params.yaml").write_text(yaml.safe_dump(tree))
+    analyze.main()
+    assert json.loads(written(study)["gpt2.json"]) == before | {"e3_arm": "std_005"}
+    detail = json.loads(written(study)["claims_detail.json"])["claims"]
+    assert detail["e3_null_law"]["sources"]["local"]["note"] == "needs arm gpt2, which was not run"
+
+
 def test_a_run_that_is_not_there_is_named(study, capsys):
     (study / "data/gpt2/gpt2-1/weights.parquet").unlink()
     with pytest.raises(SystemExit):

@@ -105,7 +105,8 @@ CLAIMS: dict[str, Claim] = {
         rule="Mean over Q, K and V of ln(std / initial std) in the first {e3.shallow_layers} layers minus "
              "that in the last {e3.shallow_layers}, at {e3.primary_horizon:.0%} of the steps, arm {e3.arm}. "
              "Supported if above 0 by its interval, contradicted if below.",
-        decide=beyond(lambda _: 0.0, 1)),
+        decide=beyond(lambda _: 0.0, 1),
+        needs="arm {e3.arm}"),
     "e3_narrow_bands": Claim(
         origin="paper",
         sentence="In the end the std of Q, K and V settles into narrow bands.",
@@ -120,7 +121,8 @@ CLAIMS: dict[str, Claim] = {
         decide=settled,
         changed="the logarithm and the time constants came after one short trial run of one seed had shown "
                 "that V's mean growth can be about 0, which makes the ratio unbounded; since a review a run "
-                "of fewer time constants does not support it either"),
+                "of fewer time constants does not support it either",
+        needs="arm {e3.constant_arm}"),
     "e3_null_law": Claim(
         origin="theory (2305.17212, 2405.13698)",
         sentence="The std of Q, K and V follows from the lr schedule and the weight decay alone, as for pure "
@@ -130,7 +132,8 @@ CLAIMS: dict[str, Claim] = {
              "within [{e3.null_band[0]:g}, {e3.null_band[1]:g}] by its interval for each of Q, K and V, and "
              "the law's final |ln std| error is below that of no change by its interval. Contradicted if, "
              "after Holm, R of a role lies outside or the error above; else inconclusive.",
-        decide=null_law),
+        decide=null_law,
+        needs="arm {e3.arm}"),
 }
 
 

@@ -1,6 +1,7 @@
 """The `analyze` section: every threshold of a claim's rule, fixed before looking."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -75,6 +76,10 @@ class E3Rules(Section):
     null_band: Band
     null_from_step: Annotated[int, Field(ge=0)]
     forecast_fraction: Annotated[float, Field(gt=0, lt=1)]
+
+    def shown(self, arms: Collection[str]) -> str:
+        """The arm that single numbers are of: the claims' arm if it is in `arms`, else the first by name."""
+        return self.arm if self.arm in arms else min(arms)
 
     @field_validator("primary_horizon")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from study.analysis.e3 import shown_arm
 from study.analysis.mlp import layer_stds
 from study.analysis.params import AnalyzeParams
 from variance_dynamics.theory import null_law
@@ -83,7 +84,7 @@ def _kaiming_or_xavier(sizes: list[int], gap: pd.DataFrame | None) -> list[Line]
 
 
 def _gpt2_stds(tables: Tables, params: AnalyzeParams) -> list[Line]:
-    chosen, why = _best_std(tables, params.e3.arm)
+    chosen, why = _best_std(tables, shown_arm(tables, params))
     target = params.recipes
     lines = []
     for roles in ((*EMBEDDINGS, *(role for role in BLOCK if role not in RESIDUAL)), RESIDUAL):
@@ -127,10 +128,11 @@ def _gpt2_at_the_end(tables: Tables, params: AnalyzeParams) -> list[Line]:
     """The law's equilibrium, by theory alone, and R of each role in the run, with the length of that run."""
     lr, decay = params.recipes.lr, params.recipes.weight_decay
     settled, steps = null_law.equilibrium(lr, decay), 2 * null_law.time_constant(lr, decay)
-    final = tables["e3_final"][tables["e3_final"]["arm"] == params.e3.arm]
+    arm = shown_arm(tables, params)
+    final = tables["e3_final"][tables["e3_final"]["arm"] == arm]
     measured = [(_gpt2(params), str(row.role), "R at the end of the run (1: the law holds)", row.R, row.R_lo,
                  row.R_hi, f"e3_final at step {row.step:.0f}, {row.time_constants:.2g} time constants of the "
-                 f"variance, n = {row.n}, {_measured_at(tables, params.e3.arm)}") for row in _rows(final)]
+                 f"variance, n = {row.n}, {_measured_at(tables, arm)}") for row in _rows(final)]
     return [(_gpt2(params), "every matrix with R = 1", "std at constant lr, in the end", settled, NAN, NAN,
              "theory: sqrt(lr / (2 weight decay)); times sqrt(R) if R, below, stayed as it was"),
             (_gpt2(params), "every matrix", "steps until init is forgotten (e-fold)", steps, NAN, NAN,

@@ -31,7 +31,7 @@ class Analysis:
 
     tables: Tables = field(default_factory=dict)
     effects: pd.DataFrame = field(default_factory=no_effects)
-    metrics: dict[str, Numbers] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float | int | str | None]] = field(default_factory=dict)
 
     def add(self, experiment: str, tables: Tables, effects: pd.DataFrame, numbers: Numbers) -> None:
         """Take in an experiment's results; all its numbers are rows of the table `numbers`."""
@@ -65,6 +65,7 @@ def analyzed(folder: Path, params: AnalyzeParams, data: Mapping[str, Labelled],
         measured = e3.measure(*gpt2_tables([folder / "gpt2" / name for name in names]))
         tables = e3.tables(measured, params)
         analysis.add("gpt2", tables, e3.claim_effects(measured, params), e3.numbers(tables, params))
+        analysis.metrics["gpt2"]["e3_arm"] = e3.shown_arm(tables, params)
     return analysis
 
 

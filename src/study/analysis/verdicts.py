@@ -113,6 +113,7 @@ class Claim:
     rule: a template over the sections of AnalyzeParams, so that text and code share their thresholds.
     changed: how the rule, or what it reads, changed after results were seen; the verdict's note says so.
     aside: endings of exploratory cells, each with how these cells differ; the note gives their mean.
+    needs: a template for what must have been run, where not every run of the experiment has it.
     """
 
     origin: str
@@ -122,16 +123,23 @@ class Claim:
     decide: Rule
     changed: str = ""
     aside: dict[str, str] = field(default_factory=dict)
+    needs: str = ""
 
     def judge(self, effects: pd.DataFrame, params: AnalyzeParams) -> Verdict:
         """The rule's verdict. Its note is followed by what the exploratory cells show."""
         verdict = self.decide(effects, params)
         asides = [_aside(effects, ending, words, params) for ending, words in self.aside.items()]
         changed = self.changed and f"changed after looking: {self.changed}"
-        return replace(verdict, note="; ".join(filter(None, [verdict.note, changed, *asides])))
+        is_missing = self.needs and verdict.verdict == NOT_RUN and not effects["primary"].any()
+        note = f"needs {_filled(self.needs, params)}, which was not run" if is_missing else verdict.note
+        return replace(verdict, note="; ".join(filter(None, [note, changed, *asides])))
 
     def rule_text(self, params: AnalyzeParams) -> str:
-        return self.rule.format(e1=params.e1, e2=params.e2, e3=params.e3)
+        return _filled(self.rule, params)
+
+
+def _filled(template: str, params: AnalyzeParams) -> str:
+    return template.format(e1=params.e1, e2=params.e2, e3=params.e3)
 
 
 def beyond(threshold: Threshold, sign: int, relative: bool = False) -> Rule:
@@ -291,7 +299,8 @@ def _not_run(effects: pd.DataFrame, pooled: Floats, cells: dict[str, Cell]) -> V
     if effects.empty:
         return Verdict(NOT_RUN, note="no such measurement")
     effect = float(pooled.mean()) if len(pooled) else float("nan")
-    note = "; ".join(["needs two seeds", *distinct_notes(effects["note"])])
+    reason = "needs two seeds" if cells else "no seed has a number for it"
+    note = "; ".join([reason, *distinct_notes(effects["note"])])
     return Verdict(NOT_RUN, effect, n=len(pooled), note=note, cells=cells)
 
 

@@ -7,6 +7,7 @@ sources, and in metrics/ the JSON files that a cheaper stage copies to where git
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,11 @@ def write_tables(sources: dict[str, Analysis]) -> None:
         rows.write(OUT / f"{name}.parquet", significant(table[["source", *table.columns.drop("source")]]))
 
 
-def write_metrics(metrics: dict[str, dict[str, Any]]) -> None:
+def write_metrics(metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """Each entry as a JSON file of its name."""
     METRICS.mkdir(parents=True, exist_ok=True)
     for name, content in metrics.items():
-        text = json.dumps(plain(content), indent=2, sort_keys=True) + "\n"
+        text = json.dumps(plain(dict(content)), indent=2, sort_keys=True) + "\n"
         (METRICS / f"{name}.json").write_text(text, encoding="utf-8")
 
 
