@@ -75,12 +75,13 @@ CHANGES = [
     # Studies that are not chosen
     ("studies.smoke.gpt2_presets.cpu.vocab_size", {}, "is {}: expected a valid integer (in study smoke)"),
     ("studies.smoke.mlp_sweep.steps", 0, "mlp_sweep.steps is 0: expected greater than or equal to 1 (in stu"),
-    ("studies.full.analyze", {"e3": {"arm": "x"}}, "analyze.e3.arm is 'x': expected one of gpt2, std_005"),
+    ("studies.full.mlp_sweep", {"steps": {"x": 1}}, "mlp_sweep.steps is {'x': 1}: expected a valid int"),
+    ("studies.full.gpt2", {"lrr": 1}, "gpt2.lrr is 1: expected no such key (in study full)"),
+    ("studies.full.gpt2_presets", {"gpu": {"steps": 9}}, "gpt2_presets.gpu"),
     # Names that DVC would look up as paths or globs
     ("gpt2_presets", {"[c]pu": {}}, "gpt2_presets.'[c]pu': expected letters, digits, _ and -"),
     ("studies", {"a b": {}}, "studies.'a b': expected letters, digits, _ and -"),
     ("mlp_sweep.tasks", {"w*": {}}, "mlp_sweep.tasks.'w*': expected letters, digits, _ and -"),
-    ("studies.full.classification.datasets", ["iris"], "expected wine, digits, mnist (in study full)"),
     # Files and distributions that are missing
     ("classification.datasets", ["mnist"], "path is data/raw/mnist: no train-images-idx3-ubyte"),
     ("corpus.source", "files", "corpus.files has 'data/raw/text/*', which matches no file"),
@@ -181,6 +182,14 @@ def test_an_arm_s_name_cannot_bring_a_command_along(whole, run, capsys):
     with pytest.raises(SystemExit):
         run(whole)
     assert "'$(touch x)': expected letters" in capsys.readouterr().err
+
+
+def test_values_that_do_not_fit_a_study_that_is_not_chosen_are_accepted(whole, run):
+    """The smoke study has lrs without this one. It is not chosen, and may never be together with it."""
+    tree = copy.deepcopy(whole)
+    put(tree, "init_comparison.optimizers.sgd.shared_lr", 0.003)
+    put(tree, "init_comparison.optimizers.adamw", None)
+    assert run(tree).exists()
 
 
 KINDS = {"study": "studies", "preset": "gpt2_presets", "arm": "gpt2_arms", "task": "mlp_sweep.tasks",

@@ -145,9 +145,28 @@ def typed(value: Any, where: str, kind: type[S]) -> S:
     try:
         return kind.model_validate(value)
     except ValidationError as invalid:
-        problems = invalid.errors(include_url=False)
-        problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
-        raise BadInput(f"params.yaml: {_problem_line(problems, where)}") from None
+        raise _bad(invalid.errors(include_url=False), where) from None
+
+
+def check_each(value: Any, where: str, kind: type[S]) -> None:
+    """Raises BadInput where a value cannot be `kind`'s, whatever other keys and values there are."""
+    try:
+        kind.model_validate(value)
+    except ValidationError as invalid:
+        problems = [each for each in invalid.errors(include_url=False)
+                    if each["type"] != "missing" and not _is_of_several(each)]
+        if problems:
+            raise _bad(problems, where) from None
+
+
+def _is_of_several(problem: ErrorDetails) -> bool:
+    """Whether it is of several keys, that do not fit together."""
+    return problem["type"] == "value_error" and isinstance(problem["input"], dict)
+
+
+def _bad(problems: list[ErrorDetails], where: str) -> BadInput:
+    problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+    return BadInput(f"params.yaml: {_problem_line(problems, where)}")
 
 
 def _problem_line(problems: list[ErrorDetails], where: str) -> str:
@@ -160,8 +179,8 @@ def _problem_line(problems: list[ErrorDetails], where: str) -> str:
         likely = f" ({missing[0]} is missing)" if missing else ""
         return f"{key} is {_shown(first['input'])}: expected no such key{likely}"
     message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error" and isinstance(first["input"], dict):
-        return f"{key}: {message}"  # a check of several keys names them itself
+    if _is_of_several(first):
+        return f"{key}: {message}"  # the check names them itself
     if first["type"] in ("model_type", "dict_type"):
         message = "expected a mapping"
     message = re.sub(r"^[A-Z]\w+ should (be|have) ", "expected ", message)

@@ -111,14 +111,17 @@ def resolve(tree: dict[str, Any], arm: str, preset: str | None = None) -> Gpt2Ru
 
     Raises BadInput for an unknown preset or arm, and for any bad key or value.
     """
-    chosen = section(tree, "gpt2", Gpt2Params)
-    preset = preset or chosen.preset
-    knobs = {key: value for key, value in tree["gpt2"].items() if key not in SELECTORS}
-    knobs = merged(knobs, _entry(tree, "gpt2_presets", preset, "gpt2.preset"))
-    knobs = merged(knobs, _entry(tree, "gpt2_arms", arm, "gpt2.arms"))
-    run = typed(knobs, f"gpt2 with preset {preset} and arm {arm}", Gpt2Run)
+    preset = preset or section(tree, "gpt2", Gpt2Params).preset
+    run = typed(merged_knobs(tree, arm, preset), f"gpt2 with preset {preset} and arm {arm}", Gpt2Run)
     _check_that_it_fits(run)
     return run
+
+
+def merged_knobs(tree: dict[str, Any], arm: str, preset: str) -> dict[str, Any]:
+    """The keys of Gpt2Run as the tree has them. Raises BadInput for an unknown preset or arm."""
+    knobs = {key: value for key, value in tree["gpt2"].items() if key not in SELECTORS}
+    knobs = merged(knobs, _entry(tree, "gpt2_presets", preset, "gpt2.preset"))
+    return dict(merged(knobs, _entry(tree, "gpt2_arms", arm, "gpt2.arms")))
 
 
 def check_gpus(device: str, processes: int) -> None:

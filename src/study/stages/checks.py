@@ -7,12 +7,13 @@ from typing import Any
 
 from study.analysis.params import AnalyzeParams, counted_alike, recorded
 from study.base import params, provenance, run_json
-from study.base.params import NAME, STUDY_KEYS, section
+from study.base.params import NAME, STUDY_KEYS, Section, section
 from study.data import docstrings, mnist, texts, tokenizer
 from study.data.classification import DATASETS
 from study.data.params import ClassificationParams, CorpusParams
-from study.gpt2.params import SELECTORS, Gpt2Params, check_gpus, resolve
+from study.gpt2.params import SELECTORS, Gpt2Params, Gpt2Run, check_gpus, merged_knobs, resolve
 from study.mlp.params import InitComparisonParams, MlpSweepParams
+from study.plotting.params import PlotParams
 from variance_dynamics.base.errors import BadInput
 
 STUDY_SECTIONS = (
@@ -28,6 +29,10 @@ STUDY_SECTIONS = (
 """The sections that a study may change. dvc.yaml tracks each, so every study has all of them and no other."""
 SECTIONS = (*STUDY_KEYS, *STUDY_SECTIONS, "gpt2_arms")
 RUNS = Path("data/gpt2")
+KINDS: dict[str, type[Section]] = {
+    "classification": ClassificationParams, "corpus": CorpusParams, "mlp_sweep": MlpSweepParams,
+    "init_comparison": InitComparisonParams, "gpt2": Gpt2Params, "analyze": AnalyzeParams, "plot": PlotParams}
+"""The type of each section that has one; a preset has that of a run, Gpt2Run."""
 
 
 def names(tree: Mapping[str, Any], where: str = "") -> None:
@@ -90,14 +95,10 @@ def gpt2(tree: Mapping[str, Any], vocab_size: int) -> None:
 
 
 def analysis(tree: Mapping[str, Any], analyze: AnalyzeParams) -> None:
-    """The arms of the claims exist."""
+    """The arms of the claims exist, and so do the recorded runs, which used the same thresholds."""
     arms = tree["gpt2_arms"]
     for key, arm in (("arm", analyze.e3.arm), ("constant_arm", analyze.e3.constant_arm)):
         _expect(arm in arms, f"analyze.e3.{key} is {arm!r}", f"one of {', '.join(arms)}")
-
-
-def recordings(analyze: AnalyzeParams) -> None:
-    """The recorded runs exist, and used the same thresholds."""
     for name in analyze.recorded:
         counted_alike(analyze, recorded(name))
 
@@ -114,6 +115,29 @@ def data(classification: ClassificationParams, corpus: CorpusParams) -> None:
             docstrings.installed(package)
     if corpus.tokenizer.kind == "gpt2":
         tokenizer.gpt2_files(Path(corpus.tokenizer.gpt2_path))
+
+
+def other_study(whole: Mapping[str, Any], study: str) -> None:
+    """Each value that a study sets could be its key's, whatever the values of other keys are.
+
+    Whether they fit together is checked when the study is chosen: by then others may have been changed, too.
+    """
+    tree = params.overlaid(dict(whole))
+    for key, value in _leaves(whole["studies"][study]).items():
+        for name in reversed(key.split(".")):
+            value = {name: value}
+        try:
+            _check_alone(params.merged(tree, value), *key.split(".")[:2])
+        except BadInput as problem:
+            raise BadInput(f"{problem} (in study {study})") from None
+
+
+def _check_alone(tree: dict[str, Any], name: str, preset: str = "") -> None:
+    if name != "gpt2_presets":
+        params.check_each(tree[name], name, KINDS[name])
+        return
+    knobs = merged_knobs(tree, tree["gpt2"]["arms"][0], preset)
+    params.check_each(knobs, f"{name}.{preset}", Gpt2Run)
 
 
 def gpus(tree: Mapping[str, Any]) -> None:
@@ -157,9 +181,9 @@ def _committed() -> dict[str, Any]:
 
 
 def _leaves(tree: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """The tree's values by dotted key. An empty mapping has none."""
-    parts = (_leaves(value, f"{where}{key}.") if isinstance(value, dict) else {f"{where}{key}": value}
-             for key, value in tree.items())
+    """The tree's values by dotted key. An empty mapping is a value, too, unless it is a whole section."""
+    parts = (_leaves(value, f"{where}{key}.") if isinstance(value, dict) and (value or not where)
+             else {f"{where}{key}": value} for key, value in tree.items())
     return {key: value for part in parts for key, value in part.items()}
 
 

@@ -4,7 +4,6 @@ It imports neither pandas nor, unless a GPU is asked for, torch: a bad value is 
 """
 
 from pathlib import Path
-from typing import Any
 
 from study.analysis.params import AnalyzeParams
 from study.base import params
@@ -12,7 +11,7 @@ from study.data.params import ClassificationParams, CorpusParams
 from study.mlp.params import InitComparisonParams, MlpSweepParams
 from study.plotting.params import PlotParams
 from study.stages import checks
-from variance_dynamics.base.errors import BadInput, one_line
+from variance_dynamics.base.errors import one_line
 
 OUT = Path("data/validated.json")
 
@@ -22,26 +21,7 @@ def main() -> None:
     whole = params.load()
     checks.names(whole)
     checks.sections(whole)
-    classification, corpus, analyze = values(params.overlaid(whole))
-    for study in whole["studies"]:
-        try:
-            values(params.overlaid(whole | {"study": study}))
-        except BadInput as problem:
-            raise BadInput(f"{problem} (in study {study})") from None
-    checks.changes(whole)
-    checks.data(classification, corpus)
-    checks.recordings(analyze)
-    checks.gpus(params.overlaid(whole))
-    # The file is always the same, so that a change of params does not run the stages that come after it.
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text('{"valid": true}\n', encoding="utf-8")
-
-
-def values(tree: dict[str, Any]) -> tuple[ClassificationParams, CorpusParams, AnalyzeParams]:
-    """Check every value of one study's sections, alone and against the others.
-
-    Returns the sections that name files, which only the chosen study needs. Raises BadInput.
-    """
+    tree = params.overlaid(whole)
     classification = params.section(tree, "classification", ClassificationParams)
     corpus = params.section(tree, "corpus", CorpusParams)
     mlp_sweep = params.section(tree, "mlp_sweep", MlpSweepParams)
@@ -51,7 +31,14 @@ def values(tree: dict[str, Any]) -> tuple[ClassificationParams, CorpusParams, An
     checks.tasks(classification, mlp_sweep, init_comparison)
     checks.gpt2(tree, corpus.tokenizer.size)
     checks.analysis(tree, analyze)
-    return classification, corpus, analyze
+    for study in whole["studies"]:
+        checks.other_study(whole, study)
+    checks.changes(whole)
+    checks.data(classification, corpus)
+    checks.gpus(tree)
+    # The file is always the same, so that a change of params does not run the stages that come after it.
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text('{"valid": true}\n', encoding="utf-8")
 
 
 if __name__ == "__main__":
