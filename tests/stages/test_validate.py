@@ -42,6 +42,9 @@ CHANGES = [
     ("gpt2.seeds", [-1], "gpt2.seeds.0 is -1: expected greater than or equal to 0"),
     ("analyze.confidence", 1.0, "analyze.confidence is 1.0: expected less than 1"),
     ("plot.dpi", 9999, "plot.dpi is 9999: expected"),
+    ("gpt2.std", 1e38, "gpt2.std is 1e+38: expected 1e-37 to 1e37, which float32 can hold"),
+    ("gpt2_arms.std_1.std", 5e-324, "arm std_1.std is 5e-324: expected 1e-37 to 1e37"),
+    ("mlp_sweep.stds.high", 1.7e308, "mlp_sweep.stds.high is 1.7e+308: expected 1e-37 to 1e37"),
     # Sections that do not fit together
     ("classification.datasets", ["wine", "iris"], "datasets has 'iris': expected wine, digits, mnist"),
     ("mlp_sweep.tasks.wine", None, "mlp_sweep.tasks.wine"),
@@ -77,7 +80,7 @@ CHANGES = [
     ("studies.smoke.mlp_sweep.steps", 0, "mlp_sweep.steps is 0: expected greater than or equal to 1 (in stu"),
     ("studies.full.mlp_sweep", {"steps": {"x": 1}}, "mlp_sweep.steps is {'x': 1}: expected a valid int"),
     ("studies.full.gpt2", {"lrr": 1}, "gpt2.lrr is 1: expected no such key (in study full)"),
-    ("studies.full.gpt2_presets", {"gpu": {"steps": 9}}, "gpt2_presets.gpu"),
+    ("studies.full.gpt2_presets", {"gpu": {"step": 9}}, "gpt2_presets.gpu.step is 9: expected no such key"),
     # Names that DVC would look up as paths or globs
     ("gpt2_presets", {"[c]pu": {}}, "gpt2_presets.'[c]pu': expected letters, digits, _ and -"),
     ("studies", {"a b": {}}, "studies.'a b': expected letters, digits, _ and -"),

@@ -57,13 +57,16 @@ def training_curves(chosen: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeP
 def smooth_train_loss(curves: pd.DataFrame, smoothing: int) -> pd.DataFrame:
     """Means of `smoothing` consecutive losses, at the last step of each: columns run, step, stat, value.
 
-    A recorded run has them already, as SMOOTHED.
+    A recorded run has them already, as SMOOTHED. A run of fewer steps has none.
     """
     recorded = curves.loc[curves["stat"] == SMOOTHED, ["run", "step", "stat", "value"]]
     if len(recorded):
         return recorded
     runs = np.sort(curves["run"].unique())
-    means = smoothed(train_loss(curves, runs), smoothing)[:, ::smoothing]
+    loss = train_loss(curves, runs)
+    if loss.shape[1] < smoothing:
+        return recorded
+    means = smoothed(loss, smoothing)[:, ::smoothing]
     steps = smoothing - 1 + smoothing * np.arange(means.shape[1])
     return pd.DataFrame({"run": np.repeat(runs, len(steps)), "step": np.tile(steps, len(runs)),
                          "stat": SMOOTHED, "value": means.ravel()})

@@ -189,7 +189,7 @@ def _shallow(matrices: pd.DataFrame, rules: E3Rules) -> pd.DataFrame:
     primary = ((rows["arm"] == rules.arm) & (rows["horizon"] == rules.primary_horizon)
                & (rows["role"] == e3_motion.ALL) & ~rows["without_first"])
     without = np.where(rows["without_first"], "/without layer 1", "")
-    percent = rows["horizon"].map("{:.0%}".format)
+    percent = rows["horizon"].map("{:.0%}".format).astype(str)  # numbers where there are none
     return rows.assign(claim="e3_shallow_expands_first", primary=primary,
                        cell=rows["arm"] + "/" + rows["role"] + "/" + percent + without)
 

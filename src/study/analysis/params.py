@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from study.base.params import NAME, Section, distinct
+from study.base.params import NAME, Section, Size, distinct
 from variance_dynamics.base.errors import BadInput
 
 RECORDED = Path("data/recorded")
@@ -95,7 +95,7 @@ class Recipes(Section):
     mlp_sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
     n_layer: Annotated[int, Field(ge=1)]
     n_embd: Annotated[int, Field(ge=1)]
-    lr: Positive
+    lr: Size
     weight_decay: Annotated[float, Field(ge=0)]
 
     @field_validator("weight_decay")

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -30,6 +30,16 @@ Knobs = Callable[[], Mapping[str, Any]]
 """Reads the file and gives the values in it that decide a stage's result, by section."""
 S = TypeVar("S", bound=BaseModel)
 H = TypeVar("H", bound=Sequence[Hashable])
+
+
+def _held(size: float) -> float:
+    """A pydantic check: as a float32, in which weights are kept, a number is neither 0 nor infinite."""
+    if not 1e-37 <= size <= 1e37:
+        raise ValueError("expected 1e-37 to 1e37, which float32 can hold")
+    return size
+
+
+Size = Annotated[float, Field(gt=0), AfterValidator(_held)]
 
 
 def distinct(entries: H) -> H:

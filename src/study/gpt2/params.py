@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from study.base.params import Section, merged, section, typed
+from study.base.params import Section, Size, merged, section, typed
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.schedules import SCHEDULES
 from variance_dynamics.weights.schemes import SCHEMES
@@ -45,15 +45,15 @@ class Knobs(Section):
     compile: bool
     processes: Count
     sharding: Literal["ddp", "fsdp"]
-    lr: Annotated[float, Field(gt=0)]
+    lr: Size
     min_lr_ratio: Fraction
     schedule: str
     weight_decay: Annotated[float, Field(ge=0)]
     beta1: Annotated[float, Field(ge=0, lt=1)]
     beta2: Annotated[float, Field(ge=0, lt=1)]
-    eps: Annotated[float, Field(gt=0)]
-    grad_clip: Annotated[float, Field(gt=0)]
-    std: Annotated[float, Field(gt=0)]
+    eps: Size
+    grad_clip: Size
+    std: Size
     scheme: str
     dumps: Dumps
     val_every: Count

@@ -5,13 +5,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from study.base.params import Section, distinct
+from study.base.params import Section, Size, distinct
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.weights.parameter import DENSE, Parameter
 from variance_dynamics.weights.schemes import SCHEMES
 
 Count = Annotated[int, Field(ge=1)]
-Lr = Annotated[float, Field(gt=0)]
 LR_KEYS = {"lr", "lrs", "shared_lr"}
 
 
@@ -44,7 +43,7 @@ class AdamWSettings(Section):
 
     beta1: Annotated[float, Field(ge=0, lt=1)]
     beta2: Annotated[float, Field(ge=0, lt=1)]
-    eps: Annotated[float, Field(gt=0)]
+    eps: Size
     weight_decay: Annotated[float, Field(ge=0)]
 
 
@@ -94,7 +93,7 @@ class MlpSweepTask(Section):
 
 
 class OneLr(Section):
-    lr: Lr
+    lr: Size
 
 
 class MomentumWithOneLr(OneLr, MomentumSettings):
@@ -118,8 +117,8 @@ class Stds(Section):
     by `refined_below` and the critical std times `refined_above`.
     """
 
-    low: Annotated[float, Field(gt=0)]
-    high: Annotated[float, Field(gt=0)]
+    low: Size
+    high: Size
     per_decade: Count
     refined_per_decade: Count
     refined_below: Annotated[float, Field(ge=1)]
@@ -152,8 +151,8 @@ class InitComparisonTask(Section):
 class LrGrid(Section):
     """The learning rates at which each scheme is trained, and the one at which all schemes are compared."""
 
-    lrs: Annotated[list[Lr], Field(min_length=1)]
-    shared_lr: Lr
+    lrs: Annotated[list[Size], Field(min_length=1)]
+    shared_lr: Size
 
     _distinct = field_validator("lrs")(distinct)
 
