@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from study.base import checkpoint
+from study.base import checkpoint, checkpoint_folder
 from study.gpt2 import processes
 from study.gpt2 import tables as pretrain_tables
 from study.gpt2.batches import Batches, Contexts, Corpus, open_corpus
@@ -51,7 +51,7 @@ def work(job: dict) -> None:
     out = job["out"] if training.engine.writes else f"{job['out']}.tables-{RANK}"
     pretrain_tables.write(Path(out), "gpt2", training)
     if training.engine.writes:
-        checkpoint.remove(training.checkpoints)
+        checkpoint_folder.remove(training.checkpoints)
 
 
 def stopped(run: Gpt2Run, corpus: Corpus, step: int) -> None:

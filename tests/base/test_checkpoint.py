@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.base import checkpoint, provenance
+from study.base import checkpoint, checkpoint_folder, provenance
 
 
 def state(step):
@@ -41,12 +41,12 @@ def test_half_written_ones_and_none_at_all(tmp_path):
     (tmp_path / "partial").write_bytes(b"half")
     assert checkpoint.latest(tmp_path) is None
     assert checkpoint.latest(tmp_path / "nothing") is None
-    checkpoint.remove(tmp_path / "nothing")
+    checkpoint_folder.remove(tmp_path / "nothing")
 
 
 def test_removed_on_success(tmp_path):
     checkpoint.save(tmp_path / "run", 1, state(1))
-    checkpoint.remove(tmp_path / "run")
+    checkpoint_folder.remove(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -55,10 +55,11 @@ def age(file, seconds):
     os.utime(file, (then, then))
 
 
-@pytest.mark.parametrize("done", [lambda place: checkpoint.save(place, 2, state(2)), checkpoint.remove])
+@pytest.mark.parametrize("done", [lambda place: checkpoint.save(place, 2, state(2)),
+                                  checkpoint_folder.remove])
 def test_what_a_killed_process_left_is_cleaned_but_not_what_another_one_writes(tmp_path, done):
-    for name, seconds in (("7.partial", 2 * checkpoint.ABANDONED), ("partial", 2 * checkpoint.ABANDONED),
-                          ("8.partial", 1)):
+    long = 2 * checkpoint_folder.ABANDONED
+    for name, seconds in (("7.partial", long), ("partial", long), ("8.partial", 1)):
         (tmp_path / name).write_bytes(b"half")
         age(tmp_path / name, seconds)
     checkpoint.save(tmp_path, 1, state(1))
@@ -66,7 +67,7 @@ def test_what_a_killed_process_left_is_cleaned_but_not_what_another_one_writes(t
     assert [file.name for file in tmp_path.glob("*partial")] == ["8.partial"]
 
 
-@pytest.mark.parametrize("done", [checkpoint.latest, checkpoint.remove])
+@pytest.mark.parametrize("done", [checkpoint.latest, checkpoint_folder.remove])
 def test_a_folder_that_another_process_removes_while_it_is_listed(tmp_path, monkeypatch, done):
     place = tmp_path / "run"
     checkpoint.save(place, 1, state(1))
@@ -75,7 +76,7 @@ def test_a_folder_that_another_process_removes_while_it_is_listed(tmp_path, monk
     def removed_first(path):
         if Path(path) == place:
             monkeypatch.undo()
-            checkpoint.remove(place)
+            checkpoint_folder.remove(place)
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", removed_first)
@@ -109,13 +110,13 @@ SAVE_AND_REMOVE = """
 import sys
 from pathlib import Path
 import torch
-from study.base import checkpoint, provenance
+from study.base import checkpoint, checkpoint_folder, provenance
 for step in range(1, 61):
     checkpoint.save(Path(sys.argv[1]), step, {"step": step, "x": torch.ones(100)})
     newest = checkpoint.latest(Path(sys.argv[1]))
     assert newest is None or torch.equal(newest["x"], torch.ones(100))
     if step % 3 == 0:
-        checkpoint.remove(Path(sys.argv[1]))
+        checkpoint_folder.remove(Path(sys.argv[1]))
 """
 
 
@@ -131,13 +132,13 @@ def test_two_processes_with_one_folder(tmp_path):
 
 
 def test_the_key_holds_params_data_and_code(monkeypatch):
-    given = checkpoint.key({"lr": 1e-3}, 0, "data")
-    assert given == checkpoint.key({"lr": 1e-3}, 0, "data")
-    others = [checkpoint.key({"lr": 1e-4}, 0, "data"), checkpoint.key({"lr": 1e-3}, 1, "data"),
-              checkpoint.key({"lr": 1e-3}, 0, "other")]
+    given = checkpoint.folder({"lr": 1e-3}, 0, "data")
+    assert given == checkpoint.folder({"lr": 1e-3}, 0, "data")
+    others = [checkpoint.folder({"lr": 1e-4}, 0, "data"), checkpoint.folder({"lr": 1e-3}, 1, "data"),
+              checkpoint.folder({"lr": 1e-3}, 0, "other")]
     assert "study.base.checkpoint" in provenance.loaded_code()
     monkeypatch.setattr(checkpoint, "loaded_code", lambda: {"variance_dynamics.base.seeding": "changed"})
-    others.append(checkpoint.key({"lr": 1e-3}, 0, "data"))
+    others.append(checkpoint.folder({"lr": 1e-3}, 0, "data"))
     assert len({given, *others}) == 5
 
 
@@ -177,11 +178,11 @@ def test_processes_of_one_number_write_to_files_of_their_own(tmp_path, monkeypat
 
     monkeypatch.setattr(torch, "save", noted)
     checkpoint.save(tmp_path, 1, {"step": 1})
-    monkeypatch.setattr(checkpoint, "TOKEN", "of another process")
+    monkeypatch.setattr(checkpoint_folder, "TOKEN", "of another process")
     checkpoint.save(tmp_path, 1, {"step": 1})
     assert len(set(written)) == 2
 
 
 def test_it_lies_under_dvc_s_root(monkeypatch):
     monkeypatch.setenv("DVC_ROOT", "/some/where")
-    assert str(checkpoint.folder("key")) == "/some/where/.checkpoints/key"
+    assert str(checkpoint.folder("facts").parent) == "/some/where/.checkpoints"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from study.base import checkpoint
+from study.base import checkpoint, checkpoint_folder
 from study.gpt2 import engines
 from study.gpt2 import model as gpt2
 from study.gpt2 import tables as pretrain_tables
@@ -103,7 +103,7 @@ def test_tables_are_as_promised(corpus, place):
 def test_the_same_run_gives_the_same_bytes(corpus, place):
     for name in ("one", "two"):
         training = finished(tiny_run(precision="bf16"), corpus, place / name)
-        checkpoint.remove(training.checkpoints)
+        checkpoint_folder.remove(training.checkpoints)
     assert contents(place / "one") == contents(place / "two")
 
 
@@ -130,7 +130,7 @@ def stopped(run, corpus, step, monkeypatch):
 def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(corpus, place, monkeypatch):
     """After each step; every call continues from the checkpoint of the one before."""
     training = finished(tiny_run(), corpus, place / "whole")
-    checkpoint.remove(training.checkpoints)
+    checkpoint_folder.remove(training.checkpoints)
     run = tiny_run(checkpoint_every=1)
     assert [stopped(run, corpus, step, monkeypatch) for step in range(1, 12)] == list(range(11))
     assert finished(run, corpus, place / "pieces").resumed_at == 11
@@ -140,7 +140,7 @@ def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(corpus, place, m
 def test_a_killed_run_loses_at_most_one_interval(corpus, place):
     run = tiny_run(checkpoint_every=4)
     whole = finished(run, corpus, place / "whole")
-    checkpoint.remove(whole.checkpoints)
+    checkpoint_folder.remove(whole.checkpoints)
     killed = Pretraining(run, 0, corpus)
     killed.start()
     for _ in range(7):
@@ -235,7 +235,7 @@ def test_compiled_gives_the_same_curve_on_any_number_of_cores(corpus, place, mon
         monkeypatch.setattr(engines, "cores", lambda cores=cores: cores)
         run = tiny_run(compile=name != "eager", micro_batch_size=2, checkpoint_every=100)
         training = finished(run, corpus, place / name)
-        checkpoint.remove(training.checkpoints)
+        checkpoint_folder.remove(training.checkpoints)
     eager, compiled = (values(place / name, "train_loss") for name in ("eager", "two"))
     np.testing.assert_allclose(compiled, eager, rtol=1e-4)
     assert contents(place / "one") == contents(place / "two")

@@ -11,7 +11,7 @@ import pytest
 
 from imports import ROOT
 from mlp.small_grid import OPTIONS, group, labelled, normal
-from study.base import params
+from study.base import checkpoint_folder, params
 from study.base.labelled import Labelled
 from study.mlp import grid
 from study.mlp.experiments import Resumable
@@ -57,7 +57,7 @@ def test_the_others_are_trained_and_the_bytes_are_the_same(finished, place, trai
     again = resumable()
     assert in_full(again.train()) == alone
     assert trained == GROUPS[finished:]
-    again.remove()
+    checkpoint_folder.remove(again.place)
     assert not list(place.glob("*"))
 
 
@@ -91,6 +91,8 @@ SHORT = {
     "mlp_sweep": {"seeds": 2, "steps": 60, "stds": {"per_decade": 2, "refined_per_decade": 6}},
     "init_comparison": {"seeds": 2, "steps": 30, "depths": [3]},
 }
+
+GROUPS_OF = {"mlp_sweep": 12, "init_comparison": 6}
 
 AT_THE_THIRD = """
 import os, pathlib, runpy, signal, sys
@@ -147,7 +149,9 @@ def test_the_stage_killed_for_good_and_run_again(tmp_path, name):
     assert ended.returncode == 0 and "3 of " in ended.stderr, ended.stderr
     expected = contents(whole / "data" / name)
     assert len(expected) == 3 and contents(killed / "data" / name) == expected
-    assert not list(killed.glob(".checkpoints/*")) and not list(whole.glob(".checkpoints/*"))
+    for folder in (killed, whole):  # until DVC has filed the result
+        assert len(list(folder.glob(".checkpoints/*/finished"))) == 1
+        assert len(list(folder.glob(".checkpoints/*/*/*.pt"))) == GROUPS_OF[name]
 
 
 def test_the_stage_whose_params_are_edited_while_it_trains(tmp_path):
@@ -164,4 +168,4 @@ def test_the_stage_whose_params_are_edited_while_it_trains(tmp_path):
     (tmp_path / "params.yaml").write_text(text)
     ended = stage(tmp_path, "mlp_sweep")
     assert ended.returncode == 0 and "12 of 12 groups are finished already" in ended.stderr, ended.stderr
-    assert not list(tmp_path.glob(".checkpoints/*"))
+    assert len(list(tmp_path.glob(".checkpoints/*/finished"))) == 1

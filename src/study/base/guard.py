@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from study.base import checkpoint_folder
 from study.base.params import Knobs
 from study.base.provenance import digest, home, loaded_code
 from variance_dynamics.base.errors import BadInput
@@ -38,6 +39,8 @@ def unchanged(out: Path, knobs: Knobs, inputs: Sequence[Path] = ()) -> Iterator[
     if os.environ.get("RANK", "0") != "0":
         yield
         return
+    with suppress(OSError):  # where the folder cannot be read, the stage itself says so
+        checkpoint_folder.clean()
     with _alone(out):
         before = _facts(knobs, inputs)
         yield

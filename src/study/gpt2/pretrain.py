@@ -47,7 +47,7 @@ class Pretraining:
         self.moments: dict[int, Tensor] = {}
         self.step = self.resumed_at = 0
         facts = (run.model_dump(exclude=EXECUTION), seed, corpus.fingerprint)
-        self.checkpoints = checkpoint.folder(checkpoint.key(facts))
+        self.checkpoints = checkpoint.folder(facts)
 
     def _trackers(self) -> tuple[Tracker, Histograms]:
         run, matrices = self.run, self.model.matrices()

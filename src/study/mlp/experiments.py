@@ -60,10 +60,7 @@ def init_comparison_groups(params: InitComparisonParams, datasets: Iterable[str]
 def train_and_write(
     params: MlpExperiment, groups: list[MlpGroup], data: dict[str, Labelled], out: Path
 ) -> "Resumable":
-    """Train the groups and write the tables of `tables`, each as NAME.parquet, to the folder `out`.
-
-    The checkpoints stay until `remove` is called.
-    """
+    """Train the groups and write the tables of `tables`, each as NAME.parquet, to the folder `out`."""
     grid = Resumable(groups, data, params.plan, params.optimizers.options())
     for name, table in tables(grid.train(), data, params.plan).items():
         rows.write(out / f"{name}.parquet", table)
@@ -72,7 +69,7 @@ def train_and_write(
 
 
 class Resumable:
-    """`train_grid`, with a checkpoint folder for each finished group, named by its number, until `remove`.
+    """`train_grid`, with a checkpoint folder for each finished group, named by its number.
 
     If the process is killed, the next one does not train the finished groups again, and the measurements of
     all groups have the same bytes as those of a process that was not killed.
@@ -84,7 +81,7 @@ class Resumable:
         self.groups, self.labelled, self.plan, self.options = groups, labelled, plan, options
         data = {name: fingerprint(labels) for name, labels in labelled.items()}
         facts = [asdict(group) for group in groups], data, asdict(plan), options
-        self.place = checkpoint.folder(checkpoint.key(*facts))
+        self.place = checkpoint.folder(*facts)
         self.places = [self.place / f"group-{number}" for number in range(len(groups))]
 
     def train(self) -> Iterator[tuple[MlpGroup, Arrays]]:
@@ -102,12 +99,6 @@ class Resumable:
             state = {name: torch.from_numpy(value) for name, value in arrays.items()}
             checkpoint.save(place, self.plan.steps, state)
             yield group, arrays
-
-    def remove(self) -> None:
-        """Delete the checkpoints, once the tables are written."""
-        for place in self.places:
-            checkpoint.remove(place)
-        checkpoint.remove(self.place)
 
 
 def fingerprint(labels: Labelled) -> str:

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from study.base import checkpoint, guard, params, runs
+from study.base import checkpoint_folder, guard, params, runs
 from study.gpt2 import processes
 from study.gpt2 import tables as pretrain_tables
 from study.gpt2.batches import open_corpus
@@ -40,7 +40,7 @@ def train(run: Gpt2Run, arm: str, seed: int) -> None:
         training = pretrain(run, arm, seed, corpus)
         pretrain_tables.write(out, arm, training)
     if training.engine.writes:
-        checkpoint.remove(training.checkpoints)
+        checkpoint_folder.finish(training.checkpoints, out)
 
 
 def knobs_of(arm: str) -> params.Knobs:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from study.base import guard, params, runs
+from study.base import checkpoint_folder, guard, params, runs
 from study.base.labelled import FOLDER, load
 from study.mlp.experiments import mlp_sweep_groups, train_and_write
 from study.mlp.params import MlpSweepParams
@@ -18,7 +18,7 @@ def main() -> None:
         section = params.section(params.read(), "mlp_sweep", MlpSweepParams)
         data = load()
         grid = train_and_write(section, mlp_sweep_groups(section, data), data, OUT)
-    grid.remove()
+    checkpoint_folder.finish(grid.place, OUT)
 
 
 if __name__ == "__main__":
