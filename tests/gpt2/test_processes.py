@@ -187,7 +187,7 @@ def test_the_stage_starts_its_processes(place, alone):
     ended = stage(place, place / "corpus", processes=2)
     assert ended.returncode == 0, ended.stderr
     close(alone, place / "stage" / "data" / "gpt2" / "gpt2-0")
-    assert not list((place / ".checkpoints").glob("*/*.pt"))
+    assert len(list((place / ".checkpoints").glob("*/finished"))) == 1
 
 
 @pytest.mark.slow

@@ -111,6 +111,31 @@ def tiny(draw, most):
     return tree
 
 
+def least():
+    """A tree with what made analysis fail once: as little, and as large or small, as is accepted, at once."""
+    tree = copy.deepcopy(DEFAULT)
+    tree["classification"]["datasets"] = ["wine"]
+    tree["corpus"]["tokenizer"]["vocab_size"] = 257
+    tree["analyze"]["bootstrap"] = 100
+    tree["analyze"]["e2"]["smoothing_steps"] = 12  # more than there are steps
+    for section, width in (("mlp_sweep", {"widths": [1]}), ("init_comparison", {})):
+        tree[section] |= {"tasks": {"wine": {"batch_size": 1} | width}, "depths": [2, 9]}
+        tree[section] |= {"seeds": 2, "steps": 3}
+    for each in tree["mlp_sweep"]["optimizers"].values():
+        each["lr"] = 1e37  # everything is infinite after a step
+    for each in tree["init_comparison"]["optimizers"].values():
+        each |= {"lrs": [1e-37, 1e37], "shared_lr": 1e37}
+    tree["init_comparison"]["width"] = 1
+    tree["mlp_sweep"]["stds"] |= {"low": 1e-37, "high": 1e37, "per_decade": 1, "refined_per_decade": 1}
+    tree["gpt2"] |= {"arms": ["std_1", "gpt2"], "seeds": [0, 1], "lr": 1e30, "weight_decay": 0.0, "std": 1e37}
+    tree["gpt2"]["dumps"] |= {"windows": [1], "histogram_layer": 1}
+    tree["gpt2_arms"] = {"gpt2": {}, "std_1": {"std": 1e-37}}
+    tree["analyze"]["e3"]["constant_arm"] = "std_1"
+    tree["gpt2_presets"]["cpu"] |= {"n_layer": 1, "n_head": 1, "n_embd": 1, "n_ctx": 1, "vocab_size": 257,
+                                    "batch_size": 1, "micro_batch_size": 1, "steps": 3, "warmup_steps": 0}
+    return tree
+
+
 def prepare(folder):
     """What the stages before training make: data of the shape of wine, and a corpus of a small vocabulary."""
     (folder / "data/classification").mkdir(parents=True)

@@ -34,6 +34,7 @@ def groups(folder):
     return len(list((folder / ".checkpoints").glob("*/*/*.pt")))
 
 
+@pytest.mark.reliability
 def test_nothing_is_trained_again_after_the_cache_was_full(project):
     """A file in the place of the cache's folder: DVC cannot write there, as on a full disk."""
     cache = project / ".dvc/cache/files"
