@@ -48,7 +48,8 @@ def training_curves(chosen: pd.DataFrame, curves: pd.DataFrame, params: AnalyzeP
     long = pd.concat([smooth, evaluated])
     long = long.merge(chosen[["run", "seed", "cap", "log_k", *KEYS]], on="run")
     losses = long["stat"] != "val_accuracy"
-    value = np.where(losses, e2_contrasts.capped(long, "value"), long["value"].fillna(np.exp(-long["log_k"])))
+    accuracy = long["value"].astype(float).fillna(np.exp(-long["log_k"]))
+    value = np.where(losses, e2_contrasts.capped(long, "value"), accuracy)
     table = over_seeds(long.assign(mean=value), [*KEYS, "step", "stat"], ["mean"], params)
     table = within(table, ["mean"], 0, np.where(table["stat"] == "val_accuracy", 1, np.inf))
     return short_ends(table, "mean")

@@ -104,7 +104,7 @@ def _best_std(tables: Tables, main: str) -> tuple[float, str]:
     if loss.empty or main not in start:
         return 0.02, "GPT-2's own; nothing was measured"
     gaps = tables["e3_loss_gaps"].query("other == @main").set_index("arm")
-    best = main if gaps.empty or gaps["gap"].min() > 0 else str(gaps["gap"].idxmin())
+    best = str(gaps["gap"].idxmin()) if gaps["gap"].min() <= 0 else main  # it is nan for none, or no loss
     last = loss.iloc[int(loss["step"].to_numpy().argmax())]
     order = sorted(gaps.index, key=lambda arm: float(start[arm]))
     others = [f"with {start[arm]:.2g} {_gap(gaps.loc[arm])}" for arm in order]
