@@ -12,6 +12,8 @@ from variance_dynamics.base.errors import BadInput, one_line, with_a_line
 
 USUAL_STD, USUAL_LR = 10.0, 0.1
 """The largest that anyone uses for weights, and with AdamW."""
+LARGEST = 1e100
+"""Squares of larger ones are near the end of what a float64 can hold."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,8 +61,10 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _warn(name: str, value: float | None, usual: float) -> None:
-    """Say that an option's value is larger than any that is in use."""
+def _check(name: str, value: float | None, usual: float) -> None:
+    """Warn of an option's value that is larger than any in use. Raises BadInput for one without a square."""
+    if value is not None and value > LARGEST:
+        raise BadInput(f"{name} is {value:g}: expected a number up to {LARGEST:g}")
     if value is not None and usual < value < math.inf:
         print(f"warning: {name} is {value:g}: {usual:g} and less are usual", file=sys.stderr)
 
@@ -92,7 +96,7 @@ def _audit(options: argparse.Namespace) -> int:
     from variance_dynamics.auditing import report
     from variance_dynamics.auditing.audit import audit
 
-    _warn("std", options.std, USUAL_STD)
+    _check("std", options.std, USUAL_STD)
     audited = audit(options.checkpoint, options.recipe, options.std, options.trained,
                     dict(_pattern(text) for text in options.role), options.heads)
     write = report.to_json if options.json else report.to_csv if options.csv else report.to_text
@@ -130,8 +134,8 @@ def _forecast(options: argparse.Namespace) -> int:
     from variance_dynamics.forecasting import report
     from variance_dynamics.forecasting.recorded import forecast_of
 
-    _warn("std", options.std, USUAL_STD)
-    _warn("lr", options.lr, USUAL_LR)
+    _check("std", options.std, USUAL_STD)
+    _check("lr", options.lr, USUAL_LR)
     forecast, compared = forecast_of(options.recorded, options.std, _schedule(options))
     if options.png:
         report.save_png(options.png, forecast, compared)

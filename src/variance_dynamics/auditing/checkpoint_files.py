@@ -9,7 +9,6 @@ from typing import Any
 
 from variance_dynamics.auditing.distributed_folder import read_distributed
 from variance_dynamics.auditing.folders import checkpoint_in
-from variance_dynamics.auditing.json_text import json_object
 from variance_dynamics.auditing.numpy_file import is_npz, read_npz
 from variance_dynamics.auditing.quantised import without_quantised
 from variance_dynamics.auditing.safetensors_file import (
@@ -20,6 +19,7 @@ from variance_dynamics.auditing.safetensors_file import (
 from variance_dynamics.auditing.tensors import Checkpoint
 from variance_dynamics.auditing.torch_file import read_torch
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.json_text import json_object
 
 EXPECTED = ("expected a .safetensors file or its index, a .pt of tensors, a .npz, or a folder of "
             "Hugging Face, DeepSpeed or torch.distributed.checkpoint")

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from variance_dynamics.auditing.json_text import json_object
 from variance_dynamics.auditing.stored_bytes import mapped
 from variance_dynamics.auditing.tensors import ITEM, Checkpoint, StoredTensor, problem_with
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.json_text import json_object
 
 LONGEST_HEADER = 100_000_000
 """Bytes of a safetensors header; the format's own limit."""

@@ -70,15 +70,15 @@ def one_line(main: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_a_line(problem: Exception, about: str) -> Exception:
-    """`problem`, where `one_line` has a line for it; else a BadInput that asks for a report on work at `about`.
+    """`problem`, where `one_line` has a line for it; else a BadInput that asks for a report on `about`.
 
-    The latter only where the environment does not ask for tracebacks.
+    It is `problem` too where the environment asks for tracebacks.
     """
     if os.environ.get(TRACEBACK) or _status_and_message(problem)[1]:
         return problem
     first = str(problem).partition("\n")[0][:200]
-    return BadInput(f"{about}: {type(problem).__name__} ({first}): this is a fault of variance-dynamics; please "
-                    f"report it, with the file if you can ({TRACEBACK}=1 shows where it happened)")
+    return BadInput(f"{about}: {type(problem).__name__} ({first}): this is a fault of variance-dynamics; "
+                    f"please report it, with the file if you can ({TRACEBACK}=1 shows where it happened)")
 
 
 def _status_and_message(problem: BaseException) -> tuple[int, str]:

@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with an escape in the place of each character that a terminal would obey or not show.
+    """`text` on one line, with escapes in place of characters that a terminal would obey or not show.
 
-    These are line ends, escape sequences, marks that turn the direction of text, and halves of characters; names
-    that come from files may hold any of them.
+    These are line ends, escape sequences, marks that turn the direction of text, and halves of characters;
+    names that come from files may hold any of them.
 
     >>> printable("h.0\\x1b[2J\\n.weight")
     'h.0\\\\x1b[2J\\\\n.weight'
@@ -20,8 +20,8 @@ def printable(text: str) -> str:
 def aligned(table: Sequence[Sequence[str]], words: Collection[str]) -> list[str]:
     """The lines of `table`, whose first row names the columns, each padded to its widest cell.
 
-    Columns named in `words` are aligned to the left; all others hold numbers and are aligned to the right. What
-    is not printable in a cell is escaped.
+    Columns named in `words` are aligned to the left; all others hold numbers and are aligned to the right.
+    What is not printable in a cell is escaped.
     """
     table = [[printable(cell) for cell in row] for row in table]
     names = table[0]

@@ -45,7 +45,8 @@ class TrainingSchedule:
     def __post_init__(self) -> None:
         for name, kind, expected in KINDS:
             value = getattr(self, name)
-            _check(name.replace("_", " "), value, expected, isinstance(value, kind))
+            _check(name.replace("_", " "), value, expected,
+                   isinstance(value, kind) and not isinstance(value, bool))
         check_name("schedule", self.schedule, SCHEDULES)
         _check("lr", self.lr, "a number above 0", 0 < self.lr < math.inf)
         _check("steps", self.steps, f"a whole number from 1 to {LONGEST:,}", 1 <= self.steps <= LONGEST)
