@@ -26,8 +26,9 @@ def test_views_and_types_are_what_torch_reads(tmp_path, options):
              "four": torch.randn(2, 3, 4, 5).permute(0, 3, 1, 2), "parameter": nn.Parameter(base + 1),
              **{str(dtype): base.to(dtype) for dtype in (torch.float64, torch.float16, torch.bfloat16,
                                                          torch.float8_e4m3fn, torch.float8_e5m2)}}
-    state["with_attributes"] = nn.Parameter(base + 2)
-    state["with_attributes"].note = "kept beside it"
+    with_attributes = nn.Parameter(base + 2)
+    vars(with_attributes)["note"] = "kept beside it"
+    state["with_attributes"] = with_attributes
     checkpoint = opened(tmp_path, state, **options)
     assert list(checkpoint.tensors) == list(state)
     for name, tensor in state.items():
