@@ -1,6 +1,9 @@
 """Folders of torch.distributed.checkpoint, written by torch itself, and by several processes by hand."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import metadata as m
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 
+from imports import ROOT
 from networks import NanoGPT
 from reliability.damaged_files import damaged
 from variance_dynamics.auditing.audit import audit
@@ -112,3 +116,41 @@ def test_damaged_folders_are_read_or_refused(folder, name):
             refused += 1
             assert str(path) in str(problem) and len(str(problem)) < 700
     assert refused > 5
+
+
+SHARDED = """
+import sys, torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict import get_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from networks import NanoGPT
+
+dist.init_process_group("gloo")
+model = NanoGPT(width=16)
+model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+if dist.get_rank() == 0:
+    torch.save(model.state_dict(), sys.argv[2])
+fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+for parameter in model.parameters():
+    parameter.grad = torch.zeros_like(parameter)
+optimizer.step()
+states = get_state_dict(model, optimizer)
+dcp.save({"model": states[0], "optim": states[1], "step": 3}, checkpoint_id=sys.argv[1])
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_what_two_processes_of_fsdp_save(tmp_path):
+    (tmp_path / "train.py").write_text(SHARDED)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+               tmp_path / "train.py", tmp_path / "step-3", tmp_path / "whole.pt"]
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("tests", "src"))
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": path})
+    checkpoint, whole = open_checkpoint(tmp_path / "step-3"), torch.load(tmp_path / "whole.pt")
+    assert checkpoint.tensors.keys() == whole.keys() and not checkpoint.notes
+    for name, value in whole.items():
+        np.testing.assert_array_equal(values(checkpoint, name), value.double().numpy())
