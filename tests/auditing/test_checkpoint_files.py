@@ -105,10 +105,13 @@ def test_a_pickle_that_would_run_code_does_not(tmp_path, save):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_pickled_module_says_what_to_save_instead(tmp_path):
-    torch.save(NanoGPT(), tmp_path / "model.pt")
-    with pytest.raises(BadInput, match=r"model\.state_dict\(\)"):
-        open_checkpoint(tmp_path / "model.pt")
+def test_a_pickled_module_is_read_without_its_class(tmp_path):
+    model = NanoGPT()
+    torch.save({"epoch": 3, "model": model}, tmp_path / "model.pt")
+    checkpoint = open_checkpoint(tmp_path / "model.pt")
+    assert set(checkpoint.tensors) == set(model.state_dict())
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(values(checkpoint, name), value.double().numpy())
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
@@ -149,6 +152,25 @@ def test_bad_indices(tmp_path, places):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     with pytest.raises(BadInput, match="expected"):
         open_checkpoint(tmp_path)
+
+
+def test_an_index_is_followed_and_not_the_last_shard_that_holds_the_name(tmp_path):
+    for number in (1, 2):
+        save_file({"a": torch.full((2, 2), float(number)), f"b{number}": torch.ones(2)},
+                  tmp_path / f"m-{number}.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {
+        "a": "m-1.safetensors", "b1": "m-1.safetensors", "b2": "m-2.safetensors"}}))
+    checkpoint = open_checkpoint(tmp_path)
+    assert set(checkpoint.tensors) == {"a", "b1", "b2"} and (values(checkpoint, "a") == 1).all()
+
+
+@pytest.mark.parametrize("key", ["", ":anything"])
+def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path, key):
+    save_file({"a": torch.ones(2, 2)}, tmp_path / f"m{key}.safetensors")
+    assert open_checkpoint(tmp_path / f"m{key}.safetensors").tensors
+    with pytest.raises(BadInput, match="no parts with a name: expected no ema"):
+        open_checkpoint(f"{tmp_path / f'm{key}.safetensors'}:ema")
 
 
 def test_folders_without_one_checkpoint(tmp_path):

@@ -66,7 +66,8 @@ class AuditRow:
 def measured(piece: Piece, moments: Moments) -> AuditRow:
     """A row without a verdict yet."""
     kurtosis = moments.kurtosis if math.isfinite(moments.kurtosis) else 0.0
-    return AuditRow(piece, moments, family(kurtosis, max(1, moments.count)), note=piece.note)
+    note = _never_filled(moments) if moments.broken else piece.note
+    return AuditRow(piece, moments, family(kurtosis, max(1, moments.count)), note=note)
 
 
 def judged(rows: list[AuditRow], recipe: str, sigma: float, tied: Mapping[str, str]) -> list[AuditRow]:
