@@ -67,7 +67,7 @@ CHANGES = [
     ("classification.mnist.hub_revision", "v1.0", "hub_revision is 'v1.0': expected the 40 hex digits"),
     # Files and distributions that are missing
     ("classification.datasets", ["mnist"], "path is data/raw/mnist: no train-images-idx3-ubyte"),
-    ("corpus.source", "files", "corpus.files has 'data/raw/text/*', which matches no file"),
+    ("corpus.source", "files", "corpus.files has 'data/raw/text/**', which matches no file"),
     ("corpus.packages", ["no-such-thing"], "has 'no-such-thing': expected an installed distribution"),
 ]
 
