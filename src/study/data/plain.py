@@ -27,7 +27,7 @@ def documents(path: Path, file: BinaryIO, separator: bytes, anywhere: bool) -> I
     Raises BadInput for what is not UTF-8, has a byte 0 (UTF-16 has), or is JSON Lines.
     """
     margin = len(separator) + 2 * BLANKS + 4
-    held, new = b"", True  # `new`: nothing of the document that `held` begins with has been given
+    held, new, line = b"", True, True  # nothing of the document is given yet; it begins with a line
     for block in chain(_blocks(path, file), [None]):
         held += block or b""
         last = block is None
@@ -36,11 +36,11 @@ def documents(path: Path, file: BinaryIO, separator: bytes, anywhere: bool) -> I
             continue
         begin, at = 0, held.find(separator)
         while at != -1 and (last or at < stop):
-            edges = _edges(held, begin, new, at, at + len(separator))
+            edges = _edges(held, begin, new and line, at, at + len(separator))
             if edges.alone or anywhere:
                 yield from _piece(held[begin : edges.start], new)
                 yield None
-                begin, new = edges.end, True
+                begin, new, line = edges.end, True, edges.ends_line
             at = held.find(separator, max(begin, at + 1))
         end = len(held) if last else stop - BLANKS - 1
         if last or end >= begin + len(BOM):
@@ -59,15 +59,16 @@ def _piece(piece: bytes, new: bool) -> Iterator[bytes]:
 
 
 class Edges(NamedTuple):
-    """Where the text before a separator ends, where that after it begins, whether it is alone in its line."""
+    """Where the text before a separator ends and that after it begins, and whether a line ends with it."""
 
     start: int
     end: int
+    ends_line: bool
     alone: bool
 
 
 def _edges(held: bytes, begin: int, new: bool, start: int, end: int) -> Edges:
-    """The edges of the separator `held[start:end]` in a document of which `held[begin:]` is left."""
+    """The edges of the separator `held[start:end]`; `new`: a line and a document begin at `held[begin]`."""
     before = held[max(begin, start - BLANKS - 1) : start]
     whole = new and len(before) == start - begin  # `before` is all of the document
     blank = before.removeprefix(BOM if whole else b"").rstrip(b" \t")
@@ -75,7 +76,7 @@ def _edges(held: bytes, begin: int, new: bool, start: int, end: int) -> Edges:
     after = LINE_END.match(held, end)
     if opens:
         start -= len(before) - len(before.rstrip(b" \t"))
-    return Edges(start, after.end() if after else end, bool(opens and after))
+    return Edges(start, after.end() if after else end, bool(after), bool(opens and after))
 
 
 def _blocks(path: Path, file: BinaryIO) -> Iterator[bytes]:
