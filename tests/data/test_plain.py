@@ -71,10 +71,10 @@ def whole(text, separator, anywhere):
     return kept[: len(kept) - (kept[-1] == "")]
 
 
-PIECES = st.lists(st.sampled_from(["--", "-", " ", "\t", "\n", "\r", "\r\n", "a", "é", " " * 90]), max_size=40)
+PIECE = st.sampled_from(["--", "-", " ", "\t", "\n", "\r", "\r\n", "a", "é", " " * 90, "\ufeff"])
 
 
-@given(PIECES.map("".join), st.booleans(), st.integers(1, 400))
+@given(st.lists(PIECE, max_size=40).map("".join), st.booleans(), st.integers(1, 400))
 def test_any_text_in_blocks_of_any_size(text, anywhere, scan):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plain, "SCAN", scan)
@@ -98,6 +98,6 @@ def test_a_separator_of_several_lines(tree):
         params.typed(section | {"separator_place": "line"}, "corpus", CorpusParams)
 
 
-@pytest.mark.parametrize("text", ['{"a": 1}\nThis text is about JSON.', "{\n  \"a\": 1\n}\n", "{a: b}", '"text"'])
+@pytest.mark.parametrize("text", ['{"a": 1}\nThis is about JSON.', '{\n  "a": 1\n}\n', "{a: b}", '"text"'])
 def test_text_that_only_looks_like_json(text):
     assert documents(text) == [text]

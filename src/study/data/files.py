@@ -23,21 +23,22 @@ def check(path: Path) -> Path:
     DVC hashes what links to files under data/raw lead to, and data/raw itself may be a link. A linked folder
     in it is as good as empty for DVC: what changes there would be "up to date".
     """
-    own = Path(os.path.abspath(path))  # noqa: PTH100 (`resolve` would follow the links)
-    if own.is_relative_to(RAW.absolute()):
-        for folder in own.relative_to(RAW.absolute()).parents[:-1]:
-            _check_own_folder(RAW / folder)
+    _check_seen(path)
     with path.open("rb") as file:
         if file.read(len(POINTER)) == POINTER:
             raise BadInput(f"{path}: a pointer of git-LFS: expected the file itself, which git lfs pull gets")
     return path
 
 
-def _check_own_folder(folder: Path) -> None:
-    if folder.is_symlink():
-        instead = f"rm {folder} && mkdir {folder} && ln -s {folder.resolve()}/* {folder}/"
-        why = "a link to a folder, in which DVC sees no change"
-        raise BadInput(f"{folder} is {why}: expected a folder of files or of links to files ({instead})")
+def _check_seen(path: Path) -> None:
+    own = Path(os.path.abspath(path))  # noqa: PTH100 (`resolve` would follow the links)
+    if not own.is_relative_to(RAW.absolute()):
+        return
+    for folder in (RAW / each for each in own.relative_to(RAW.absolute()).parents[:-1]):
+        if folder.is_symlink():
+            instead = f"rm {folder} && mkdir {folder} && ln -s {folder.resolve()}/* {folder}/"
+            why = "a link to a folder, in which DVC sees no change"
+            raise BadInput(f"{folder} is {why}: expected a folder of files or of links to files ({instead})")
 
 
 def entries(patterns: list[str], kinds: list[str]) -> tuple[list[Path], list[Path]]:
@@ -58,7 +59,7 @@ def entries(patterns: list[str], kinds: list[str]) -> tuple[list[Path], list[Pat
         chosen |= files
         others |= {path for path in matches - files if not ("**" in pattern and _is_own_folder(path))}
     for folder in sorted(filter(_is_link_in_raw, others)):
-        _check_own_folder(folder)
+        _check_seen(folder / "any file")
     for path in sorted(chosen):
         if not any(path.name.endswith(kind) for kind in kinds):
             raise BadInput(f"corpus.files matches {path}: expected only files in {', '.join(kinds)}")

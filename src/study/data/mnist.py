@@ -58,7 +58,7 @@ def others(where: str, path: str) -> tuple[list[Pair], int]:
     read = [_pair(*paths) for paths in found]
     labels = np.unique(read[0][1])
     first = int(labels[0]) if len(labels) else 0
-    if first > 1 or not np.array_equal(labels, first + np.arange(len(labels))):
+    if not len(labels) or first > 1 or not np.array_equal(labels, first + np.arange(len(labels))):
         some = ", ".join(map(str, labels[:50]))
         raise BadInput(f"{found[0][1]}: labels {some}: expected whole numbers from 0 or 1 without a gap")
     _check_labels(found[1][1], read[1][1], first, len(labels))
@@ -107,7 +107,7 @@ def _pair(image_path: Path, label_path: Path) -> Pair:
         raise BadInput(f"{image_path}: images of {height} x {width}: expected 28 x 28")
     if len(labels) != n:
         raise BadInput(f"{label_path}: {len(labels)} labels: expected {n}, as {image_path.name} has")
-    return images.reshape(n, -1), labels
+    return images.reshape(n, height * width), labels
 
 
 def _check_labels(path: Path, labels: NDArray[Any], first: int, classes: int) -> None:

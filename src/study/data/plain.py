@@ -74,7 +74,7 @@ def _edges(held: bytes, begin: int, new: bool, start: int, end: int) -> Edges:
     blank = before.removeprefix(BOM if whole else b"").rstrip(b" \t")
     opens = blank.endswith((b"\n", b"\r")) or (whole and not blank)
     after = LINE_END.match(held, end)
-    if opens:
+    if opens and after:
         start -= len(before) - len(before.rstrip(b" \t"))
     return Edges(start, after.end() if after else end, bool(after), bool(opens and after))
 
