@@ -62,13 +62,21 @@ def test_lines_alone_where_params_say_so(form):
 
 
 def whole(text, separator, anywhere):
-    """The documents by one regular expression over the whole text."""
-    blanks = f"[ \\t]{{0,{plain.BLANKS}}}"
-    line = rf"(?:(?<![^\r\n])|(?<=\A\ufeff)){blanks}{re.escape(separator)}{blanks}(?:\r{{0,2}}\n|\r|\Z)"
-    glued = rf"{re.escape(separator)}(?:{blanks}(?:\r{{0,2}}\n|\r|\Z))?"
-    parts = re.split(f"{line}|{glued}" if anywhere else line, text)
-    kept = [part.removeprefix("\ufeff") for part in parts]
-    return kept[: len(kept) - (kept[-1] == "")]
+    """The documents by regular expressions over the whole of what is left, one document after the other."""
+    blanks, end = f"[ \\t]{{0,{plain.BLANKS}}}", r"(?:\r{0,2}\n|\r|\Z)"
+    line = rf"(?:\A|(?<=[\r\n])){blanks}{re.escape(separator)}{blanks}(?P<line>{end})"
+    glued = rf"{re.escape(separator)}(?P<glued>{blanks}{end})?"
+    either = re.compile(f"{line}|{glued}" if anywhere else f"{line}|(?P<glued>(?!))")
+    collected, before = [], ""  # what stands before a document in its line
+    while text:
+        text = text.removeprefix("\ufeff")
+        found = either.search(before + text)
+        if not found:
+            return [*collected, text] if text else collected
+        collected.append((before + text)[len(before) : found.start()])
+        ends_line = found["line"] is not None or found["glued"] is not None
+        text, before = (before + text)[found.end() :], "" if ends_line else "x"
+    return collected
 
 
 PIECE = st.sampled_from(["--", "-", " ", "\t", "\n", "\r", "\r\n", "a", "é", " " * 90, "\ufeff"])
