@@ -6,6 +6,7 @@ import pytest
 from dvc.repo import Repo
 
 from copies import run
+from imports import ROOT
 from study.data import files, mnist, tokenizer
 from variance_dynamics.base.errors import BadInput
 
@@ -67,6 +68,27 @@ def test_links_to_files_and_data_raw_as_a_link_are_read(project):
     assert [path.as_posix() for path in chosen] == ["data/raw/text/a.txt"] and others == []
 
 
+HIDDEN = {
+    "data/raw/clone/.dvc/config": "data/raw/clone/.dvc hides files beside it from DVC: expected none in data",
+    "data/raw/.dvcignore": "data/raw/.dvcignore hides files beside it from DVC: expected none in data/raw",
+    "data/raw/clone/.cache/x": "data/raw/clone/.cache/a.txt: .cache is in .dvcignore, so DVC sees no change",
+    "data/raw/clone/x.egg-info/x": "a.txt: x.egg-info is in .dvcignore, so DVC sees no change: expected",
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_dvc_does_not_see_for_other_reasons_is_refused(project, name):
+    (project / ".dvcignore").write_bytes((ROOT / ".dvcignore").read_bytes())
+    (project / name).parent.mkdir(parents=True, exist_ok=True)
+    (project / name).touch()
+    folder = (project / name).parent if "ignore" in HIDDEN[name] else project / "data/raw/clone"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.txt").write_text("text")
+    with pytest.raises(BadInput) as problem:
+        files.check((folder / "a.txt").relative_to(project))
+    assert HIDDEN[name] in str(problem.value)
+
+
 def seen(folder):
     """What DVC makes of data/raw: a hash of all that it sees there."""
     with contextlib.chdir(folder), Repo() as repo:
@@ -82,8 +104,14 @@ def test_dvc_sees_a_change_in_what_is_read_and_none_in_what_is_refused(project):
     (project / "data/raw/own").mkdir()
     (project / "data/raw/own/a.txt").symlink_to(project / "books/a.txt")
     before = seen(project)
+    (project / ".dvcignore").write_bytes((ROOT / ".dvcignore").read_bytes())
     (project / "data/raw/text").symlink_to(project / "books/old")
+    for name in ("data/raw/.cache", "data/raw/x.egg-info", "data/raw/clone"):
+        (project / name).mkdir()
+        (project / name / "a.txt").write_text("text")
+    (project / "data/raw/clone/.dvc").mkdir()
     assert seen(project) == before
+    (project / "data/raw/clone/.dvc").rmdir()
     (project / "books/a.txt").write_text("other text")
     assert seen(project) != before
     (project / "data/raw").rename(project / "big")

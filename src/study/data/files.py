@@ -1,5 +1,6 @@
 """The files of a study's own data: chosen by globs, seen by DVC, unpacked piece by piece."""
 
+import fnmatch
 import glob
 import gzip
 import io
@@ -7,6 +8,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,8 +22,9 @@ POINTER = b"version https://git-lfs.github.com/spec/"
 def check(path: Path) -> Path:
     """The path of a file to read. Raises BadInput where DVC does not see the file, or git-LFS has kept it.
 
-    DVC hashes what links to files under data/raw lead to, and data/raw itself may be a link. A linked folder
-    in it is as good as empty for DVC: what changes there would be "up to date".
+    DVC hashes what links to files under data/raw lead to, and data/raw itself may be a link. But for DVC a
+    linked folder in it is as good as empty, and so are a repository of DVC and what .dvcignore names: what
+    changes there would be "up to date".
     """
     _check_seen(path)
     with path.open("rb") as file:
@@ -34,11 +37,28 @@ def _check_seen(path: Path) -> None:
     own = Path(os.path.abspath(path))  # noqa: PTH100 (`resolve` would follow the links)
     if not own.is_relative_to(RAW.absolute()):
         return
-    for folder in (RAW / each for each in own.relative_to(RAW.absolute()).parents[:-1]):
-        if folder.is_symlink():
+    inside = own.relative_to(RAW.absolute())
+    for folder in (RAW / each for each in inside.parents):
+        if folder != RAW and folder.is_symlink():
             instead = f"rm {folder} && mkdir {folder} && ln -s {folder.resolve()}/* {folder}/"
             why = "a link to a folder, in which DVC sees no change"
             raise BadInput(f"{folder} is {why}: expected a folder of files or of links to files ({instead})")
+        for hidden in (folder / ".dvc", folder / ".dvcignore"):
+            if hidden.exists():
+                raise BadInput(f"{hidden} hides files beside it from DVC: expected none in {RAW}")
+    for name, part in product(_ignored(), inside.parts):
+        if fnmatch.fnmatchcase(part, name):
+            why = f"{part} is in .dvcignore, so DVC sees no change"
+            raise BadInput(f"{RAW / inside}: {why}: expected another name")
+
+
+def _ignored() -> list[str]:
+    """The names and patterns of names in the repository's .dvcignore."""
+    try:
+        lines = Path(".dvcignore").read_text(encoding="utf-8").split("\n")
+    except OSError:
+        return []
+    return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
 def entries(patterns: list[str], kinds: list[str]) -> tuple[list[Path], list[Path]]:

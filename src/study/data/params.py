@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from study.base.params import NAME, Section, distinct, pinned
 
 Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Seed = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Commit = Annotated[str, AfterValidator(pinned)]
@@ -16,6 +15,14 @@ Commit = Annotated[str, AfterValidator(pinned)]
 GPT2_VOCAB_SIZE = 50257
 RAW = Path("data/raw")
 """Where people put their own data; the stages that prepare data depend on it."""
+
+
+def named(entries: dict[str, str]) -> dict[str, str]:
+    """A pydantic check: each key may be the name of a file and a key for DVC."""
+    for name in entries:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r}: expected a name of letters, digits, _ and -")
+    return entries
 
 
 class MnistParams(Section):
@@ -36,7 +43,7 @@ class ClassificationParams(Section):
     val_fraction: Fraction
     test_fraction: Fraction
     mnist: MnistParams
-    idx: dict[Name, Text]
+    idx: Annotated[dict[str, Text], AfterValidator(named)]
 
     _distinct = field_validator("datasets")(distinct)
 
