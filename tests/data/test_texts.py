@@ -84,8 +84,8 @@ def test_each_file_is_said_to_have_so_many_documents(section, tmp_path, capsys):
     (tmp_path / "b.jsonl").write_text('{"text": "x"}\n{"text": ""}\n')
     documents(section)
     assert capsys.readouterr().out.splitlines() == [
-        f"{tmp_path}/a.txt: 2 documents, 10 bytes (1 blank ones left out)",
-        f"{tmp_path}/b.jsonl: 1 document, 1 bytes (1 blank ones left out)",
+        f"{tmp_path}/a.txt: 2 documents, 10 bytes (1 blank left out)",
+        f"{tmp_path}/b.jsonl: 1 document, 1 bytes (1 blank left out)",
     ]
 
 

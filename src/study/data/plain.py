@@ -59,7 +59,8 @@ def _piece(piece: bytes, new: bool) -> Iterator[bytes]:
 
 
 class Edges(NamedTuple):
-    """Where the text before a separator ends and that after it begins, and whether a line ends with it."""
+    """Where the text before a separator ends and that after it begins, whether a line ends with it, and
+    whether it has that line for itself."""
 
     start: int
     end: int

@@ -97,7 +97,7 @@ class Tally:
                 blank = blank and not chunk.strip()
 
     def __str__(self) -> str:
-        left_out = f" ({self.blank} blank ones left out)" if self.blank else ""
+        left_out = f" ({self.blank} blank left out)" if self.blank else ""
         documents = "1 document" if self.documents == 1 else f"{self.documents} documents"
         return f"{self.path}: {documents}, {self.bytes} bytes{left_out}"
 
@@ -145,8 +145,8 @@ READERS: dict[str, Callable[[Path, BinaryIO, CorpusParams], Chunks]] = {
     ".csv": _csv,
     ".parquet": _parquet,
 }
-KINDS = [kind + packing for kind, packing in product(READERS, ("", *files.PACKINGS)) if kind != ".parquet"]
-KINDS.append(".parquet")  # which is packed inside
+KINDS = [kind + packing for kind, packing in product(READERS, ("", *files.PACKINGS))
+         if kind != ".parquet" or not packing]  # Parquet is packed inside
 """The endings of the names of files that are read."""
 
 
