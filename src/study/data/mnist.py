@@ -45,7 +45,7 @@ def pairs(params: MnistParams) -> list[Pair]:
     found = find(MNIST, params.path)
     read = [_pair(*paths) for paths in found]
     for (_, labels), (_, path) in zip(read, found, strict=True):
-        _check_labels(path, labels, 0, CLASSES)
+        _check_labels(path, labels, 0, CLASSES, "; classification.idx names other data")
     return read
 
 
@@ -110,11 +110,11 @@ def _pair(image_path: Path, label_path: Path) -> Pair:
     return images.reshape(n, height * width), labels
 
 
-def _check_labels(path: Path, labels: NDArray[Any], first: int, classes: int) -> None:
+def _check_labels(path: Path, labels: NDArray[Any], first: int, classes: int, hint: str = "") -> None:
     outside = np.flatnonzero((labels < first) | (labels >= first + classes))
     if len(outside):
         row = outside[0]
-        expected = f"expected {first} to {first + classes - 1}"
+        expected = f"expected {first} to {first + classes - 1}{hint}"
         raise BadInput(f"{path}: label {row} is {labels[row]}: {expected}")
 
 
