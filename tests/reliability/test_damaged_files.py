@@ -21,7 +21,7 @@ KINDS = 10
 
 def fuzzed(folder, count, seed):
     command = [sys.executable, ROOT / "tests/reliability/damaged_files.py", folder, str(count), str(seed)]
-    result = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=600)
+    result = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=1800)
     assert result.returncode == 0, result.stderr[-2000:]
     lines = result.stdout.splitlines()
     assert len(lines) == KINDS and all("refused" in line for line in lines), result.stdout
