@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -138,3 +139,23 @@ def test_the_stage_writes_the_same_bytes_twice(tmp_path, monkeypatch, request):
     assert list(manifest) == ["wine", "digits"]
     assert manifest["wine"]["sha256"] == written[0]["wine.npz"]
     assert sum(manifest["digits"][part] for part in SPLITS) == 1797
+
+
+def test_other_images_under_a_name_of_params(section, tmp_path):
+    """Six classes of one grey each, so that a row's label can be read from its pixels."""
+    y = np.arange(120, dtype=np.uint8) % 6 + 1
+    images = np.broadcast_to(y[:, None, None] * 10, (120, 28, 28)).astype(np.uint8)
+    for part, rows in (("train", slice(0, 90)), ("t10k", slice(90, 120))):
+        for kind, array in (("images-idx3", images[rows]), ("labels-idx1", y[rows])):
+            header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+            (tmp_path / f"{part}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    named = section.model_copy(update={"idx": {"letters": str(tmp_path)}})
+    splits, classes = prepare("letters", named)
+    assert classes == 6 and [len(splits[f"y_{part}"]) for part in SPLITS] == [78, 12, 30]
+    for part in SPLITS:
+        greys = np.unique(np.stack([splits[f"x_{part}"][:, 0], splits[f"y_{part}"]]), axis=1)
+        assert (np.diff(greys[0]) > 0).all() and greys[1].tolist() == [0, 1, 2, 3, 4, 5]
+    with pytest.raises(BadInput, match="expected one of wine, digits, mnist, letters"):
+        prepare("iris", named)
+    with pytest.raises(BadInput, match=r"classification\.idx has 'mnist': expected a name other than wine"):
+        prepare("wine", section.model_copy(update={"idx": {"mnist": str(tmp_path)}}))

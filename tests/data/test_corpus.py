@@ -5,14 +5,16 @@ import json
 
 import numpy as np
 import pytest
+from tokenizers import pre_tokenizers
 
 from study.base import params
-from study.data import corpus, tokenizer
-from study.data.params import CorpusParams
+from study.data import corpus, spool, tokenizer
+from study.data.params import CorpusParams, TokenizerParams
+from study.data.spool import Split
 from study.stages import corpus as stage
 from variance_dynamics.base.errors import BadInput
 
-DOCUMENTS = [f"Document {n} is about é and <|endoftext|>, {'word ' * n}\r\n" for n in range(40)]
+DOCUMENTS = [f"Document {n} is about é and <|end|>, {'word ' * n}\r\n" for n in range(40)]
 
 
 @pytest.fixture
@@ -95,6 +97,44 @@ def test_a_large_training_split_is_sampled_for_the_tokenizer(prepare, monkeypatc
     assert 0 < size < 2000 < manifest["train"]["bytes"]
 
 
+PRE_TOKENIZER = pre_tokenizers.ByteLevel(add_prefix_space=False)
+CHINESE = [chr(0x4E00 + number) for number in range(3000)]
+
+
+def unbroken(random, size):
+    """Letters of a script without spaces, each like any other, and a full stop after every ten or so."""
+    letters = random.choice(CHINESE, size // 3)
+    letters[random.random(size // 3) < 0.1] = "。"
+    return "".join(letters)
+
+
+def spoken(random, size):
+    """Text with spaces, of 2000 words."""
+    words = ["".join(map(chr, random.integers(97, 123, random.integers(2, 9)))) for _ in range(2000)]
+    return " ".join(random.choice(words, size // 6))[:size]
+
+
+@pytest.mark.parametrize(("script", "least", "most"), [(unbroken, 150_000, 450_000), (spoken, 2.9e6, 1e7)])
+def test_the_tokenizer_s_sample_follows_the_script(tmp_path, tree, script, least, most):
+    """All of 3 MB with spaces; of 3 MB without them, as much as has 300 kB of distinct words."""
+    text = spool.write(iter([script(np.random.default_rng(0), 3_000_000).encode(), None]), tmp_path)
+    section = params.typed(tree["corpus"]["tokenizer"] | {"distinct_bytes": 300_000}, "t", TokenizerParams)
+    train = Split(text, "train", 1e-9, 0)
+    every = corpus.sampled_every(train, section)
+    sample = [piece for piece, _ in train.pieces()][::every]
+    words = {word for piece in sample for word, _ in PRE_TOKENIZER.pre_tokenize_str(piece)}
+    assert sum(len(word.encode()) for word in words) < 2.1 * 300_000  # in the tokenizer's own alphabet
+    assert least <= sum(len(piece.encode()) for piece in sample) <= most
+
+
+def test_what_was_sampled_is_said(prepare, capsys):
+    manifest, _ = prepare(tokenizer={"train_bytes": 1000})
+    size = manifest["train"]["bytes"]
+    every = -(-size // 1000)
+    said = f"tokenizer: trained on {size // every} of {size} bytes, one piece of {spool.PIECE} in {every}\n"
+    assert said in capsys.readouterr().out
+
+
 def test_one_document_is_split_by_position(prepare, source, tmp_path):
     text = "A text of one document, which goes on and on.\n" * 100
     (tmp_path / "source/a.txt").unlink()
@@ -141,6 +181,17 @@ def project(tmp_path, monkeypatch, tree, source):
     (tmp_path / "params.yaml").write_text(json.dumps(tree))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_the_stage_says_the_share_of_the_validation_text(project, capsys):
+    stage.main()
+    manifest = json.loads((project / "data/corpus/manifest.json").read_text())
+    train, val = (manifest[split]["bytes"] for split in corpus.SPLITS)
+    said = f"val has {100 * val / (train + val):.2f}% of the text: corpus.val_fraction is 10.00%"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == said
+    assert [line.rsplit(",", 1)[0] for line in lines[:2]] == [
+        f"{project}/source/a.txt: 25 documents", f"{project}/source/b.txt: 15 documents"]
 
 
 def test_the_stage_replaces_what_was_there_and_leaves_nothing_else(project):

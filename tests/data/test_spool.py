@@ -30,8 +30,11 @@ def numbered(count):
     return [[f"document {number}\n".encode()] for number in range(count)]
 
 
-@pytest.mark.parametrize("count", [2, 3, 19, 20, 21, 100, 1000])
-@pytest.mark.parametrize("fraction", [0.001, 0.05, 0.3, 0.5, 0.7, 0.999])
+@pytest.mark.parametrize(
+    ("count", "fraction"),
+    [(count, fraction) for count in (2, 3, 19, 20, 21, 100, 1000)
+     for fraction in (0.001, 0.05, 0.3, 0.5, 0.7, 0.999) if 2 * count * min(fraction, 1 - fraction) > 1.1],
+)
 def test_every_document_is_in_one_split_whole_and_in_order(tmp_path, count, fraction):
     text = spooled(tmp_path, numbered(count))
     train, val = (texts_of(Split(text, name, fraction, 0)) for name in ("train", "val"))
@@ -41,6 +44,43 @@ def test_every_document_is_in_one_split_whole_and_in_order(tmp_path, count, frac
     assert sorted(train + val) == sorted(number)
     assert len(val) == min(max(round(count * fraction), 1), count - 1)
     assert Split(text, "val", fraction, 0).size() == (len(val), sum(map(len, val)))
+
+
+BOOKS = [
+    ([470, 530], 0.05),  # whole, one of two was 47% or 53%
+    ([470, 530], 0.95),
+    ([900, *[1] * 100], 0.05),
+    ([700, 100, 100, 100], 0.05),
+    ([100] * 9, 0.01),
+    ([1000, 1, 1], 0.2),
+    ([60, *[10] * 94], 0.05),
+    ([3000], 0.05),
+]
+
+
+@pytest.mark.parametrize(("lines", "fraction"), BOOKS)
+def test_long_documents_are_cut_so_that_the_share_is_about_what_was_asked(tmp_path, lines, fraction):
+    whole = [f"A line of book {number:03}, in thirty bytes.\n" * count for number, count in enumerate(lines)]
+    text = spooled(tmp_path, [[document.encode()] for document in whole])
+    train, val = (texts_of(Split(text, name, fraction, 0)) for name in ("train", "val"))
+    share = sum(map(len, val)) / text.bytes
+    assert share == pytest.approx(fraction, rel=0.35)
+    longest = 2 * min(fraction, 1 - fraction) * text.bytes
+    for document in whole:
+        held_out = [each for each in val if document.endswith(each)]
+        if len(document) > longest:
+            assert any(start + end == document for start in train for end in held_out)
+            assert all(abs(len(end) - fraction * len(document)) <= 40 for end in held_out)
+        else:
+            assert (document in train) != (document in val)
+
+
+def test_the_number_of_long_documents_is_counted_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(spool, "BLOCK", 3)
+    sizes = [5, 1, 9, 9, 2, 7, 7, 1, 8, 3]
+    text = spooled(tmp_path, [[b"x" * size] for size in sizes])
+    for limit in range(10):
+        assert text.longer_than(limit) == sum(size > limit for size in sizes)
 
 
 def test_the_seed_chooses_and_all_documents_are_as_likely(tmp_path):
@@ -67,7 +107,7 @@ def test_one_document_is_cut_by_position(tmp_path, text, fraction):
 
 
 def test_blank_documents_are_left_out_and_the_digest_knows_the_borders(tmp_path):
-    some = spooled(tmp_path, [[b"\n", b" \t"], [b"\n", b"a b\n"], [], [b"c"], [b"\r\n"]])
+    some = spooled(tmp_path, [[b"\n", b" \t"], [b"\n", b"a b\n"], [], [b""], [b"c"], [b"\r\n"]])
     assert list(some.ends) == [5, 6]
     assert some.path.read_bytes() == b"\na b\nc"
     (tmp_path / "same").mkdir()

@@ -8,6 +8,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 
 from study.data import tokenizer
 from variance_dynamics.base.errors import BadInput
@@ -83,20 +84,70 @@ def test_gpt2_s_own_is_that_of_transformers(shared_data):
         assert ours.encode(text).ids == theirs.encode(text)
 
 
+def write_form(folder, form, theirs):
+    """GPT-2's files under other names, written by the library that reads them for most people."""
+    if form == ("tokenizer.json",):
+        Tokenizer(theirs).save(str(folder / "tokenizer.json"))
+        return
+    for name, saved in zip(form, theirs.save(str(folder), "saved"), strict=True):
+        (folder / saved).rename(folder / name)
+
+
+@pytest.fixture(scope="module")
+def theirs(shared_data):
+    return models.BPE.from_file(*(str(shared_data / "gpt2_bpe" / name) for name in tokenizer.FORMS[0]))
+
+
+@pytest.mark.parametrize("form", tokenizer.FORMS, ids="+".join)
+def test_gpt2_s_own_under_the_names_of_its_files(tmp_path, shared_data, theirs, form):
+    write_form(tmp_path, form, theirs)
+    assert tokenizer.gpt2(tmp_path).to_str() == tokenizer.gpt2(shared_data / "gpt2_bpe").to_str()
+
+
+def test_forms_beside_one_another_must_agree(tmp_path, theirs):
+    for form in tokenizer.FORMS:
+        write_form(tmp_path, form, theirs)
+    whole = tokenizer.gpt2(tmp_path).to_str()
+    text = (tmp_path / "merges.txt").read_text()
+    first, second, *others = text.splitlines()[1:]
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", second, first, *others, ""]))
+    with pytest.raises(BadInput, match=r"encoder\.json and vocab\.json differ: expected one tokenizer"):
+        tokenizer.gpt2(tmp_path)
+    (tmp_path / "merges.txt").unlink()
+    assert tokenizer.gpt2(tmp_path).to_str() == whole
+
+
+@pytest.mark.parametrize("names", tokenizer.FORMS[:2])
 @pytest.mark.parametrize(
     ("encoder", "merges", "message"),
     [
-        (None, "#version: 0.2\n", "no encoder.json there: expected encoder.json and vocab.bpe"),
-        ("{}", None, "no vocab.bpe there"),
+        (None, "#version: 0.2\n", "is there: expected encoder.json and vocab.bpe, vocab.json and merges.txt"),
+        ("{}", None, "alone is there: expected encoder.json and vocab.bpe"),
+        (None, None, "none of its files is there: expected encoder.json"),
         ("{", "#version: 0.2\n", "expected GPT-2's own files"),
+        ("[]", "#version: 0.2\n", "expected GPT-2's own files"),
+        ("[" * 100_000, "#version: 0.2\n", "expected GPT-2's own files"),
         ('{"a": 0, "b": 1, "ab": 2}', "#version: 0.2\na b\n", "3 tokens: expected GPT-2's 50257"),
-        ('{"a": 0}', "#version: 0.2\na b\n", "expected GPT-2's own files"),
+        ('{"a": 0}', "#version: 0.2\na b\n", "a merge is not of two of its tokens: expected GPT-2's"),
+        ('{"a": 0}', "a\n", "expected GPT-2's own files"),
+        ('{"a": 1}', "", "ids are not 0, 1, 2 and so on"),
     ],
 )
-def test_files_that_are_not_gpt2_s(tmp_path, encoder, merges, message):
-    for name, content in zip(tokenizer.GPT2_FILES, (encoder, merges), strict=True):
+def test_files_that_are_not_gpt2_s(tmp_path, names, encoder, merges, message):
+    for name, content in zip(names, (encoder, merges), strict=True):
         if content is not None:
             (tmp_path / name).write_text(content)
     with pytest.raises(BadInput) as problem:
         tokenizer.gpt2(tmp_path)
     assert message in str(problem.value) and str(tmp_path) in str(problem.value)
+    assert "\n" not in str(problem.value)
+
+
+NOT_ONES = ["{}", '{"model": {}}', '{"model": {"vocab": {}, "merges": [1]}}', "3", "\0"]
+
+
+@pytest.mark.parametrize("content", NOT_ONES)
+def test_a_tokenizer_json_that_is_not_gpt2_s(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(BadInput, match=r"tokenizer\.json: .*expected GPT-2's own files"):
+        tokenizer.gpt2(tmp_path)

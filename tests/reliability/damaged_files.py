@@ -4,14 +4,17 @@
 by kind. Anything but the right result or a BadInput ends it with a traceback.
 """
 
+import csv
 import gzip
 import hashlib
+import io
 import json
 import re
 import resource
 import struct
 import sys
 from collections import Counter
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +31,46 @@ MEMORY = 3 << 30
 WORDS = ["", "fine", "zwölf\r\n", "<|endoftext|>", "a" * 300, "\n\n", "𝔘"]
 
 
+KINDS = ("idx", "idx.gz", "txt", "txt.gz", "txt.zst", "jsonl", "jsonl.gz", "jsonl.zst", "csv", "parquet")
+BLANKS, END = rb"[ \t]{0,80}", rb"(?:\r{0,2}\n|\r|\Z)"
+LINE = rb"(?<![^\r\n])%b<\|endoftext\|>%b%b" % (BLANKS, BLANKS, END)
+SEPARATOR = rb"%b|<\|endoftext\|>(?:%b%b)?" % (LINE, BLANKS, END)
+
+
 def whole(kind: str) -> bytes:
-    """An honest file of a few kilobytes."""
+    """An honest file of a few kilobytes, before it is packed."""
     words = [WORDS[number % 7] + str(number) for number in range(200)]
     if kind.startswith("idx"):
         array = np.arange(20 * 28 * 28, dtype=np.uint8)
         return bytes([0, 0, 8, 3]) + struct.pack(">3I", 20, 28, 28) + array.tobytes()
-    if kind == "jsonl":
+    if kind.startswith("jsonl"):
         return "".join(json.dumps({"id": 3, "text": word}) + "\n" for word in words).encode()
+    if kind == "csv":
+        sheet = io.StringIO()
+        csv.writer(sheet).writerows([["id", "text"], *([3, word] for word in words)])
+        return sheet.getvalue().encode()
     if kind == "parquet":
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table({"id": range(200), "text": words}), sink, row_group_size=50)
         return sink.getvalue().to_pybytes()
     return "\n".join(words).encode()
+
+
+def packed(kind: str, content: bytes) -> bytes:
+    """The content as the end of `kind` says."""
+    if kind.endswith(".zst"):
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, "zstd") as stream:
+            stream.write(content)
+        return sink.getvalue().to_pybytes()
+    return gzip.compress(content) if kind.endswith(".gz") else content
+
+
+def unpacked(kind: str, path: Path) -> bytes:
+    """What was packed."""
+    if kind.endswith(".zst"):
+        return pa.input_stream(path, compression="zstd").read()
+    return gzip.decompress(path.read_bytes()) if kind.endswith(".gz") else path.read_bytes()
 
 
 def damaged(content: bytes, random: np.random.Generator) -> bytes:
@@ -72,7 +102,8 @@ def read(kind: str, path: Path, section: CorpusParams, scratch: Path) -> None:
         assert array.shape == struct.unpack(">3I", data[4:16]) and array.tobytes() == data[16:]
         return
     this_file = section.model_copy(update={"files": [str(path)]})
-    text = spool.write(texts.from_files(this_file), scratch)
+    with redirect_stdout(None):
+        text = spool.write(texts.from_files(this_file), scratch)
     expected = [document for document in documents(kind, path) if document.strip()]
     assert text.path.read_bytes() == b"".join(expected)
     assert list(np.diff(text.ends, prepend=0)) == [len(document) for document in expected]
@@ -85,10 +116,13 @@ def documents(kind: str, path: Path) -> list[bytes]:
     """What lies in a file that can be read, by the shortest way there is."""
     if kind == "parquet":
         return [text.encode() for text in pq.read_table(path, columns=["text"])["text"].to_pylist()]
-    content = gzip.decompress(path.read_bytes()) if kind.endswith("gz") else path.read_bytes()
-    if kind == "jsonl":
+    content = unpacked(kind, path)
+    if kind == "csv":
+        header, *rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
+        return [row[header.index("text")].encode() for row in rows if row]
+    if kind.startswith("jsonl"):
         return [json.loads(line)["text"].encode() for line in content.split(b"\n") if line.strip()]
-    return re.split(rb"(?m)^<\|endoftext\|>\r*(?:\n|\Z)", content)
+    return re.split(SEPARATOR, content)
 
 
 def sha256(document: bytes) -> bytes:
@@ -101,11 +135,10 @@ def main(folder: Path, count: int, seed: int) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    for kind in ("idx", "idx.gz", "txt", "txt.gz", "jsonl", "parquet"):
+    for kind in KINDS:
         path, honest, ends = folder / f"a.{kind}", whole(kind), Counter[str]()
         for _ in range(count):
-            content = gzip.compress(honest) if kind.endswith(".gz") else honest
-            path.write_bytes(damaged(content, random))
+            path.write_bytes(damaged(packed(kind, honest), random))
             try:
                 read(kind, path, section, scratch)
                 ends["read"] += 1

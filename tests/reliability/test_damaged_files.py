@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,12 +16,12 @@ import pytest
 from imports import ROOT
 
 ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-KINDS = 6
+KINDS = 10
 
 
 def fuzzed(folder, count, seed):
     command = [sys.executable, ROOT / "tests/reliability/damaged_files.py", folder, str(count), str(seed)]
-    result = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=600)
+    result = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=1800)
     assert result.returncode == 0, result.stderr[-2000:]
     lines = result.stdout.splitlines()
     assert len(lines) == KINDS and all("refused" in line for line in lines), result.stdout
@@ -54,6 +55,8 @@ def main():
 one_line(main)()
 """
 MEMORY = 3 << 30
+PACKED = {".gz": lambda path: gzip.GzipFile(path, "wb", 1),
+          ".zst": lambda path: pa.CompressedOutputStream(str(path), "zstd")}
 
 
 def limited():
@@ -71,15 +74,13 @@ def plant(path):
         return pq.write_table(table, path, compression="zstd")
     if path.name == "rows.parquet":
         return pq.write_table(pa.table({"text": pa.concat_arrays([blank] * 20)}), path, use_dictionary=False)
-    if path.name == "line.jsonl":
-        with path.open("wb") as file:
-            file.write(b'{"text": "')
-            file.truncate(1 << 30)
-        return None
-    with gzip.open(path, "wb", 1) as file:
-        file.write(header if "idx" in path.name else b"")
+    starts = {".jsonl": b'{"text": "', ".csv": b'text\n"', ".idx": header}
+    suffix = Path(path.name.removesuffix(path.suffix) if path.suffix in PACKED else path.name).suffix
+    with PACKED.get(path.suffix, lambda path: path.open("wb"))(path) as file:
+        file.write(starts.get(suffix, b""))
         for _ in range(1024):
-            file.write(bytes(1 << 20))
+            file.write((b"\0" if suffix == ".idx" else b"x") * (1 << 20))
+    return None
 
 
 @pytest.mark.reliability
@@ -89,7 +90,10 @@ def plant(path):
         ("dictionary.parquet", "over 100 times as much text"),
         ("rows.parquet", "fit in memory"),
         ("line.jsonl", "line 1 has 67108864 bytes or more"),
+        ("line.jsonl.zst", "line 1 has 67108864 bytes or more"),
+        ("line.csv.gz", "line 2 is in a row of 67108864 bytes or more"),
         ("a.txt.gz", "over 100 times as much text"),
+        ("a.txt.zst", "over 100 times as much text"),
         ("a.idx.gz", "more than 47040000 bytes of data"),
     ],
 )

@@ -26,6 +26,11 @@ CHANGES = [
     ("classification.datasets", ["wine", "wine"], "expected entries that differ"),
     ("classification.test_fraction", 0.85, "val_fraction 0.15, test_fraction 0.85: expected a sum below 1"),
     ("corpus.source", "web", "corpus.source is 'web': expected 'docs', 'files' or 'hub'"),
+    ("corpus.null_rows", "drop", "corpus.null_rows is 'drop': expected 'refuse' or 'skip'"),
+    ("corpus.separator_place", "inside", "separator_place is 'inside': expected 'anywhere' or 'line'"),
+    ("corpus.tokenizer.distinct_bytes", 0, "distinct_bytes is 0: expected greater than or equal to 100000"),
+    ("classification.idx", {"a b": "x"}, "classification.idx: 'a b': expected a name of letters"),
+    ("classification.idx", {"mnist": "x"}, "idx has 'mnist': expected a name other than wine, digits, mnist"),
     ("corpus.tokenizer.vocab_size", 256, "vocab_size is 256: expected greater than or equal to 257"),
     ("corpus.tokenizer.vocab_size", "4096", "is '4096': expected a valid integer"),
     ("corpus.tokeniser", {}, "corpus.tokeniser is {}: expected no such key"),
@@ -87,7 +92,7 @@ CHANGES = [
     ("mlp_sweep.tasks", {"w*": {}}, "mlp_sweep.tasks.'w*': expected letters, digits, _ and -"),
     # Files and distributions that are missing
     ("classification.datasets", ["mnist"], "path is data/raw/mnist: no train-images-idx3-ubyte"),
-    ("corpus.source", "files", "corpus.files has 'data/raw/text/*', which matches no file"),
+    ("corpus.source", "files", "corpus.files has 'data/raw/text/**', which matches no file"),
     ("corpus.packages", ["no-such-thing"], "has 'no-such-thing': expected an installed distribution"),
 ]
 
@@ -128,6 +133,35 @@ def test_each_mistake_ends_in_one_line(whole, run, capsys, tmp_path, key, value,
     assert line.startswith("error: ") and message in line
     assert len(line) < 400
     assert not (tmp_path / "data").exists()
+
+
+def test_images_under_a_name_of_params_need_tasks_and_files(whole, run, capsys, tmp_path):
+    tree = copy.deepcopy(whole)
+    put(tree, "classification.idx", {"fashion": "data/raw/fashion"})
+    put(tree, "classification.datasets", ["wine", "fashion"])
+    for key, task, message in (
+        ("mlp_sweep.tasks.fashion", {"batch_size": 8, "widths": [8]}, "mlp_sweep.tasks.fashion is missing"),
+        ("init_comparison.tasks.fashion", {"batch_size": 8}, "init_comparison.tasks.fashion is missing"),
+        ("classification.idx.other", "-", "idx.fashion is data/raw/fashion: no train-images-idx3"),
+    ):
+        with pytest.raises(SystemExit):
+            run(tree)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+        put(tree, key, task)
+
+
+def test_a_linked_folder_in_data_raw_is_refused_before_anything_runs(whole, run, capsys, tmp_path):
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books/a.txt").write_text("text")
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "data/raw/text").symlink_to(tmp_path / "books")
+    tree = copy.deepcopy(whole)
+    put(tree, "corpus.source", "files")
+    with pytest.raises(SystemExit):
+        run(tree)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "data/raw/text is a link to a folder, in which DVC sees no change: expected a folder" in line
 
 
 def test_a_threshold_that_a_recorded_run_was_not_counted_by(whole, run, capsys, tmp_path):

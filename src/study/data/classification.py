@@ -1,4 +1,4 @@
-"""Labelled data of fixed size: Wine and digits from scikit-learn, MNIST from its files or the hub."""
+"""Labelled data: Wine and digits from scikit-learn, MNIST from its files or the hub, others in its format."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.base.labelled import SPLITS
-from study.data.mnist import pairs
+from study.data.mnist import CLASSES, Pair, others, pairs
 from study.data.params import ClassificationParams
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.seeding import numpy_generator
@@ -50,12 +50,29 @@ def digits(params: ClassificationParams) -> Raw:
 
 def mnist(params: ClassificationParams) -> Raw:
     """MNIST, 70000 images of 28 x 28 pixels in 0..255; the last 10000 are its test set."""
-    (x, y), (x_test, y_test) = pairs(params.mnist)
+    return _images(pairs(params.mnist), CLASSES)
+
+
+def _images(read: list[Pair], classes: int) -> Raw:
+    (x, y), (x_test, y_test) = read
     images, labels = np.concatenate([x, x_test]), np.concatenate([y, y_test])
-    return Raw(images, labels, classes=10, per_feature=False, test=len(x_test))
+    return Raw(images, labels, classes, per_feature=False, test=len(x_test))
 
 
 DATASETS: dict[str, Callable[[ClassificationParams], Raw]] = {"wine": wine, "digits": digits, "mnist": mnist}
+
+
+def known(params: ClassificationParams) -> dict[str, Callable[[ClassificationParams], Raw]]:
+    """DATASETS, and those that params name in `idx`. Raises BadInput where both have one name."""
+    for name in params.idx:
+        if name in DATASETS:
+            names = ", ".join(DATASETS)
+            raise BadInput(f"classification.idx has {name!r}: expected a name other than {names}")
+    return DATASETS | {name: _named(name, path) for name, path in params.idx.items()}
+
+
+def _named(name: str, path: str) -> Callable[[ClassificationParams], Raw]:
+    return lambda params: _images(*others(f"classification.idx.{name}", path))
 
 
 def prepare(name: str, params: ClassificationParams) -> tuple[Splits, int]:
@@ -65,9 +82,10 @@ def prepare(name: str, params: ClassificationParams) -> tuple[Splits, int]:
     Raises BadInput for an unknown name, damaged files, values that are not finite, labels out of range, or a
     split without a class.
     """
-    if name not in DATASETS:
-        raise BadInput(f"classification.datasets has {name!r}: expected one of {', '.join(DATASETS)}")
-    raw = DATASETS[name](params)
+    datasets = known(params)
+    if name not in datasets:
+        raise BadInput(f"classification.datasets has {name!r}: expected one of {', '.join(datasets)}")
+    raw = datasets[name](params)
     check(name, raw)
     rows = split(name, raw, params)
     mean, std = moments(raw.x[rows["train"]], raw.per_feature)

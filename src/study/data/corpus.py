@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from study.data import spool, tokenizer
-from study.data.params import CorpusParams
+from study.data.params import CorpusParams, TokenizerParams
 from study.data.spool import Split
 from study.data.texts import SOURCES
 from variance_dynamics.base.errors import BadInput
@@ -58,12 +58,42 @@ def make_tokenizer(params: CorpusParams, train: Split) -> Tokenizer:
     """The tokenizer that params choose. If it is trained, then on the training split only."""
     if params.tokenizer.kind == "gpt2":
         return tokenizer.gpt2(Path(params.tokenizer.gpt2_path))
-    # The trainer keeps every distinct word in memory, so of a large split it gets one piece in `every`.
-    _, size = train.size()
-    every = max(-(-size // params.tokenizer.train_bytes), 1)
-    pieces = (text for text, _ in islice(train.pieces(), None, None, every))
+    every, (_, size) = sampled_every(train, params.tokenizer), train.size()
+    if every > 1:
+        print(f"tokenizer: trained on {size // every} of {size} bytes, one piece of {spool.PIECE} in {every}")
     with progress(desc="tokenizer", unit="B", unit_scale=True, total=size // every) as bar:
-        return tokenizer.train(_batches(_counted(pieces, bar)), params.tokenizer.vocab_size)
+        return tokenizer.train(_batches(_counted(_sample(train, every), bar)), params.tokenizer.vocab_size)
+
+
+def sampled_every(train: Split, params: TokenizerParams) -> int:
+    """The tokenizer is trained on one piece in so many: on each, where all are within both limits of params.
+
+    The trainer keeps every distinct word, at about 140 bytes of memory for each of its bytes. In a script
+    without spaces nearly every stretch is a word of its own, so the limit on them follows the script.
+    """
+    _, size = train.size()
+    every = max(-(-size // params.train_bytes), 1)
+    while (read := _read_until(_sample(train, every), params.distinct_bytes)) is not None:
+        every = max(-(-size // read), every + 1)
+    return every
+
+
+def _read_until(pieces: Iterator[str], limit: int) -> int | None:
+    """The bytes of text up to which distinct words have more than `limit` bytes; None if they never have."""
+    words: set[str] = set()
+    read = distinct = 0
+    for piece in pieces:
+        new = tokenizer.words(piece) - words
+        words |= new
+        read += len(piece.encode())
+        distinct += sum(len(word.encode()) for word in new)
+        if distinct > limit:
+            return read
+    return None
+
+
+def _sample(train: Split, every: int) -> Iterator[str]:
+    return (text for text, _ in islice(train.pieces(), None, None, every))
 
 
 def encode(bpe: Tokenizer, split: Split, path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from study.base.params import Section, distinct, pinned
+from study.base.params import NAME, Section, distinct, pinned
 
 Text = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -17,6 +17,14 @@ RAW = Path("data/raw")
 """Where people put their own data; the stages that prepare data depend on it."""
 
 
+def named(entries: dict[str, str]) -> dict[str, str]:
+    """A pydantic check: each key may be the name of a file and a key for DVC."""
+    for name in entries:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r}: expected a name of letters, digits, _ and -")
+    return entries
+
+
 class MnistParams(Section):
     source: Literal["hub", "files"]
     path: Text
@@ -25,9 +33,9 @@ class MnistParams(Section):
 
 
 class ClassificationParams(Section):
-    """`datasets` are names in data.classification.DATASETS; the fractions are shares of a whole dataset.
+    """`datasets` are names in data.classification.DATASETS or in `idx`; the fractions are of a whole dataset.
 
-    MNIST comes with a test set, so only `val_fraction` applies to it.
+    MNIST and `idx` come with a test set, so only `val_fraction` applies to it.
     """
 
     datasets: Annotated[list[str], Field(min_length=1)]
@@ -35,6 +43,7 @@ class ClassificationParams(Section):
     val_fraction: Fraction
     test_fraction: Fraction
     mnist: MnistParams
+    idx: Annotated[dict[str, Text], AfterValidator(named)]
 
     _distinct = field_validator("datasets")(distinct)
 
@@ -59,6 +68,7 @@ class TokenizerParams(Section):
     kind: Literal["train", "gpt2"]
     vocab_size: Annotated[int, Field(ge=257, le=1_000_000)]
     train_bytes: Annotated[int, Field(ge=1)]
+    distinct_bytes: Annotated[int, Field(ge=100_000)]
     gpt2_path: Text
 
     @property
@@ -74,8 +84,17 @@ class CorpusParams(Section):
     packages: Annotated[list[Text], Field(min_length=1)]
     files: Annotated[list[Text], Field(min_length=1)]
     text_column: Text
+    null_rows: Literal["refuse", "skip"]
     document_separator: Text
+    separator_place: Literal["anywhere", "line"]
     hub: HubParams
     tokenizer: TokenizerParams
 
     _distinct = field_validator("packages", "files")(distinct)
+
+    @model_validator(mode="after")
+    def _separator_can_match(self) -> "CorpusParams":
+        if self.separator_place == "line" and set(self.document_separator) & set("\r\n"):
+            given = f"document_separator {self.document_separator!r}, separator_place line"
+            raise ValueError(f"{given}: expected a separator within one line, or separator_place anywhere")
+        return self

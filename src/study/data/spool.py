@@ -17,6 +17,8 @@ from variance_dynamics.base.seeding import numpy_generator
 
 PIECE = 1 << 14
 """Bytes of a piece of text, which is tokenised as one."""
+BLOCK = 1 << 20
+"""Documents whose sizes are in memory at once."""
 LAST_BREAK = re.compile(r".*\S(?=[ \t\r\n])", re.DOTALL)
 """A piece ends before white space that follows other text: byte-level BPE always starts a word there."""
 
@@ -32,6 +34,13 @@ class Spool:
     @property
     def bytes(self) -> int:
         return int(self.ends[-1])
+
+    def longer_than(self, size: float) -> int:
+        """The number of documents of more than `size` bytes."""
+        starts = range(0, len(self.ends), BLOCK)
+        blocks = (np.diff(self.ends[max(start - 1, 0) : start + BLOCK], prepend=0 if not start else [])
+                  for start in starts)
+        return sum(int(np.count_nonzero(block > size)) for block in blocks)
 
 
 def write(chunks: Chunks, folder: Path) -> Spool:
@@ -56,7 +65,7 @@ def _written(chunks: Chunks, text: BinaryIO) -> Iterator[bytes]:
         if chunk is not None:
             text.write(chunk)
             document.update(chunk)
-            blank = blank and chunk.isspace()
+            blank = blank and not chunk.strip()
             continue
         if blank:
             text.seek(start)
@@ -68,7 +77,7 @@ def _written(chunks: Chunks, text: BinaryIO) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class Split:
-    """The documents of the split `name`, train or val. `fraction` of all documents are in val."""
+    """The part `name` of the documents, train or val. About `fraction` of the text is in val."""
 
     spool: Spool
     name: str
@@ -78,23 +87,32 @@ class Split:
     def spans(self) -> Iterator[tuple[int, int]]:
         """Start and end of each document in the spool's file, in bytes.
 
-        All documents are cut into runs of about equal length, and one document of each run is drawn for val.
-        A corpus of one document is cut in two: its end is for val.
+        Documents are cut into runs of about equal number, and one document of each run is drawn for val,
+        whole. But a document of more than twice the share of train or val is cut: its end is for val. So is
+        an only document.
         """
+        longest = 2 * min(self.fraction, 1 - self.fraction) * self.spool.bytes
+        whole = len(self.spool.ends) - self.spool.longer_than(longest)
         if len(self.spool.ends) == 1:
-            cut = _cut(self.spool, self.fraction)
-            yield (cut, self.spool.bytes) if self.name == "val" else (0, cut)
-            return
+            longest, whole = 0, 0
         random = numpy_generator(self.seed, "corpus", "split")
-        held_out = _one_of_each_run(len(self.spool.ends), self.fraction, random)
-        start, next_held_out = 0, next(held_out)
-        for number, end in enumerate(self.spool.ends):
+        at_least = int(whole == len(self.spool.ends))  # where others are cut, val has some text without it
+        held_out = _one_of_each_run(whole, self.fraction, at_least, random)
+        start, number, next_held_out = 0, 0, next(held_out, -1)
+        for end in map(int, self.spool.ends):
+            if end - start > longest:
+                cut = _cut(self.spool, start, end, self.fraction)
+                part = (cut, end) if self.name == "val" else (start, cut)
+                if part[0] < part[1]:
+                    yield part
+                start = end
+                continue
             is_val = number == next_held_out
             if is_val:
                 next_held_out = next(held_out, -1)
             if is_val == (self.name == "val"):
-                yield start, int(end)
-            start = int(end)
+                yield start, end
+            start, number = end, number + 1
 
     def size(self) -> tuple[int, int]:
         """The number of documents and of bytes."""
@@ -116,26 +134,28 @@ class Split:
                 yield from _pieces(file, end - start)
 
 
-def _one_of_each_run(documents: int, fraction: float, random: np.random.Generator) -> Iterator[int]:
-    """Increasing numbers of documents: about `fraction` of them, at least one and not all."""
-    runs = min(max(round(documents * fraction), 1), documents - 1)
+def _one_of_each_run(
+    documents: int, fraction: float, at_least: int, random: np.random.Generator
+) -> Iterator[int]:
+    """Increasing numbers of documents: about `fraction` of them, `at_least` so many and not all."""
+    runs = min(max(round(documents * fraction), at_least), documents - 1)
     for run in range(runs):
         yield int(random.integers(run * documents // runs, (run + 1) * documents // runs))
 
 
-def _cut(spool: Spool, fraction: float) -> int:
-    """The byte at which the only document is cut: after the last white space before its last `fraction`."""
-    target = int(spool.bytes * (1 - fraction))
-    start = max(target - PIECE, 0)
+def _cut(spool: Spool, start: int, end: int, fraction: float) -> int:
+    """The byte at which a document is cut: after the last white space before its last `fraction`."""
+    target = start + int((end - start) * (1 - fraction))
+    first = max(target - PIECE, start)
     with spool.path.open("rb") as file:
-        file.seek(start)
-        window = file.read(target - start + 1)
+        file.seek(first)
+        window = file.read(target - first + 1)
     after = max(window.rfind(b"\n", 0, -1), window.rfind(b" ", 0, -1)) + 1
     if not after:
         after = len(window) - 1
         while window[after] & 0xC0 == 0x80:  # not the first byte of a character
             after -= 1
-    return start + after
+    return first + after
 
 
 def _pieces(file: BinaryIO, size: int) -> Iterator[tuple[str, bool]]:

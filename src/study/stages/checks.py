@@ -1,7 +1,6 @@
 """Checks across params sections: that they fit together, and that what they name exists here."""
 
 from collections.abc import Collection, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from study.analysis.params import AnalyzeParams, counted_alike, recorded
 from study.base import params, provenance, run_json
 from study.base.params import NAME, STUDY_KEYS, Section, section
 from study.data import docstrings, mnist, texts, tokenizer
-from study.data.classification import DATASETS
+from study.data.classification import known as known_datasets
 from study.data.params import ClassificationParams, CorpusParams
 from study.gpt2.params import SELECTORS, Gpt2Params, Gpt2Run, check_gpus, merged_knobs, resolve
 from study.mlp.params import InitComparisonParams, MlpSweepParams
@@ -63,12 +62,13 @@ def tasks(
     classification: ClassificationParams, mlp_sweep: MlpSweepParams, init_comparison: InitComparisonParams
 ) -> None:
     """Every dataset is known, and has a task (batch size, widths) in E1 and in E2."""
-    known = ", ".join(DATASETS)
+    datasets = known_datasets(classification)
+    known = ", ".join(datasets)
     for name in classification.datasets:
-        _expect(name in DATASETS, f"classification.datasets has {name!r}", known)
+        _expect(name in datasets, f"classification.datasets has {name!r}", known)
     for where, of in (("mlp_sweep", mlp_sweep.tasks), ("init_comparison", init_comparison.tasks)):
         for name in of:
-            _expect(name in DATASETS, f"{where}.tasks.{name} is unknown", known)
+            _expect(name in datasets, f"{where}.tasks.{name} is unknown", known)
         for name in classification.datasets:
             _expect(name in of, f"{where}.tasks.{name} is missing", "one for each dataset")
 
@@ -106,8 +106,10 @@ def analysis(tree: Mapping[str, Any], analyze: AnalyzeParams) -> None:
 def data(classification: ClassificationParams, corpus: CorpusParams) -> None:
     """The files and distributions that the data stages will read exist. Those stages check the content."""
     if "mnist" in classification.datasets and classification.mnist.source == "files":
-        for name in chain(*mnist.FILES.values()):
-            mnist.find(Path(classification.mnist.path), name)
+        mnist.find(mnist.MNIST, classification.mnist.path)
+    for name, path in classification.idx.items():
+        if name in classification.datasets:
+            mnist.find(f"classification.idx.{name}", path)
     if corpus.source == "files":
         texts.paths(corpus.files)
     if corpus.source == "docs":

@@ -44,6 +44,8 @@ def main() -> None:
         shutil.rmtree(SCRATCH, ignore_errors=True)
     for name in ("train", "val"):
         print(f"{name}: {manifest[name]}")
+    share = manifest["val"]["bytes"] / (manifest["train"]["bytes"] + manifest["val"]["bytes"])
+    print(f"val has {share:.2%} of the text: corpus.val_fraction is {section.val_fraction:.2%}")
 
 
 if __name__ == "__main__":
