@@ -149,7 +149,7 @@ def test_the_stage_replaces_what_was_there_and_leaves_nothing_else(project):
     stage.main()
     names = sorted(path.name for path in (project / "data/corpus").iterdir())
     assert names == ["manifest.json", "tokenizer.json", "train.bin", "val.bin"]
-    assert not (project / ".cache/corpus").exists()
+    assert [path.name for path in (project / "data").iterdir()] == ["corpus"]
 
 
 @pytest.mark.parametrize(
