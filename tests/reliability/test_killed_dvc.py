@@ -1,0 +1,191 @@
+"""DVC itself is killed, its params are edited while it works, it is started thrice at once: the same bytes.
+
+After each such thing, `dvc repro` completes, at once or after one line that says what is wrong, and files and
+`dvc.lock` are those of a study that was never disturbed.
+"""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from copies import commit, run
+from reliability.counts import count
+from reliability.small_study import ENV, LR, OTHER_LR, contents, dvc, write
+
+TRIES = 4
+"""How often `dvc repro` is given at most before it must have completed."""
+SAID = re.compile(r"error: |ERROR: |is busy|Unable to acquire|not a valid|changed while")
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory):
+    """The smallest study, of which nothing was run."""
+    folder = write(tmp_path_factory.mktemp("dvc") / "start")
+    commit(folder, "start")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(start, tmp_path_factory):
+    """Learning rate -> contents of the study that ran with it; and the seconds of `busy` that a run takes."""
+    folder = copy(start, tmp_path_factory.mktemp("undisturbed") / "project")
+    process = begin(folder, "repro")
+    spent = 0.0
+    while process.poll() is None:
+        spent = max(spent, busy(process.pid))
+        time.sleep(0.02)
+    assert process.returncode == 0, log(folder)
+    whole = {LR: contents(folder)}
+    set_lr(folder, OTHER_LR)
+    assert dvc(folder, "repro").returncode == 0
+    whole[OTHER_LR] = contents(folder)
+    assert whole[LR] != whole[OTHER_LR]
+    return whole, spent
+
+
+def copy(source, folder):
+    return shutil.copytree(source, folder, symlinks=True)
+
+
+def begin(folder, *command):
+    """Start `dvc` as the leader of a group of processes; what it prints goes to a log beside the folder."""
+    with (folder.parent / f"{folder.name}.log").open("ab") as printed:
+        return subprocess.Popen(["dvc", *command], cwd=folder, env=ENV, start_new_session=True,
+                                stdout=printed, stderr=subprocess.STDOUT)
+
+
+def log(folder):
+    return (folder.parent / f"{folder.name}.log").read_text()
+
+
+def set_lr(folder, lr):
+    text = (folder / "params.yaml").read_text()
+    edited = re.sub(r"^  lr: .*$", f"  lr: {lr}", text, count=1, flags=re.MULTILINE)
+    (folder / "params.yaml").write_text(edited)
+
+
+def busy(pid):
+    """Seconds of processor of a process and its children: a clock that does not depend on other work."""
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        return sum(sum(each.cpu_times()[:4]) for each in family)
+    except psutil.Error:
+        return 0.0
+
+
+def kill_after(process, seconds, alone):
+    """Kill dvc after so many seconds of `busy`, alone or with all that it started; whether it still ran."""
+    while process.poll() is None and busy(process.pid) < seconds:
+        time.sleep(0.01)
+    if process.poll() is not None:
+        return False
+    (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
+    process.wait()
+    return True
+
+
+def completes(folder, what):
+    """`dvc repro`, again while it ends with a line that says why, after what `make repro` looks for first."""
+    for number in range(1, TRIES + 1):
+        run(folder, "make", "unlocked")
+        ended = dvc(folder, "repro")
+        if ended.returncode == 0:
+            count(what, f"completed by run {number}")
+            return
+        text = ended.stdout + ended.stderr
+        assert SAID.search(text) and "Traceback" not in text, text
+        time.sleep(1)  # the stage that outlives dvc notices within a second or two
+    pytest.fail(f"{what}: {text}")
+
+
+def the_same(folder, whole):
+    assert contents(folder) == whole
+    assert "up to date" in dvc(folder, "status").stdout
+
+
+def killed(start, undisturbed, tmp_path, kills, alone, seed):
+    """One study that is killed so often, goes on each time, and is left alone at last."""
+    (whole, spent), moments = undisturbed, random.Random(seed)
+    folder = copy(start, tmp_path / f"{seed}-{alone}")
+    what = f"dvc repro killed {'alone' if alone else 'with its stage'}"
+    done = 0
+    for _ in range(kills):
+        run(folder, "make", "unlocked")
+        hit = kill_after(begin(folder, "repro"), moments.uniform(0.1, spent), alone)
+        count(what, "hit" if hit else "ended before")
+        done += hit
+    completes(folder, f"after kills of {what}")
+    the_same(folder, whole[LR])
+    return done
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_kill_of_dvc(start, undisturbed, tmp_path, alone):
+    """The short form: once with the stage that dvc had started, once without."""
+    killed(start, undisturbed, tmp_path, 1, alone, seed=7)
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("alone", [False, True])
+def test_twenty_random_kills_of_dvc(start, undisturbed, tmp_path, alone):
+    hit, seed = 0, 0
+    while hit < 20:
+        seed += 1
+        assert seed < 20, f"{hit} kills hit"
+        hit += killed(start, undisturbed, tmp_path, 4, alone, seed)
+
+
+def edited(start, undisturbed, tmp_path, seed):
+    """params.yaml gets another lr at a random moment: the run files both under their own values, or fails."""
+    whole, spent = undisturbed
+    folder, moment = copy(start, tmp_path / str(seed)), random.Random(seed).uniform(0.1, spent)
+    process = begin(folder, "repro")
+    while process.poll() is None and busy(process.pid) < moment:
+        time.sleep(0.01)
+    set_lr(folder, OTHER_LR)
+    ended = process.wait()
+    count("params.yaml edited during dvc repro", "filed" if ended == 0 else "failed with a line")
+    assert ended == 0 or SAID.search(log(folder)), log(folder)
+    assert "Traceback" not in log(folder)
+    for lr in (OTHER_LR, LR):
+        set_lr(folder, lr)
+        completes(folder, "after an edit")
+        the_same(folder, whole[lr])
+
+
+def test_an_edit_of_params_while_dvc_works(start, undisturbed, tmp_path):
+    edited(start, undisturbed, tmp_path, seed=1)
+
+
+@pytest.mark.reliability
+def test_ten_edits_of_params_while_dvc_works(start, undisturbed, tmp_path):
+    for seed in range(2, 12):
+        edited(start, undisturbed, tmp_path, seed)
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("wait", [0, 0.3, 0.6])
+def test_two_repro_and_an_exp_run_at_once(start, undisturbed, tmp_path, wait):
+    """The experiment comes at once, or in the middle of the others."""
+    whole, spent = undisturbed
+    folder = copy(start, tmp_path / "project")
+    both = [begin(folder, "repro") for _ in range(2)]
+    while any(each.poll() is None for each in both) and max(busy(each.pid) for each in both) < wait * spent:
+        time.sleep(0.01)
+    three = [*both, begin(folder, "exp", "run", "-S", f"gpt2.lr={OTHER_LR}")]
+    codes = [each.wait() for each in three]
+    for name, code in zip(("repro", "repro", "exp run"), codes, strict=True):
+        count(f"{name} beside the others", "ended well" if code == 0 else "failed with a line")
+    assert "Traceback" not in log(folder), log(folder)
+    assert all(code == 0 for code in codes) or SAID.search(log(folder)), log(folder)
+    for lr in (OTHER_LR, LR):
+        set_lr(folder, lr)
+        completes(folder, "after three at once")
+        the_same(folder, whole[lr])
