@@ -6,7 +6,10 @@ tracks it, like `numbers` and `figures`.
 
 import hashlib
 import shutil
+import time
+from pathlib import Path
 
+import psutil
 import yaml
 
 from copies import commit, environment, repository, run
@@ -110,3 +113,27 @@ def contents(folder):
 def under(path):
     """The files of an output, which is a file or a folder."""
     return [each for each in sorted(path.rglob("*")) if each.is_file()] if path.is_dir() else [path]
+
+
+def kill_all_in(folder):
+    """Kill every process that works in the folder, and return their number.
+
+    A queue's worker is no child of the command that started it.
+    """
+    killed = 0
+    for process in psutil.process_iter():
+        try:
+            inside = Path(process.cwd()).is_relative_to(folder)
+        except (psutil.Error, OSError):
+            continue
+        if inside:
+            process.kill()
+            killed += 1
+    return killed
+
+
+def wait_until(holds, what):
+    until = time.monotonic() + 900
+    while not holds():
+        assert time.monotonic() < until, what
+        time.sleep(0.2)

@@ -8,13 +8,24 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
 from copies import run
 from imports import ROOT
-from reliability.small_study import ANALYSIS, ENV, GPT2, OTHER, SUMMARY, dvc, made, outs, small
+from reliability.small_study import (
+    ANALYSIS,
+    ENV,
+    GPT2,
+    OTHER,
+    SUMMARY,
+    dvc,
+    kill_all_in,
+    made,
+    outs,
+    small,
+    wait_until,
+)
 
 pytestmark = pytest.mark.reliability
 FAILS = "raise SystemExit(3)"
@@ -148,24 +159,6 @@ def test_a_killed_temporary_run_goes_on_in_the_next(project):
     assert result.returncode == 0, result.stderr
     assert not checkpoints(project)
     assert clean(project)
-
-
-def kill_all_in(folder):
-    """Every process that works in the folder: a queue's worker is no child of the command that started it."""
-    for process in psutil.process_iter():
-        try:
-            inside = Path(process.cwd()).is_relative_to(folder)
-        except (psutil.Error, OSError):
-            continue
-        if inside:
-            process.kill()
-
-
-def wait_until(holds, what):
-    until = time.monotonic() + 900
-    while not holds():
-        assert time.monotonic() < until, what
-        time.sleep(0.2)
 
 
 def test_a_killed_queue_goes_on_when_the_run_is_queued_again(project):

@@ -17,7 +17,7 @@ import pytest
 
 from copies import commit, run
 from reliability.counts import count
-from reliability.small_study import ENV, LR, OTHER_LR, contents, dvc, write
+from reliability.small_study import ENV, LR, OTHER_LR, contents, dvc, kill_all_in, wait_until, write
 
 TRIES = 4
 """How often `dvc repro` is given at most before it must have completed."""
@@ -189,3 +189,84 @@ def test_two_repro_and_an_exp_run_at_once(start, undisturbed, tmp_path, wait):
         set_lr(folder, lr)
         completes(folder, "after three at once")
         the_same(folder, whole[lr])
+
+
+def queue(folder, name):
+    """Queue the other learning rate and start a worker, which would keep a pipe of ours open."""
+    assert dvc(folder, "exp", "run", "--queue", "--name", name, "-S", f"gpt2.lr={OTHER_LR}").returncode == 0
+    subprocess.run(["dvc", "queue", "start"], cwd=folder, env=ENV, check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.reliability
+def test_ten_kills_of_a_queue(start, undisturbed, tmp_path):
+    """The worker, dvc and the stage at a random moment; then the run is queued again and left alone."""
+    for trial in range(2):
+        killed_queue(copy(start, tmp_path / str(trial)), undisturbed, kills=5, seed=trial)
+
+
+def killed_queue(folder, undisturbed, kills, seed):
+    (whole, spent), moments = undisturbed, random.Random(seed)
+    for number in range(kills):
+        queue(folder, f"killed-{number}")
+        time.sleep(moments.uniform(0.5, 2 * spent))
+        count("dvc queue start killed", "hit" if kill_all_in(folder) else "ended before")
+    queue(folder, "last")
+    try:
+        wait_until(lambda: re.search(r"last .*Success", dvc(folder, "queue", "status").stdout), "its end")
+    finally:
+        kill_all_in(folder)
+    assert dvc(folder, "exp", "apply", "last").returncode == 0
+    the_same(folder, whole[OTHER_LR])
+    count("after kills of a queue", "completed when queued again")
+
+
+def in_own_mounts(folder, script):
+    """What a shell script prints that mounts file systems for itself; skipped where that is not allowed."""
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-ec"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "mount -t tmpfs tmpfs /mnt"]).returncode:
+        pytest.skip("no file system can be mounted here")
+    ended = subprocess.run([*alone, script], cwd=folder, env=ENV, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("size", ["12k", "60k", "150k"])
+def test_a_full_cache(start, undisturbed, tmp_path, size):
+    """DVC says so in one line, and the next run completes once there is room."""
+    folder = copy(start, tmp_path / "project")
+    printed = in_own_mounts(folder, f"""
+        mkdir -p .dvc/cache && mount -t tmpfs -o size={size} tmpfs .dvc/cache
+        dvc repro 2>&1 && exit 1
+        mount -o remount,size=64m .dvc/cache
+        dvc repro > second.log 2>&1""")
+    errors = [line for line in printed.splitlines() if "rror" in line]
+    assert any("No space left on device" in line for line in errors) and "Traceback" not in printed, printed
+    assert contents(folder) == undisturbed[0][LR]
+    count("full cache", "one line, and completed by the next run")
+
+
+@pytest.mark.reliability
+def test_data_on_a_file_system_of_its_own(start, undisturbed, tmp_path):
+    folder = copy(start, tmp_path / "project")
+    in_own_mounts(folder, """
+        cp -a data kept && mount -t tmpfs tmpfs data && cp -a kept/. data/
+        dvc repro
+        cp -a data made && umount data && cp -a made/. data/""")
+    the_same(folder, undisturbed[0][LR])
+    count("data/ on a tmpfs", "the same bytes")
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("linked", ["data", "data/gpt2"])
+def test_data_linked_to_another_file_system(start, undisturbed, tmp_path, other_disk, linked):
+    folder = copy(start, tmp_path / "project")
+    if (folder / linked).exists():
+        shutil.copytree(folder / linked, other_disk / "there")
+        shutil.rmtree(folder / linked)
+    else:
+        (other_disk / "there").mkdir()
+    (folder / linked).symlink_to(other_disk / "there")
+    completes(folder, f"{linked} linked to another file system")
+    the_same(folder, undisturbed[0][LR])
