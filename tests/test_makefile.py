@@ -112,3 +112,12 @@ def test_an_empty_lock_file_of_dvc_is_removed_and_said(project, content, removed
 def test_repro_looks_for_it():
     text = (ROOT / "Makefile").read_text()
     assert "\nrepro: $(READY) unlocked\n" in text
+
+
+def test_another_python_than_the_environment_s_is_told_how_to_activate_it():
+    """As where `python` is the system's: without site packages, as `python -S` has none."""
+    command = [sys.executable, "-S", "-m", "study.stages.validate"]
+    env = {"PYTHONPATH": "src"}
+    (line,) = errors(subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True))
+    assert line.startswith(f"error: {sys.executable} lacks the packages")
+    assert line.endswith("source .venv/bin/activate")

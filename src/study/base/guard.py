@@ -48,7 +48,7 @@ def unchanged(out: Path, knobs: Knobs, inputs: Sequence[Path] = ()) -> Iterator[
 
 
 def _look_again(before: Facts, knobs: Knobs) -> None:
-    """Compare params once more where the process ends: notes are written and checkpoints removed before it."""
+    """Compare params once more where the process ends, after notes are written and checkpoints removed."""
     try:
         read = _flat("", knobs())
         _compare({name: before.get(name) for name in read}, read)

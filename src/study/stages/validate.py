@@ -7,6 +7,7 @@ from pathlib import Path
 
 from study.analysis.params import AnalyzeParams
 from study.base import params
+from study.data import left_out
 from study.data.params import ClassificationParams, CorpusParams
 from study.mlp.params import InitComparisonParams, MlpSweepParams
 from study.plotting.params import PlotParams
@@ -30,7 +31,8 @@ def main() -> None:
     checks.tasks(classification, mlp_sweep, init_comparison)
     checks.gpt2(tree, corpus.tokenizer.size)
     checks.analysis(tree, analyze)
-    checks.data(classification, corpus)
+    with left_out.named():
+        checks.data(classification, corpus)
     # The file is always the same, so that a change of params does not run the stages that come after it.
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text('{"valid": true}\n', encoding="utf-8")
