@@ -38,8 +38,8 @@ def row(request):
 
 def shell(folder, command, env=ENV):
     """Run a command of bash, whose own place is known where PATH holds nothing."""
-    return subprocess.run([str(shutil.which("bash")), "-ec", command], cwd=folder, env=env, capture_output=True,
-                          text=True)
+    bash = [str(shutil.which("bash")), "-ec", command]
+    return subprocess.run(bash, cwd=folder, env=env, capture_output=True, text=True)
 
 
 def mend(folder, row, **more):

@@ -122,26 +122,23 @@ def the_same(folder, whole):
     assert "up to date" in dvc(folder, "status").stdout
 
 
-def killed(start, undisturbed, tmp_path, kills, alone, seed):
-    """One study that is killed so often, goes on each time, and is left alone at last."""
+def killed(start, undisturbed, tmp_path, kills, seed):
+    """One study that is killed so often, alone where an entry of `kills` says so, and left alone at last."""
     (whole, spent), moments = undisturbed, random.Random(seed)
-    folder = copy(start, tmp_path / f"{seed}-{alone}")
-    what = f"dvc repro killed {'alone' if alone else 'with its stage'}"
-    done = 0
-    for _ in range(kills):
+    folder, hits = copy(start, tmp_path / f"{seed}"), 0
+    for alone in kills:
         run(folder, "make", "unlocked")
         hit = kill_after(begin(folder, "repro"), moments.uniform(0.1, spent), alone)
-        count(what, "hit" if hit else "ended before")
-        done += hit
-    completes(folder, f"after kills of {what}")
+        count(f"dvc repro killed {'alone' if alone else 'with its stage'}", "hit" if hit else "ended before")
+        hits += hit
+    completes(folder, "after kills of dvc repro")
     the_same(folder, whole[LR])
-    return done
+    return hits
 
 
-@pytest.mark.parametrize("alone", [False, True])
-def test_a_kill_of_dvc(start, undisturbed, tmp_path, alone):
+def test_two_kills_of_dvc(start, undisturbed, tmp_path):
     """The short form: once with the stage that dvc had started, once without."""
-    killed(start, undisturbed, tmp_path, 1, alone, seed=7)
+    killed(start, undisturbed, tmp_path, [False, True], seed=7)
 
 
 @pytest.mark.reliability
@@ -151,7 +148,7 @@ def test_twenty_random_kills_of_dvc(start, undisturbed, tmp_path, alone):
     while hit < 20:
         seed += 1
         assert seed < 20, f"{hit} kills hit"
-        hit += killed(start, undisturbed, tmp_path, 4, alone, seed)
+        hit += killed(start, undisturbed, tmp_path, [alone] * 4, seed)
 
 
 def edited(start, undisturbed, tmp_path, seed):
