@@ -281,12 +281,19 @@ def test_data_on_a_file_system_of_its_own(start, undisturbed, tmp_path):
 @pytest.mark.reliability
 @pytest.mark.parametrize("linked", ["data", "data/gpt2"])
 def test_data_linked_to_another_file_system(start, undisturbed, tmp_path, other_disk, linked):
-    folder = copy(start, tmp_path / "project")
+    """It works, or DVC says that what a link leads to is no part of the repository; without it all is well."""
+    folder, there = copy(start, tmp_path / "project"), other_disk / "there"
     if (folder / linked).exists():
-        shutil.copytree(folder / linked, other_disk / "there")
+        shutil.copytree(folder / linked, there)
         shutil.rmtree(folder / linked)
     else:
-        (other_disk / "there").mkdir()
-    (folder / linked).symlink_to(other_disk / "there")
-    completes(folder, f"{linked} linked to another file system")
+        there.mkdir()
+    (folder / linked).symlink_to(there)
+    ended = dvc(folder, "repro")
+    count(f"{linked} linked to another file system", "refused by DVC" if ended.returncode else "completed")
+    if ended.returncode:
+        assert "is outside of git repository" in ended.stdout + ended.stderr, ended.stdout + ended.stderr
+        (folder / linked).unlink()
+        shutil.copytree(there, folder / linked)
+        completes(folder, f"after {linked} was linked")
     the_same(folder, undisturbed[0][LR])
