@@ -281,7 +281,7 @@ def test_data_on_a_file_system_of_its_own(start, undisturbed, tmp_path):
 @pytest.mark.reliability
 @pytest.mark.parametrize("linked", ["data", "data/gpt2"])
 def test_data_linked_to_another_file_system(start, undisturbed, tmp_path, other_disk, linked):
-    """It works, or DVC says that what a link leads to is no part of the repository; without it all is well."""
+    """It works, or DVC says that a link leads out of the repository; without it all is well."""
     folder, there = copy(start, tmp_path / "project"), other_disk / "there"
     if (folder / linked).exists():
         shutil.copytree(folder / linked, there)
