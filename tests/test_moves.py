@@ -13,7 +13,7 @@ from reliability.small_study import GPT2, dvc, made
 pytestmark = pytest.mark.slow
 NONE: set[str] = set()
 MOVES = [
-    ("pull", NONE),
+    ("pull --run-cache", NONE),
     ("repro", NONE),
     ("repro --dry", NONE),
     ("status", NONE),
@@ -83,6 +83,6 @@ def test_thirty_moves_and_a_colleague(tmp_path):
     run(author, "dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
     commit(author, "A remote")
     run(author, "git", "push", "--quiet", str(hub), "main")
-    run(author, "dvc", "push")
+    run(author, "dvc", "push", "--run-cache")
     move(clone(hub, tmp_path / "clone"), MOVES)
     move(clone(hub, tmp_path / "colleague"), COLLEAGUE)
