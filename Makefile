@@ -4,9 +4,14 @@ PYTHON ?= python3
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test bench docs consistent full setup clean
-repro: $(READY)
+.PHONY: repro unlocked test bench docs consistent full setup clean
+repro: $(READY) unlocked
 	dvc repro
+
+# A kill while DVC notes who reads and writes leaves this file empty, and every later run of DVC fails at it.
+LOCKS := .dvc/tmp/rwlock
+unlocked:
+	@if [ -f $(LOCKS) ] && [ ! -s $(LOCKS) ]; then rm $(LOCKS) && echo "removed $(LOCKS), which a kill had left empty"; fi
 
 test: $(READY)
 	ruff check .
@@ -41,12 +46,25 @@ full: $(READY)
 
 setup: $(READY)
 
+# The mark .ready comes last: a folder without it is what a set-up left that did not end.
+HELP := expected Python 3.11 or newer: name one, as in: make PYTHON=python3.12
+LOG := $(VENV)/setup.log
+INSTALL := $(VENV)/bin/python -m pip install --quiet
 $(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "error: $(PYTHON): not found: $(HELP)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1): $(HELP)" >&2; exit 1; }
+	@if [ -e $(VENV) ] && [ ! -e $(READY) ]; then \
+	  echo "removing $(VENV): it has no $(READY), so its set-up did not end"; rm -rf $(VENV); fi
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --requirement requirements.lock
-	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "installing requirements.lock: minutes, where nothing is downloaded yet"
+	@$(INSTALL) --requirement requirements.lock > $(LOG) 2>&1 && \
+	  $(INSTALL) --no-deps --no-build-isolation --editable . >> $(LOG) 2>&1 || \
+	  { echo "error: requirements.lock cannot be installed ($$(grep -m 1 ERROR $(LOG))): expected a package" \
+	    "index that can be reached; $(LOG) says more" >&2; exit 1; }
 	$(VENV)/bin/python -m study.plotting.page
-	touch $(READY)
+	@touch $(READY)
+	@echo "$(VENV) is ready: source $(VENV)/bin/activate puts its dvc and python first"
 
 clean:
 	rm -rf $(VENV)

@@ -1,6 +1,7 @@
 """Fixtures that more than one test file uses."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,16 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("no shared data: set VARIANCE_DYNAMICS_SHARED")
     return folder
+
+
+@pytest.fixture
+def other_disk(tmp_path):
+    """A folder on another file system than `tmp_path`; tests that use it are skipped where there is none."""
+    memory = Path("/dev/shm")  # on Linux a file system in memory
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system here")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Each test in docs/promises.md is there: `pytest -m reliability` runs those with °, `pytest` the others."""
+"""Each test that two pages name is there: `pytest -m reliability` runs those with °, `pytest` the rest."""
 
 import re
 
@@ -6,7 +6,8 @@ import pytest
 
 from imports import ROOT
 
-TEXT = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
+PAGES = ("promises.md", "when-something-goes-wrong.md")
+TEXT = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in PAGES)
 NAMED = re.findall(r"`([\w/]*test_\w+\.py)::(\w+)`(°?)", TEXT)
 
 

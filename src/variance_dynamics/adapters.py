@@ -7,7 +7,6 @@ The tracker's state is saved with their checkpoints, so that a resumed run ends 
 weights are sharded (FSDP2) every process must find the checkpoint.
 """
 
-import os
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from variance_dynamics.base.atomic import replacing
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.tracking.tracker import Tracker
 
@@ -125,9 +125,8 @@ def _checkpoint(args: Any, state: Any) -> Path:
 
 def _save(folder: Path, state: dict[str, Any]) -> None:
     if folder.is_dir():  # a hyperparameter search keeps its checkpoints elsewhere
-        partial = folder / f"{STATE}.partial"
-        torch.save(state, partial)
-        os.replace(partial, folder / STATE)
+        with replacing(folder / STATE) as partial:
+            torch.save(state, partial)
 
 
 def _load(folder: Path) -> dict[str, Any] | None:

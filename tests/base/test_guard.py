@@ -132,3 +132,27 @@ def running(process):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+LATE = """
+from pathlib import Path
+from study.base import guard
+
+def knobs():
+    return {"gpt2": {"lr": float(Path("lr").read_text())}}
+
+with guard.unchanged(Path("data/out"), knobs, []):
+    pass
+Path("lr").write_text(".009")  # while the stage writes its note and ends
+"""
+
+
+def test_params_that_change_after_the_comparison_and_before_the_process_ends():
+    """DVC reads params later still; most of the time between is that of the stage's own end."""
+    Path("lr").write_text(".003")
+    command = [sys.executable, "-c", LATE]
+    ended = subprocess.run(command, env={**ENV, "DVC_STAGE": "gpt2"}, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: params.yaml: gpt2.lr 0.003 -> 0.009: changed while this stage ran")
+    Path("lr").write_text(".003")
+    assert subprocess.run(command, env=ENV).returncode == 0, "of a run by hand nothing is filed"

@@ -200,7 +200,15 @@ def test_the_stage_replaces_what_was_there_and_leaves_nothing_else(project):
     stage.main()
     names = sorted(path.name for path in (project / "data/corpus").iterdir())
     assert names == ["manifest.json", "tokenizer.json", "train.bin", "val.bin"]
-    assert not (project / ".cache/corpus").exists()
+    assert [path.name for path in (project / "data").iterdir()] == ["corpus"]
+
+
+def test_the_stage_where_data_is_a_link_to_another_disk(project, other_disk):
+    """Once by itself, and once over what is there."""
+    (project / "data").symlink_to(other_disk)
+    for _ in range(2):
+        stage.main()
+        assert [path.name for path in other_disk.iterdir()] == ["corpus"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from reliability import counts
 from reliability.starts import STEPS, contents, copy, log_of, make, run
 
 
@@ -18,3 +19,11 @@ def whole(origin, tmp_path_factory):
     (ended,) = run(folder, [{"folder": str(folder)}])
     assert ended["status"] == 0 and ended["steps"] == STEPS, log_of(folder)
     return contents(folder), ended
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what was tried how often, also where nothing failed."""
+    if counts.COUNTS:
+        terminalreporter.section("reliability: what was tried, and how often it ended how")
+        for line in counts.lines():
+            terminalreporter.write_line(line)

@@ -1,8 +1,4 @@
-"""What DVC leaves after failures and kills, in a small pipeline of this repository's stages and three toys.
-
-The output of `analysis` is cached, like those of `analyze` and `plot`; `summary` copies it to where git
-tracks it, like `numbers` and `figures`.
-"""
+"""What DVC leaves after failures and kills, in a small pipeline of this repository's stages and toys."""
 
 import json
 import os
@@ -12,89 +8,39 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
-from copies import commit, environment, repository, run
+from copies import run
 from imports import ROOT
-from study.base import params
+from reliability.small_study import (
+    ANALYSIS,
+    ENV,
+    GPT2,
+    OTHER,
+    SUMMARY,
+    dvc,
+    kill_all_in,
+    made,
+    outs,
+    small,
+    wait_until,
+)
 from study.base.checkpoint_folder import FINISHED
 
 pytestmark = pytest.mark.reliability
-ENV = environment(OMP_NUM_THREADS="1")
-GPT2 = "gpt2_pretrain@gpt2-0"
-ANALYSIS = """
-import json
-from pathlib import Path
-tokens = json.loads(Path("data/corpus/manifest.json").read_text())["train"]["tokens"]
-Path("data/analysis").write_text(json.dumps({"tokens": tokens}))
-"""
-SUMMARY = """
-from pathlib import Path
-for folder in ("metrics", "plots"):
-    Path(folder).mkdir(exist_ok=True)
-    Path(folder, "summary.json").write_text(Path("data/analysis").read_text())
-"""
-OTHER = """
-import time
-from pathlib import Path
-time.sleep(2)
-Path("data/other").write_text("done")
-"""
 FAILS = "raise SystemExit(3)"
-TOYS = {
-    "analysis": {"cmd": "python analysis.py", "deps": ["data/corpus", "analysis.py"],
-                 "outs": ["data/analysis"]},
-    "summary": {"cmd": "python summary.py", "deps": ["data/analysis", "summary.py"],
-                "outs": [{f"{folder}/summary.json": {"cache": False}} for folder in ("metrics", "plots")]},
-    "other": {"cmd": "python other.py", "deps": ["other.py"], "outs": ["data/other"]},
-}
-
-
-def dvc(folder, *arguments):
-    return run(folder, "dvc", *arguments, check=False, OMP_NUM_THREADS="1")
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """The pipeline, reproduced and committed."""
-    folder = tmp_path_factory.mktemp("done") / "project"
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in (".gitignore", ".dvcignore", "requirements.lock", ".dvc/config", ".dvc/.gitignore"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
-    (folder / "data/raw").mkdir(parents=True)
-    (folder / "data/raw/.gitkeep").touch()
-    (folder / "params.yaml").write_text(small())
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    stages = {name: stages[name] for name in ("validate", "corpus", "gpt2_pretrain")} | TOYS
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages, "metrics": ["metrics/summary.json"]}))
-    for name, code in (("analysis", ANALYSIS), ("summary", SUMMARY), ("other", OTHER)):
-        (folder / f"{name}.py").write_text(code)
-    repository(folder)
-    run(folder, "dvc", "repro", OMP_NUM_THREADS="1")
-    commit(folder, "done")
-    return folder
-
-
-def small():
-    """The smoke study with one seed, long enough to be killed."""
-    tree = params.load(ROOT / "params.yaml")
-    tree["study"] = "smoke"
-    tree["gpt2"] |= {"arms": ["gpt2"], "seeds": [0], "checkpoint_every": 20}
-    tree["studies"]["smoke"]["gpt2_presets"]["cpu"]["steps"] = 400
-    return yaml.safe_dump(tree)
+    return made(tmp_path_factory.mktemp("done") / "project", small())
 
 
 @pytest.fixture
 def project(done, tmp_path):
     return shutil.copytree(done, tmp_path / "project", symlinks=True)
-
-
-def outs(folder):
-    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
 
 
 def clean(folder):
@@ -216,24 +162,6 @@ def test_a_killed_temporary_run_goes_on_in_the_next(project):
     assert result.returncode == 0, result.stderr
     assert not checkpoints(project)
     assert clean(project)
-
-
-def kill_all_in(folder):
-    """Every process that works in the folder: a queue's worker is no child of the command that started it."""
-    for process in psutil.process_iter():
-        try:
-            inside = Path(process.cwd()).is_relative_to(folder)
-        except (psutil.Error, OSError):
-            continue
-        if inside:
-            process.kill()
-
-
-def wait_until(holds, what):
-    until = time.monotonic() + 900
-    while not holds():
-        assert time.monotonic() < until, what
-        time.sleep(0.2)
 
 
 def test_a_killed_queue_goes_on_when_the_run_is_queued_again(project):

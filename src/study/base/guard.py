@@ -4,6 +4,7 @@ DVC reads params and hashes code and inputs after a command has ended. If somebo
 next run while this one trains, this run's results would be filed under the next one's values.
 """
 
+import atexit
 import fcntl
 import hashlib
 import os
@@ -45,6 +46,18 @@ def unchanged(out: Path, knobs: Knobs, inputs: Sequence[Path] = ()) -> Iterator[
         before = _facts(knobs, inputs)
         yield
         _compare(before, _facts_again(knobs, inputs))
+    if "DVC_STAGE" in os.environ:
+        atexit.register(_look_again, before, knobs)
+
+
+def _look_again(before: Facts, knobs: Knobs) -> None:
+    """Compare params once more where the process ends, after notes are written and checkpoints removed."""
+    try:
+        read = _flat("", knobs())
+        _compare({name: before.get(name) for name in read}, read)
+    except BadInput as problem:
+        print(f"error: {problem}", file=sys.stderr, flush=True)
+        os._exit(2)  # an exception would not change the exit status any more
 
 
 def end_with_dvc() -> None:

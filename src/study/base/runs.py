@@ -7,6 +7,7 @@ A note cannot stand in the output, as the same command must give the same bytes.
 import hashlib
 import json
 import os
+import secrets
 import sys
 import threading
 import time
@@ -19,8 +20,11 @@ from typing import Any
 from study.base import provenance
 from study.base.params import Knobs
 from study.base.provenance import digest, home
+from variance_dynamics.base.atomic import replacing
 
 Note = dict[str, Any]
+OWN = f"{os.getpid()}-{secrets.token_hex(4)}"
+"""Of this process. Two containers that share a folder may give their processes the same number."""
 BEAT = 5.0
 """Seconds between two writings of the time spent. A kill loses at most as much of it."""
 
@@ -120,12 +124,6 @@ def _read(path: Path) -> Note | None:
 
 
 def _write(path: Path, note: Note) -> None:
-    """Write atomically: a kill leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    """Two runs of the same values in copies of the repository share a note, so each has its own name."""
+    with replacing(path, OWN) as partial:
         partial.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError:  # the disk may be full
-        partial.unlink(missing_ok=True)
-        raise

@@ -11,6 +11,7 @@ from torch import Tensor
 from study.gpt2.params import EXECUTION
 from study.gpt2.pretrain import Pretraining, lr_at
 from variance_dynamics.base import rows
+from variance_dynamics.base.atomic import replacing
 from variance_dynamics.tracking.sharded import for_checkpoint
 
 
@@ -28,9 +29,8 @@ def write(folder: Path, arm: str, training: Pretraining) -> None:
         labelled = table.assign(arm=arm, seed=training.seed)
         rows.write(folder / f"{name}.parquet", labelled[["arm", "seed", *table.columns]])
     save_weights(folder / "model.safetensors", final)
-    partial = folder / "run.json.partial"
-    partial.write_text(json.dumps(described(arm, training), indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / "run.json")
+    with replacing(folder / "run.json") as partial:
+        partial.write_text(json.dumps(described(arm, training), indent=2) + "\n", encoding="utf-8")
 
 
 def losses(training: Pretraining) -> pd.DataFrame:
@@ -66,8 +66,7 @@ def described(arm: str, training: Pretraining) -> dict[str, Any]:
 
 def save_weights(path: Path, state: dict[str, Tensor]) -> None:
     """The final weights, under the model's own names; the tied head is the token embedding."""
-    partial = path.with_name(path.name + ".partial")
     weights = {name: value.cpu().contiguous() for name, value in state.items()}
-    save_file(weights, partial)
-    partial.chmod(0o644)  # as all other outputs: the library makes files for their owner alone
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file(weights, partial)
+        partial.chmod(0o644)  # as all other outputs: the library makes files for their owner alone

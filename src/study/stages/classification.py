@@ -9,6 +9,7 @@ from study.base import guard, params, runs
 from study.base.labelled import FOLDER, SPLITS
 from study.data.classification import prepare
 from study.data.params import RAW, ClassificationParams
+from variance_dynamics.base.atomic import replacing
 from variance_dynamics.base.errors import one_line
 
 KNOBS = params.only("classification")
@@ -20,19 +21,20 @@ KNOBS = params.only("classification")
 def main() -> None:
     section = params.section(params.read(), "classification", ClassificationParams)
     prepared = {name: prepare(name, section) for name in section.datasets}
-    FOLDER.mkdir(parents=True, exist_ok=True)
     manifest = {}
-    for name, (splits, classes) in prepared.items():
-        path = FOLDER / f"{name}.npz"
-        np.savez(path, **splits)  # type: ignore[arg-type]
-        manifest[name] = {
-            "classes": classes,
-            "features": splits["x_train"].shape[1],
-            **{part: len(splits[f"y_{part}"]) for part in SPLITS},
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        print(f"{name}: {manifest[name]}")
-    (FOLDER / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    with replacing(FOLDER) as done:
+        done.mkdir()
+        for name, (splits, classes) in prepared.items():
+            path = done / f"{name}.npz"
+            np.savez(path, **splits)  # type: ignore[arg-type]
+            manifest[name] = {
+                "classes": classes,
+                "features": splits["x_train"].shape[1],
+                **{part: len(splits[f"y_{part}"]) for part in SPLITS},
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            print(f"{name}: {manifest[name]}")
+        (done / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """Stage `corpus`: split text by document, tokenise it, and store the ids, ready to be memory-mapped."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from study.base import guard, params, runs
 from study.data.corpus import prepare
 from study.data.params import RAW, CorpusParams
+from variance_dynamics.base.atomic import replacing, scratch
 from variance_dynamics.base.errors import one_line
 
 OUT = Path("data/corpus")
-SCRATCH = Path(".cache/corpus")
 
 
 def knobs() -> dict[str, Any]:
@@ -31,17 +30,9 @@ def n_ctx(tree: dict[str, Any]) -> int:
 def main() -> None:
     tree = params.read()
     section = params.section(tree, "corpus", CorpusParams)
-    shutil.rmtree(SCRATCH, ignore_errors=True)
-    text, done = SCRATCH / "text", SCRATCH / "done"
-    text.mkdir(parents=True)
-    done.mkdir()
-    try:
+    with replacing(OUT) as done, scratch(OUT) as text:
+        done.mkdir()
         manifest = prepare(section, n_ctx(tree), text, done)
-        shutil.rmtree(OUT, ignore_errors=True)
-        OUT.parent.mkdir(exist_ok=True)
-        done.replace(OUT)
-    finally:
-        shutil.rmtree(SCRATCH, ignore_errors=True)
     for name in ("train", "val"):
         print(f"{name}: {manifest[name]}")
     share = manifest["val"]["bytes"] / (manifest["train"]["bytes"] + manifest["val"]["bytes"])

@@ -7,10 +7,8 @@ provenance.json names them.
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +19,8 @@ from study.analysis.mlp import KEPT
 from study.analysis.params import LOCAL, AnalyzeParams
 from study.base import params, provenance, runs
 from study.base.labelled import load
-from study.base.provenance import home
 from variance_dynamics.base import rows
+from variance_dynamics.base.atomic import replacing
 from variance_dynamics.base.errors import BadInput, one_line
 
 DATA, RECORDED = Path("data"), Path("data/recorded")
@@ -118,17 +116,12 @@ def write(out: Path, study: str, tree: Tree, every: list[Part]) -> None:
     if not any(READS[part.stage] for part in packed):
         reasons = ", ".join(sorted({part.missing for part in every if part.missing}))
         raise BadInput(f"{out}: nothing can be recorded ({reasons}): expected `dvc repro` before")
-    home().mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home()) as folder:
-        fresh = Path(folder) / out.name
+    with replacing(out) as fresh:
         fresh.mkdir()
         text = json.dumps(described(study, tree, every), indent=2) + "\n"
         (fresh / "provenance.json").write_text(text, encoding="utf-8")
         pack(fresh, tree, packed)
         check_nothing_is_lost(out, fresh, study)
-        shutil.rmtree(out, ignore_errors=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(fresh, out)
 
 
 def pack(out: Path, tree: Tree, packed: list[Part]) -> None:

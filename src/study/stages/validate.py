@@ -7,6 +7,7 @@ from pathlib import Path
 
 from study.analysis.params import AnalyzeParams
 from study.base import params
+from study.data import left_out
 from study.data.params import ClassificationParams, CorpusParams
 from study.mlp.params import InitComparisonParams, MlpSweepParams
 from study.plotting.params import PlotParams
@@ -34,7 +35,8 @@ def main() -> None:
     for study in whole["studies"]:
         checks.other_study(whole, study)
     checks.changes(whole)
-    checks.data(classification, corpus)
+    with left_out.named():
+        checks.data(classification, corpus)
     checks.gpus(tree)
     # The file is always the same, so that a change of params does not run the stages that come after it.
     OUT.parent.mkdir(exist_ok=True)

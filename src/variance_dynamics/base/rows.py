@@ -1,21 +1,16 @@
 """Long tables in Parquet: one row per measurement, and the same bytes for the same rows."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
 
+from variance_dynamics.base.atomic import replacing
+
 
 def write(path: str | Path, frame: pd.DataFrame) -> None:
     """Write atomically: a process that is killed leaves the old file or the new one, never half of one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with replacing(path) as partial:
         frame.to_parquet(partial, index=False, compression="zstd")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)  # it is still there if the disk was full
 
 
 def read(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
