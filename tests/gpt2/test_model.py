@@ -1,5 +1,7 @@
 """GPT-2 against transformers' own, with the same weights; the head's loss against plain cross-entropy."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -60,8 +62,11 @@ def test_parameter_counts():
     assert sum(p.numel() for p in model.parameters()) == 124_439_808
 
 
-def test_matrices_are_all_that_has_two_dimensions_with_their_fans(model):
+@pytest.mark.parametrize("form", [{}, {"tied": False, "qkv_bias": False}])
+def test_matrices_are_all_that_has_two_dimensions_with_their_fans(form):
+    model = GPT2(replace(TINY, **form))
     named = {name: tuple(p.shape) for name, p in model.named_parameters() if p.ndim == 2}
+    assert ("lm_head.weight" in named) == bool(form)
     fans = {p.name: (p.fan_out, p.fan_in) if p.layer else (p.fan_in, p.fan_out) for p in model.matrices()}
     assert fans == named
     assert {p.layer for p in model.matrices()} == {0, 1, 2, 3}
@@ -100,6 +105,57 @@ def test_second_moments_are_of_the_stream_after_each_block(model, batch):
         hook.remove()
     expected = torch.stack([x.double().square().mean() for x in seen])
     torch.testing.assert_close(model.second_moments(batch[0]), expected)
+
+
+def test_a_head_of_its_own_makes_the_logits_and_the_loss(batch):
+    torch.manual_seed(0)
+    model = GPT2(replace(TINY, tied=False))
+    logits = F.linear(model.hidden(batch[0]), model.lm_head.weight)
+    torch.testing.assert_close(model(batch[0]), logits)
+    expected = F.cross_entropy(logits.flatten(0, 1), batch[1].flatten())
+    torch.testing.assert_close(model.loss(*batch), expected)
+    model.loss(*batch).backward()
+    assert model.lm_head.weight.grad.norm() > 0
+
+
+def noise(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_dropped_values_are_zero_by_chance_and_the_mean_stays():
+    x = torch.full((1000, 100), 3.0)
+    y = gpt2.dropped(x, 0.1, noise(0))
+    assert y.unique().tolist() == [0.0, pytest.approx(3 / 0.9)]
+    assert (y == 0).double().mean().item() == pytest.approx(0.1, abs=4 * (0.09 / 1e5) ** 0.5)
+    assert gpt2.dropped(x, 0.1, None) is x and gpt2.dropped(x, 0.0, noise(0)) is x
+
+
+@torch.no_grad()
+def test_dropout_is_where_gpt2_has_it(batch, monkeypatch):
+    """After the embeddings, on the attention's weights, and on both outputs of each block (Radford 2019)."""
+    seen, dropped = [], gpt2.dropped
+    monkeypatch.setattr(gpt2, "dropped", lambda x, *rest: seen.append(tuple(x.shape)) or dropped(x, *rest))
+    model = GPT2(replace(TINY, dropout=0.1))
+    model.loss(*batch, noise=noise(0))
+    stream, weights = (3, 24, 32), (12, 24, 24)
+    assert seen == [stream, *[weights, stream, stream] * 3]
+
+
+def test_the_loss_depends_on_the_noise_alone(batch):
+    torch.manual_seed(0)
+    model = GPT2(replace(TINY, dropout=0.1))
+    given = (None, noise(1), noise(1), noise(2))
+    plain, one, same, other = (model.loss(*batch, noise=each).item() for each in given)
+    assert one == same and len({plain, one, other}) == 3
+    whole = GPT2(TINY)
+    whole.load_state_dict(model.state_dict())
+    assert whole.loss(*batch, noise=noise(1)).item() == plain
+
+
+def test_the_plain_attention_of_dropout_equals_the_fused_one(monkeypatch):
+    q, k, v = (torch.randn(2, 4, 24, 8, generator=noise(seed)) for seed in range(3))
+    monkeypatch.setattr(gpt2, "dropped", lambda x, *rest: x)
+    torch.testing.assert_close(gpt2.attend(q, k, v, 0.1, noise(0)), gpt2.attend(q, k, v))
 
 
 def test_attention_is_causal(model, batch):

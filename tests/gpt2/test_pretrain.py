@@ -19,6 +19,7 @@ from study.gpt2.pretrain import Pretraining, adamw, build, dump_steps, histogram
 from tiny_gpt2 import DUMPS, VOCAB, tiny_run, write_corpus
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.schedules import learning_rate
+from variance_dynamics.base.seeding import torch_seed
 
 FILES = ["activations.parquet", "histograms.parquet", "losses.parquet", "model.safetensors", "run.json",
          "weights.parquet"]
@@ -127,11 +128,12 @@ def stopped(run, corpus, step, monkeypatch):
     return started[0]
 
 
-def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(corpus, place, monkeypatch):
+@pytest.mark.parametrize("arm", ["gpt2", "torch_defaults"])
+def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(corpus, place, monkeypatch, arm):
     """After each step; every call continues from the checkpoint of the one before."""
-    training = finished(tiny_run(), corpus, place / "whole")
+    training = finished(tiny_run(arm), corpus, place / "whole")
     checkpoint_folder.remove(training.checkpoints)
-    run = tiny_run(checkpoint_every=1)
+    run = tiny_run(arm, checkpoint_every=1)
     assert [stopped(run, corpus, step, monkeypatch) for step in range(1, 12)] == list(range(11))
     assert finished(run, corpus, place / "pieces").resumed_at == 11
     assert contents(place / "whole") == contents(place / "pieces")
@@ -166,10 +168,11 @@ def test_micro_batches_add_up_to_the_batch(corpus, place):
         np.testing.assert_allclose(values(place / "parts", stat), values(place / "whole", stat), rtol=1e-4)
 
 
-def test_the_number_of_cores_changes_no_byte(corpus, place, monkeypatch):
+@pytest.mark.parametrize("arm", ["gpt2", "torch_defaults"])
+def test_the_number_of_cores_changes_no_byte(corpus, place, monkeypatch, arm):
     for cores in (1, 2, 3):
         monkeypatch.setattr(engines, "cores", lambda cores=cores: cores)
-        run = tiny_run(micro_batch_size=2, precision="bf16", checkpoint_every=100)
+        run = tiny_run(arm, micro_batch_size=2, precision="bf16", checkpoint_every=100)
         finished(run, corpus, place / str(cores))
     assert contents(place / "1") == contents(place / "2") == contents(place / "3")
 
@@ -198,6 +201,39 @@ def test_the_first_update_is_lr_times_the_sign(corpus):
     after = training.model.h[0].mlp.c_fc.weight.detach()
     moved = after - before * (1 - 1e-3 * 0.5)
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, 1e-3), rtol=1e-3, atol=1e-7)
+
+
+def test_without_init_code_a_model_is_what_pytorch_builds():
+    """The same numbers as the plain constructor's, and the std that torch's documentation gives for each."""
+    run = tiny_run("torch_defaults")
+    model = build(run, 3, torch.device("cpu"))
+    torch.manual_seed(torch_seed(3, "init"))
+    plain = gpt2.GPT2(gpt2.Shape(2, 2, 16, 16, VOCAB, tied=False, qkv_bias=False))
+    for name, value in plain.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    wide = build(tiny_run("torch_defaults", n_embd=256, n_ctx=128), 0, torch.device("cpu"))
+    for matrix in wide.matrices():
+        expected = 1.0 if matrix.layer == 0 else (3 * matrix.fan_in) ** -0.5
+        assert wide.get_parameter(matrix.name).std().item() == pytest.approx(expected, rel=0.03), matrix.name
+    assert wide.h[0].mlp.c_fc.bias.std() > 0 and "h.0.attn.q.bias" not in wide.state_dict()
+
+
+def test_building_it_draws_from_no_global_stream():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    build(tiny_run("torch_defaults"), 0, torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_without_clipping_gradients_stay_as_they_are(corpus, place):
+    """As with a limit that is never reached; a small limit changes the run."""
+    for name, limit in (("none", None), ("high", 1e30), ("low", 1e-3)):
+        finished(tiny_run(grad_clip=limit, eps=1e-3), corpus, place / name)
+    weights = {name: table(place / name, "weights") for name in ("none", "high", "low")}
+    pd.testing.assert_frame_equal(weights["none"], weights["high"])
+    assert not weights["none"].equals(weights["low"])
+    assert (values(place / "none", "clip") == 1).all() and (values(place / "low", "clip") < 1).all()
 
 
 def test_every_matrix_decays_and_no_vector():

@@ -1,7 +1,8 @@
 """How a batch's gradients are computed: by one process, or by several with PyTorch's DDP or FSDP2.
 
 An engine reads micro batch `index` of `count` with `read(index)`, which gives (tokens, targets) on its
-device. The batch and the mean over it do not depend on the number of processes, but for the rounding of sums.
+device, and in training the generator of dropout's masks. The batch and the mean over it do not depend on the
+number of processes, but for the rounding of sums.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,13 +17,14 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
-from study.gpt2.model import GPT2
+from study.gpt2.model import GPT2, Noise
 from study.gpt2.params import Gpt2Run
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.machine import cores
 
-Read = Callable[[int], tuple[Tensor, Tensor]]
-Loss = Callable[[Tensor, Tensor], Tensor]
+Part = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Noise]
+Read = Callable[[int], Part]
+Loss = Callable[..., Tensor]
 
 
 class Engine(Protocol):
@@ -115,8 +117,8 @@ class _Loss(nn.Module):
         self.model = model
         self.loss = loss_function(model, run)
 
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        return self.loss(tokens, targets)
+    def forward(self, tokens: Tensor, targets: Tensor, noise: Noise = None) -> Tensor:
+        return self.loss(tokens, targets, noise)
 
 
 class Across:
@@ -211,10 +213,10 @@ def in_precision(loss: Loss, run: Gpt2Run) -> Loss:
     """`loss` under the run's autocast."""
     device, bf16 = run.device, run.precision == "bf16"  # plain values: the compiler cannot read `run`
 
-    def inner(tokens: Tensor, targets: Tensor) -> Tensor:
+    def inner(tokens: Tensor, targets: Tensor, noise: Noise = None) -> Tensor:
         # without autocast's cache, which threads would share; a forward pass reads each weight once
         with torch.autocast(device, torch.bfloat16, enabled=bf16, cache_enabled=False):
-            return loss(tokens, targets)
+            return loss(tokens, targets, noise)
 
     return inner
 

@@ -1,6 +1,7 @@
 """GPT-2 (Radford et al. 2019) in one file, with GPT-2's own names, but Q, K and V as separate layers.
 
 Shapes: B batch, T tokens of context, D width (n_embd), H heads, V vocabulary, N = B T.
+`noise` is the generator of dropout's masks; without one nothing is dropped, as in evaluation.
 """
 
 from dataclasses import dataclass
@@ -12,16 +13,24 @@ from torch import Tensor, nn
 
 from variance_dynamics.weights.parameter import Parameter
 
+Noise = torch.Generator | None
+
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a GPT-2; the released small one is 12, 12, 768, 1024, 50257."""
+    """Sizes and form of a GPT-2; the released small one is 12, 12, 768, 1024, 50257, with dropout .1.
+
+    `tied` says that the head is the token embedding, and not a matrix of its own.
+    """
 
     n_layer: int
     n_head: int
     n_embd: int
     n_ctx: int
     vocab_size: int
+    tied: bool = True
+    qkv_bias: bool = True
+    dropout: float = 0.0
 
 
 class Attention(nn.Module):
@@ -29,18 +38,17 @@ class Attention(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.n_head = shape.n_head
-        self.q = nn.Linear(shape.n_embd, shape.n_embd)
-        self.k = nn.Linear(shape.n_embd, shape.n_embd)
-        self.v = nn.Linear(shape.n_embd, shape.n_embd)
+        self.n_head, self.dropout = shape.n_head, shape.dropout
+        self.q = nn.Linear(shape.n_embd, shape.n_embd, shape.qkv_bias)
+        self.k = nn.Linear(shape.n_embd, shape.n_embd, shape.qkv_bias)
+        self.v = nn.Linear(shape.n_embd, shape.n_embd, shape.qkv_bias)
         self.c_proj = nn.Linear(shape.n_embd, shape.n_embd)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Noise = None) -> Tensor:
         """[B, T, D] -> [B, T, D]"""
         q, k, v = (self._heads(project(x)) for project in (self.q, self.k, self.v))
-        mixed = attend(q, k, v)
-        out: Tensor = self.c_proj(mixed.transpose(1, 2).flatten(2))
-        return out
+        mixed = attend(q, k, v, self.dropout, noise)
+        return dropped(self.c_proj(mixed.transpose(1, 2).flatten(2)), self.dropout, noise)
 
     def _heads(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, H, T, D/H]"""
@@ -52,19 +60,29 @@ PLAIN_UP_TO = 512
 """The longest context for which `attend`'s own bf16 code is faster on a CPU than PyTorch's fused kernel."""
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal softmax(q k^T / sqrt(d)) v of [B, H, T, d].
+def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, noise: Noise = None) -> Tensor:
+    """Causal softmax(q k^T / sqrt(d)) v of [B, H, T, d]; weights are dropped after the softmax.
 
-    On a CPU in bf16 the backward pass of PyTorch's fused kernel takes four times as long at T = 128.
+    On a CPU in bf16 the backward pass of PyTorch's fused kernel takes four times as long at T = 128. And the
+    kernel takes no generator for its dropout.
     """
     context, width = q.shape[-2:]
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or context > PLAIN_UP_TO:
+    plain = q.device.type == "cpu" and q.dtype == torch.bfloat16 and context <= PLAIN_UP_TO
+    if not plain and (noise is None or dropout == 0):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     heads = q.shape[:-2]
     q, k, v = (x.reshape(-1, context, width) for x in (q, k, v))
-    future = torch.full((context, context), -torch.inf, dtype=q.dtype).triu(1)
+    future = torch.full((context, context), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
     scores = torch.baddbmm(future.expand(len(q), -1, -1), q, k.mT, alpha=width**-0.5)
-    return torch.bmm(scores.softmax(-1), v).view(*heads, context, width)
+    return torch.bmm(dropped(scores.softmax(-1), dropout, noise), v).view(*heads, context, width)
+
+
+def dropped(x: Tensor, share: float, noise: Noise) -> Tensor:
+    """Dropout (Srivastava et al. 2014): each value is 0 with probability `share`, else x / (1 - share)."""
+    if noise is None or share == 0:
+        return x
+    kept = torch.empty_like(x).bernoulli_(1 - share, generator=noise)
+    return (x * kept).div(1 - share)
 
 
 class MLP(nn.Module):
@@ -72,13 +90,13 @@ class MLP(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
+        self.dropout = shape.dropout
         self.c_fc = nn.Linear(shape.n_embd, 4 * shape.n_embd)
         self.c_proj = nn.Linear(4 * shape.n_embd, shape.n_embd)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Noise = None) -> Tensor:
         """[B, T, D] -> [B, T, D]"""
-        out: Tensor = self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
-        return out
+        return dropped(self.c_proj(F.gelu(self.c_fc(x), approximate="tanh")), self.dropout, noise)
 
 
 class Block(nn.Module):
@@ -91,15 +109,15 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(shape.n_embd)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Noise = None) -> Tensor:
         """[B, T, D] -> [B, T, D]"""
-        x = x + self.attn(self.ln_1(x))
-        out: Tensor = x + self.mlp(self.ln_2(x))
+        x = x + self.attn(self.ln_1(x), noise)
+        out: Tensor = x + self.mlp(self.ln_2(x), noise)
         return out
 
 
 class GPT2(nn.Module):
-    """The language model; the head is the token embedding itself (tied)."""
+    """The language model."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -108,6 +126,8 @@ class GPT2(nn.Module):
         self.wpe = nn.Embedding(shape.n_ctx, shape.n_embd)
         self.h = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
         self.ln_f = nn.LayerNorm(shape.n_embd)
+        if not shape.tied:
+            self.lm_head = nn.Linear(shape.n_embd, shape.vocab_size, bias=False)
         self.cross_entropy = cross_entropy
 
     def compile_parts(self, **settings: Any) -> None:
@@ -116,27 +136,32 @@ class GPT2(nn.Module):
             block.compile(**settings)
         self.cross_entropy = torch.compile(self.cross_entropy, **settings)
 
-    def embed(self, tokens: Tensor) -> Tensor:
+    @property
+    def head(self) -> Tensor:
+        """The matrix that makes logits, [V, D]."""
+        weight: Tensor = self.wte.weight if self.shape.tied else self.lm_head.weight
+        return weight
+
+    def embed(self, tokens: Tensor, noise: Noise = None) -> Tensor:
         """int64 [B, T] -> [B, T, D], T at most n_ctx."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)
-        out: Tensor = self.wte(tokens) + self.wpe(positions)
-        return out
+        return dropped(self.wte(tokens) + self.wpe(positions), self.shape.dropout, noise)
 
-    def hidden(self, tokens: Tensor) -> Tensor:
+    def hidden(self, tokens: Tensor, noise: Noise = None) -> Tensor:
         """int64 [B, T] -> the head's input, [B, T, D]."""
-        x = self.embed(tokens)
+        x = self.embed(tokens, noise)
         for block in self.h:
-            x = block(x)
+            x = block(x, noise)
         out: Tensor = self.ln_f(x)
         return out
 
     def forward(self, tokens: Tensor) -> Tensor:
         """int64 [B, T] -> logits [B, T, V]."""
-        return F.linear(self.hidden(tokens), self.wte.weight)
+        return F.linear(self.hidden(tokens), self.head)
 
-    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, tokens: Tensor, targets: Tensor, noise: Noise = None) -> Tensor:
         """Mean cross-entropy in nats of int64 `targets` [B, T]; the logits are never all in memory."""
-        return self.cross_entropy(self.hidden(tokens).flatten(0, 1), self.wte.weight, targets.flatten())
+        return self.cross_entropy(self.hidden(tokens, noise).flatten(0, 1), self.head, targets.flatten())
 
     def second_moments(self, tokens: Tensor) -> Tensor:
         """Mean square of the residual stream, [n_layer + 1]: after the embeddings, then after each block."""
@@ -158,7 +183,8 @@ class GPT2(nn.Module):
         for layer in range(depth):
             matrices += [Parameter(f"h.{layer}.{name}.weight", role, layer + 1, depth, fan_in, fan_out)
                          for name, role, fan_in, fan_out in block]
-        return matrices
+        head = Parameter("lm_head.weight", "readout", depth, depth, d, self.shape.vocab_size)
+        return matrices if self.shape.tied else [*matrices, head]
 
 
 LOGITS_AT_ONCE = {"cpu": 2**20, "cuda": 2**29}

@@ -14,6 +14,8 @@ Count = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 SELECTORS = ("preset", "arms", "seeds")
 """Keys of section gpt2 that choose the runs; no run has them."""
+AS_BUILT = "pytorch"
+"""The scheme of a model that nobody initialises: what PyTorch's own layers draw when they are built."""
 EXECUTION = {"checkpoint_every", "processes", "sharding"}
 """Knobs that change how a run is computed but not its numbers, except for the rounding of sums."""
 
@@ -52,9 +54,12 @@ class Knobs(Section):
     beta1: Annotated[float, Field(ge=0, lt=1)]
     beta2: Annotated[float, Field(ge=0, lt=1)]
     eps: Size
-    grad_clip: Size
+    grad_clip: Size | None
     std: Size
     scheme: str
+    tied: bool
+    qkv_bias: bool
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     dumps: Dumps
     val_every: Count
     val_batches: Count
@@ -63,7 +68,7 @@ class Knobs(Section):
     @field_validator("scheme")
     @classmethod
     def _scheme_is_known(cls, scheme: str) -> str:
-        return _one_of(SCHEMES, scheme)
+        return _one_of((*SCHEMES, AS_BUILT), scheme)
 
     @field_validator("schedule")
     @classmethod
@@ -146,6 +151,8 @@ def _check_that_it_fits(run: Gpt2Run) -> None:
         (run.warmup_steps <= run.steps, f"warmup_steps is {run.warmup_steps}", f"at most steps, {run.steps}"),
         (run.dumps.histogram_layer <= run.n_layer, f"dumps.histogram_layer is {run.dumps.histogram_layer}",
          f"at most n_layer, {run.n_layer}"),
+        (not (run.compile and run.dropout), f"compile is true and dropout {run.dropout:g}",
+         "one of them, as a compiled program takes no generator"),
     ]
     for holds, value, expected in rules:
         if not holds:

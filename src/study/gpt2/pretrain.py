@@ -1,5 +1,6 @@
 """Pretraining of a GPT-2 with every weight matrix tracked; nothing in the step loop waits for the device."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ from torch import Tensor, nn
 from study.base import checkpoint
 from study.gpt2.batches import Batches, Contexts, Corpus, spread
 from study.gpt2.engines import engine
-from study.gpt2.model import GPT2, Shape
-from study.gpt2.params import EXECUTION, Gpt2Run, check_gpus
+from study.gpt2.model import GPT2, Noise, Shape
+from study.gpt2.params import AS_BUILT, EXECUTION, Gpt2Run, check_gpus
 from variance_dynamics.base import schedules
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.progress import progress
+from variance_dynamics.base.seeding import torch_seed
 from variance_dynamics.initializing import initialize
 from variance_dynamics.tracking.histograms import Histograms
 from variance_dynamics.tracking.sharded import cut_like, for_checkpoint, gathered
@@ -70,17 +72,25 @@ class Pretraining:
         self.curves["train_loss"][self.step] = self.engine.gradients(self._micro_batch, count)
         self.tracker.before_step()  # gradients before clipping; the update itself it sees by watching
         weights = self.model.parameters()
-        norm = gathered(torch.nn.utils.clip_grad_norm_(weights, self.run.grad_clip, foreach=True))
-        self.curves["clip"][self.step] = (self.run.grad_clip / (norm + 1e-6)).clamp(max=1)
+        limit = math.inf if self.run.grad_clip is None else self.run.grad_clip
+        norm = gathered(torch.nn.utils.clip_grad_norm_(weights, limit, foreach=True))
+        self.curves["clip"][self.step] = (limit / (norm + 1e-6)).clamp(max=1)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._measure()
 
-    def _micro_batch(self, index: int) -> tuple[Tensor, Tensor]:
+    def _micro_batch(self, index: int) -> tuple[Tensor, Tensor, Noise]:
         """Tokens and targets of a micro batch of the next update; only these rows are read from disk."""
         size = self.run.micro_batch_size
-        return self._on_device(self.batches(self.step, range(index * size, (index + 1) * size)))
+        rows = self._on_device(self.batches(self.step, range(index * size, (index + 1) * size)))
+        return *rows, self._noise(index)
+
+    def _noise(self, index: int) -> Noise:
+        """Generator of dropout's masks: one for each micro batch, whichever thread or process computes it."""
+        if not self.run.dropout:
+            return None
+        return torch.Generator(self.device).manual_seed(torch_seed(self.seed, "dropout", self.step, index))
 
     def _measure(self) -> None:
         if self.engine.measures:
@@ -171,7 +181,12 @@ def _advance_to_the_end(training: Pretraining, bar: Any) -> None:
 
 def build(run: Gpt2Run, seed: int, device: torch.device) -> GPT2:
     """An initialised model on `device`; it has no memory and no values before these lines give it both."""
-    shape = Shape(run.n_layer, run.n_head, run.n_embd, run.n_ctx, run.vocab_size)
+    shape = Shape(run.n_layer, run.n_head, run.n_embd, run.n_ctx, run.vocab_size, run.tied, run.qkv_bias,
+                  run.dropout)
+    if run.scheme == AS_BUILT:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(seed, "init"))
+            return GPT2(shape).to(device)
     with torch.device("meta"):
         model = GPT2(shape)
     model = model.to_empty(device=device)
