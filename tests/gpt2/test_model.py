@@ -136,7 +136,7 @@ def test_dropout_is_where_gpt2_has_it(batch, monkeypatch):
     seen, dropped = [], gpt2.dropped
     monkeypatch.setattr(gpt2, "dropped", lambda x, *rest: seen.append(tuple(x.shape)) or dropped(x, *rest))
     model = GPT2(replace(TINY, dropout=0.1))
-    model.loss(*batch, noise=noise(0))
+    model.loss(batch[0], batch[1], noise(0))
     stream, weights = (3, 24, 32), (12, 24, 24)
     assert seen == [stream, *[weights, stream, stream] * 3]
 
@@ -145,11 +145,11 @@ def test_the_loss_depends_on_the_noise_alone(batch):
     torch.manual_seed(0)
     model = GPT2(replace(TINY, dropout=0.1))
     given = (None, noise(1), noise(1), noise(2))
-    plain, one, same, other = (model.loss(*batch, noise=each).item() for each in given)
+    plain, one, same, other = (model.loss(batch[0], batch[1], each).item() for each in given)
     assert one == same and len({plain, one, other}) == 3
     whole = GPT2(TINY)
     whole.load_state_dict(model.state_dict())
-    assert whole.loss(*batch, noise=noise(1)).item() == plain
+    assert whole.loss(batch[0], batch[1], noise(1)).item() == plain
 
 
 def test_the_plain_attention_of_dropout_equals_the_fused_one(monkeypatch):
