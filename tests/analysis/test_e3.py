@@ -149,22 +149,42 @@ def test_losses_of_stds_are_compared_seed_by_seed(tables):
     assert (gaps["n"] == SEEDS).all()
 
 
-def test_the_size_so_far_carried_on_beats_the_law_where_updates_repeat():
-    """Each gradient comes twice, nearly: D is 2 from the first steps on."""
-    runs = [adam_noise.run("gpt2", seed, steps=200, elements=1500, layers=2, std=0.005,
-                           gradients=lambda layer, role: adam_noise.echo(0.8)) for seed in range(SEEDS)]
-    repeated = together(*runs)
-    errors = e3.carried_on(repeated.matrices, PARAMS).query("roles == 'qkv'").iloc[0]
-    assert errors["error_carried_on"] < 0.5 * errors["error_law"]
-    assert errors["carried_on_minus_law_hi"] < 0
-    each = e3_motion.carried_on(repeated.matrices, PARAMS.e3.forecast_fraction)
-    row = each.query("layer == 1 and role == 'q' and seed == 0").iloc[0]
-    place = "layer == 1 and role == 'q' and stat == 'std' and seed == 0"
-    stds = repeated.frames["weights"].query(place).set_index("step")["value"]
-    law = np.sqrt((stds[0] * (1 - 1e-4) ** 200) ** 2 + sum((1e-3 * (1 - 1e-4) ** i) ** 2 for i in range(200)))
-    assert (row["no_change"], row["std"], row["law"]) == pytest.approx((stds[0], stds[200], law))
-    assert row["carried_on"] == pytest.approx(row["std"], rel=0.15)
-    assert row["error_law"] == pytest.approx(abs(np.log(law / stds[200])))
+def repeating(arm, seed, std):
+    """Each gradient comes twice, nearly, in all matrices of layer 1: R is near 2 there and 1 in layer 2."""
+    def kind(layer, role):
+        return adam_noise.echo(0.8) if layer == 1 else adam_noise.white
+
+    return adam_noise.run(arm, seed, steps=200, elements=1500, layers=2, std=std, gradients=kind)
+
+
+def test_a_pilot_with_another_std_beats_the_law_where_updates_repeat():
+    """R of each layer carries over from the other arm; the floor is what the arm's other seeds say."""
+    runs = [repeating(arm, seed, std) for arm, std in (("std_005", 0.005), ("std_02", 0.02))
+            for seed in range(SEEDS)]
+    measured = together(*runs)
+    errors = e3.forecast(measured.matrices, PARAMS).query("roles == 'qkv'").set_index("arm")
+    assert (errors["error_pilot"] < 0.5 * errors["error_law"]).all()
+    assert (errors["pilot_minus_law_hi"] < 0).all() and (errors["error_floor"] < errors["error_law"]).all()
+    each = e3_motion.forecast(measured.matrices).set_index(["arm", "seed", "layer", "role"])
+    stds = each["std"]
+    row = each.loc[("std_005", 0, 1, "q")]
+    place = "step == 200 and layer == 1 and role == 'q'"
+    end = measured.matrices.query(f"arm == 'std_02' and seed > 0 and {place}")
+    start = end["std"] / np.exp(end["growth"])
+    weight = np.minimum(1, end["noise"] / start**2)
+    pilot = np.average(end["R"], weights=weight)
+    kept = (row["no_change"] * (1 - 1e-4) ** 200) ** 2
+    noise = sum((1e-3 * (1 - 1e-4) ** i) ** 2 for i in range(200))
+    assert (row["law"], row["pilot"]) == pytest.approx((np.sqrt(kept + noise), np.sqrt(kept + pilot * noise)))
+    others = [stds["std_005", seed, 1, "q"] for seed in range(1, SEEDS)]
+    assert row["floor"] == pytest.approx(np.exp(np.mean(np.log(others))))
+    assert row["error_floor"] == pytest.approx(abs(np.log(row["floor"] / row["std"])))
+
+
+def test_without_other_arms_or_seeds_there_is_no_pilot_and_no_floor():
+    alone = e3_motion.forecast(together(repeating("gpt2", 0, 0.02)).matrices)
+    assert alone[["pilot", "floor", "error_pilot", "error_floor"]].isna().all(axis=None)
+    assert alone["error_law"].notna().all()
 
 
 def test_histograms_are_densities(tables):

@@ -80,9 +80,9 @@ def e3_state(arms, n):
     return table(rows, "arm layer role slope slope_lo slope_hi decay noise n state agree")
 
 
-def e3_carried_on(arms, n):
-    names = "error_carried_on error_law error_no_change law_minus_no_change carried_on_minus_law"
-    ends = [error + end for error in (0.02, 0.05, 0.15, -0.1, -0.03) for end in (0, -0.01, 0.01)]
+def e3_forecast(arms, n):
+    names = "error_pilot error_law error_no_change error_floor law_minus_no_change pilot_minus_law"
+    ends = [error + end for error in (0.02, 0.05, 0.15, 0.01, -0.1, -0.03) for end in (0, -0.01, 0.01)]
     rows = [(arm, roles, *ends, n) for arm, roles in itertools.product(arms, ("block", "qkv"))]
     return table(rows, f"arm roles {ended(names)} n")
 
@@ -131,4 +131,4 @@ def e3_hist(arms, n):
 
 
 TABLES = (e3_std, e3_ratio, e3_mechanism, e3_causes, e3_final, e3_bands, e3_expansion, e3_state,
-          e3_carried_on, e3_earlier, e3_convergence, e3_loss, e3_acts, e3_hist)
+          e3_forecast, e3_earlier, e3_convergence, e3_loss, e3_acts, e3_hist)

@@ -20,7 +20,7 @@ from study.plotting.picture import draw_all, pictures, png, reduced
 SETTINGS = synthetic.settings()
 EXPECTED = {"e1_loss_wine", "e1_layers_wine", "e1_edges_wine", "e1_overlap", "e1_widths", "e2_layers_wine",
             "e2_curves_wine", "e2_threshold_wine", "e2_lr_wine", "e2_gap", "e3_std", "e3_ratio", "e3_final",
-            "e3_mechanism", "e3_expansion", "e3_bands", "e3_state", "e3_carried_on", "e3_loss", "e3_acts",
+            "e3_mechanism", "e3_expansion", "e3_bands", "e3_state", "e3_forecast", "e3_loss", "e3_acts",
             "e3_hist"}
 BARE = {"config": {"font": "DejaVu Sans"}, "title": {"text": "√2 × ln σ"}, "width": 200, "height": 100,
         "mark": "point", "data": {"values": [{"a": 1}]}, "encoding": {"x": {"field": "a", "type": "nominal"}}}

@@ -114,10 +114,12 @@ def test_layers_one_and_two(measured, page):
         assert growth.idxmin() == 2
 
 
-def test_the_size_so_far_carried_on(measured, page):
-    errors = e3.carried_on(measured.matrices, RULES).set_index(["roles", "arm"])
+def test_the_pilot(measured, page):
+    errors = e3.forecast(measured.matrices, RULES).set_index(["roles", "arm"])
     main = errors.loc[("qkv", "gpt2")]
-    words = "errs by {:.3f} in ln std for Q, K and V, the unfitted law by {:.3f}, no change by {:.3f}"
-    assert words.format(*(main[f"error_{way}"] for way in ("carried_on", "law", "no_change"))) in page
-    closer = errors.index[errors["carried_on_minus_law_hi"] < 0]
-    assert list(closer) == [("block", "std_005")] and "in one (`std_005`)" in page
+    words = "errs by {:.3f} in ln std for Q, K and V, the law by {:.3f}, no change by {:.3f}"
+    assert words.format(*(main[f"error_{way}"] for way in ("pilot", "law", "no_change"))) in page
+    pilot, law, floor = (errors.loc["qkv"][f"error_{way}"].mean() for way in ("pilot", "law", "floor"))
+    assert f"over the eight arms it is {pilot:.3f} against {law:.3f}, and {floor:.3f} at the floor" in page
+    open_ = errors.loc["qkv"].index[errors.loc["qkv"]["pilot_minus_law_hi"] >= 0]
+    assert list(open_) == ["small_init"]

@@ -21,9 +21,8 @@ CELL = ["arm", "step", "layer", "role"]
 """Columns that identify one measurement of one matrix, of which each seed has its own."""
 MECHANISM = ["R", "size", "along", "D", "persistence", "c2", "memory", "grad_kurtosis", "epsilon_share",
              "grad_norm", "grad_drift"]
-ERRORS = {"e3_forecast_error": "error_carried_on", "e3_law_error": "error_law",
-          "e3_no_change_error": "error_no_change"}
-"""Metrics and the columns of table e3_carried_on that they are. Their keys stay, as users type them."""
+ERRORS = {f"e3_{name}_error": f"error_{name}" for name in e3_motion.WAYS}
+"""Numbers and the columns of table e3_forecast that they are."""
 WIDER = 4
 """Bins of a histogram that are taken together."""
 Tables = dict[str, pd.DataFrame]
@@ -66,7 +65,7 @@ def tables(measured: MeasuredRuns, params: AnalyzeParams) -> Tables:
         "e3_bands": over_seeds(narrow, ["arm", "role"], ["growth", "sd", "spread", "slope", "width"], params),
         "e3_state": states(measured, params),
         "e3_convergence": convergence(measured, params),
-        "e3_carried_on": carried_on(rows, params),
+        "e3_forecast": forecast(rows, params),
         "e3_hist": _histograms(frames["histograms"]),
         "e3_loss": _loss(frames["losses"], params),
         "e3_loss_gaps": _loss_gaps(measured, params),
@@ -132,15 +131,15 @@ def convergence(measured: MeasuredRuns, params: AnalyzeParams) -> pd.DataFrame:
     return table.merge(seed_means(rows, keys, ["predicted"]), on=keys)
 
 
-def carried_on(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
-    """Table e3_carried_on: mean |ln error| of each way to predict the final std, see e3_motion.carried_on.
+def forecast(rows: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
+    """Table e3_forecast: mean |ln error| of each way to predict the final std, see e3_motion.forecast.
 
     roles: qkv, or block for all matrices in blocks.
     """
-    errors = e3_motion.carried_on(rows, params.e3.forecast_fraction)
+    errors = e3_motion.forecast(rows)
     parts = [e3_motion.mean_errors(errors, roles).assign(roles=name)
              for name, roles in (("qkv", QKV), ("block", BLOCK))]
-    numbers = [*ERRORS.values(), "law_minus_no_change", "carried_on_minus_law"]
+    numbers = [*ERRORS.values(), "law_minus_no_change", "pilot_minus_law"]
     return over_seeds(pd.concat(parts), ["arm", "roles"], numbers, params)
 
 
@@ -217,7 +216,7 @@ def _null_law(matrices: pd.DataFrame, rules: E3Rules) -> list[pd.DataFrame]:
     if not len(judged):
         return []
     means = judged.groupby([*RUN, "role"])[["R", "R_over_D"]].mean().reset_index()
-    error = e3_motion.mean_errors(e3_motion.carried_on(matrices, rules.forecast_fraction), QKV)
+    error = e3_motion.mean_errors(e3_motion.forecast(matrices), QKV)
     main = means["arm"] == rules.arm
     role = np.where(main, means["role"], means["arm"] + "/" + means["role"])
     closer = np.where(error["arm"] == rules.arm, AGAINST_NO_CHANGE, error["arm"] + "/" + AGAINST_NO_CHANGE)
@@ -241,7 +240,7 @@ def numbers(tables: Tables, params: AnalyzeParams) -> dict[str, float | int | No
     """
     arm = shown_arm(tables, params)
     main = {name: table[table["arm"] == arm] for name, table in tables.items()}
-    errors, loss = main["e3_carried_on"], main["e3_loss"]
+    errors, loss = main["e3_forecast"], main["e3_loss"]
     values = {**_final_numbers(main), **_expansion_numbers(main, params), **_state_numbers(main)}
     values |= {name: _mean(errors, column, roles="qkv") for name, column in ERRORS.items()}
     values["e3_val_loss"] = _mean(loss, "mean", stat="val_loss", step=loss["step"].max())

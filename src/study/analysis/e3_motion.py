@@ -17,8 +17,8 @@ from variance_dynamics.weights.parameter import QKV
 
 ALL = "qkv"
 STATES = ("drifting", "equilibrium", "frozen", "quiet")
-WAYS = ("carried_on", "law", "no_change")
-"""Ways to predict the final std: see `carried_on`."""
+WAYS = ("pilot", "law", "no_change", "floor")
+"""Ways to predict the final std: see `forecast`. The last one is no forecast but what seeds differ by."""
 KNOBS = {"std": np.nan, "lr": np.nan, "schedule": "", "weight_decay": np.nan, "scheme": "", "n_layer": np.nan,
          "n_embd": np.nan}
 """The knobs of a run that table e3_arms shows, and their values where run.json lacks them."""
@@ -183,31 +183,61 @@ def _gap(variance: "pd.Series[float]", low: str, high: str, seed: int, law: Null
     return gap.assign(arm=low, other=high, seed=seed, left=gap["gap"] / start, predicted=left)
 
 
-def carried_on(matrices: pd.DataFrame, fraction: float) -> pd.DataFrame:
-    """Final std of each matrix and three ways to predict it, a row per run, layer and role.
+def forecast(matrices: pd.DataFrame) -> pd.DataFrame:
+    """Final std of each matrix and ways to predict it, a row per run, layer and role.
 
-    no_change: the initial std. law: the null law, R = 1. carried_on: the null law with the matrix's `size` in
-    the first `fraction` of the steps in place of R = 1. That size is the displacement since initialisation,
-    so it is R without the part along the initial weights. error_*: |ln(predicted std / std)|.
+    no_change: the initial std. law: the null law, R = 1. pilot: the law with R of the same layer and role in
+    the runs of other arms and other seeds (see `profile`) in place of 1. floor: the geometric mean of the
+    same arm's other seeds. Nothing is fitted on the run itself, nor on one that shares its draws. error_*:
+    |ln(predicted std / std)|; nan without such runs.
     """
-    keys = [*RUN, *MATRIX]
-    end, early = (at_horizon(matrices, share).set_index(keys) for share in (1.0, fraction))
+    last, keys = at_horizon(matrices, 1.0).reset_index(drop=True), [*RUN, *MATRIX]
     first = matrices[matrices["step"] == 0].set_index(keys)["std"]
-    table = pd.DataFrame({"std": end["std"], "no_change": first, "law": end["predicted"]})
-    # predicted^2 = kept + S, and at size 1 the law puts S in, so another size adds (size - 1) S
-    variance = end["predicted"] ** 2 + (early["size_white"] - 1) * end["noise"]
-    table["carried_on"] = np.sqrt(variance.clip(lower=0))
+    table = last[[*keys, "std", "noise"]].assign(
+        no_change=first.reindex(pd.MultiIndex.from_frame(last[keys])).to_numpy(), law=last["predicted"])
+    weighted = last.assign(no_change=table["no_change"])
+    ratio = pd.concat([_of_rows(rows, profile(weighted[(last["arm"] != arm) & (last["seed"] != seed)]))
+                       for (arm, seed), rows in last.groupby(RUN)])
+    # law^2 = kept + S, and at R = 1 the law puts S in, so another R adds (R - 1) S
+    variance = table["law"] ** 2 + (ratio.reindex(table.index) - 1) * table["noise"]
+    table = table.assign(pilot=np.sqrt(variance.clip(lower=0)), floor=_other_seeds(table))
     with np.errstate(divide="ignore", invalid="ignore"):
         errors = {f"error_{way}": np.abs(np.log(table[way] / table["std"])) for way in WAYS}
-    return table.assign(**errors).reset_index()
+    return table.drop(columns="noise").assign(**errors)
+
+
+def profile(last: pd.DataFrame) -> "pd.Series[float]":
+    """R by layer and role of pilot runs: the weighted mean of R at their ends.
+
+    The weight is min(1, S / initial variance): where the updates of a run put in little beside the variance
+    that was there, R is a small difference divided by a small number.
+    """
+    weight = (last["noise"] / last["no_change"] ** 2).clip(upper=1)
+    sums = last.assign(top=last["R"] * weight, bottom=weight).groupby(MATRIX)[["top", "bottom"]].sum()
+    return (sums["top"] / sums["bottom"]).rename("R")
+
+
+def _of_rows(rows: pd.DataFrame, ratio: "pd.Series[float]") -> "pd.Series[float]":
+    """The profile's R for each of the rows, nan where it has none."""
+    values = ratio.reindex(pd.MultiIndex.from_frame(rows[MATRIX]))
+    return pd.Series(values.to_numpy(dtype=np.float64), index=rows.index)
+
+
+def _other_seeds(table: pd.DataFrame) -> "pd.Series[float]":
+    """Geometric mean of the std over the same arm's other seeds, nan where there are none."""
+    log = np.log(table["std"])
+    groups = log.groupby([table["arm"], table["layer"], table["role"]])
+    others = groups.transform("size") - 1
+    mean: pd.Series[float] = (groups.transform("sum") - log) / others.where(others > 0)
+    return mean.map(np.exp)
 
 
 def mean_errors(table: pd.DataFrame, roles: tuple[str, ...]) -> pd.DataFrame:
-    """Mean errors of `carried_on` over the matrices of `roles`, a row per run, and their differences."""
+    """Mean errors of `forecast` over the matrices of `roles`, a row per run, and their differences."""
     names = [f"error_{way}" for way in WAYS]
     per_run = table[table["role"].isin(roles)].groupby(RUN)[names].mean().reset_index()
     return per_run.assign(law_minus_no_change=per_run["error_law"] - per_run["error_no_change"],
-                          carried_on_minus_law=per_run["error_carried_on"] - per_run["error_law"])
+                          pilot_minus_law=per_run["error_pilot"] - per_run["error_law"])
 
 
 def against_the_law(matrices: pd.DataFrame, runs: list[RunJson], params: AnalyzeParams) -> pd.DataFrame:

@@ -62,7 +62,7 @@ class E2Rules(Section):
 
 
 class E3Rules(Section):
-    """E3's rules. Horizons, last_share and forecast_fraction are shares of a run's steps."""
+    """E3's rules. Horizons and last_share are shares of a run's steps."""
 
     arm: str
     constant_arm: str
@@ -75,7 +75,6 @@ class E3Rules(Section):
     last_share: Annotated[float, Field(gt=0, lt=1)]
     null_band: Band
     null_from_step: Annotated[int, Field(ge=0)]
-    forecast_fraction: Annotated[float, Field(gt=0, lt=1)]
 
     def shown(self, arms: Collection[str]) -> str:
         """The arm that single numbers are of: the claims' arm if it is in `arms`, else the first by name."""

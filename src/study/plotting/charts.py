@@ -29,7 +29,7 @@ CHARTS: dict[str, Callable[[pd.DataFrame, Settings], Chart]] = {
     "e3_expansion": e3_motion.expansion,
     "e3_bands": e3_motion.bands,
     "e3_state": e3_motion.states,
-    "e3_carried_on": e3_motion.carried_on,
+    "e3_forecast": e3_motion.forecast,
     "e3_convergence": e3_motion.convergence,
     "e3_loss": e3.loss,
     "e3_acts": e3.residual,

@@ -32,7 +32,7 @@ from variance_dynamics.weights.parameter import BLOCK, QKV
 STATES = {"drifting": "#D55E00", "equilibrium": "#009E73", "quiet": "#56B4E9", "frozen": "#D9D9D9",
           "unknown": "#FFFFFF"}
 WAYS = {"error_no_change": "no change", "error_law": "null law (R = 1)",
-        "error_carried_on": "size so far, carried on"}
+        "error_pilot": "law with a pilot's R", "error_floor": "other seeds of the arm"}
 
 
 def last_steps(settings: Settings) -> str:
@@ -90,14 +90,14 @@ def states(rows: pd.DataFrame, settings: Settings) -> Chart:
                  picture=Picture(across="arm", columns=3, height=110, margin=110))
 
 
-def carried_on(rows: pd.DataFrame, settings: Settings) -> Chart:
+def forecast(rows: pd.DataFrame, settings: Settings) -> Chart:
     """How far each way of predicting the final std is off, by arm."""
     long = long_form(rows, WAYS).rename(columns={"show": "way"})
     hover = tooltip(long, {"arm": "arm", "way": "predicted by", "value": "mean |ln error|", **INTERVAL})
     x = quantity("value", "mean |ln(predicted std / final std)|", zero=True)
-    part = f"the first {settings.analyze.e3.forecast_fraction:.0%} of the steps"
-    caption = (f"Mean over matrices. Size so far, carried on: the law with the update size that {part} "
-               f"showed. {interval_label(rows.n, settings, 'Bar')}.")
+    caption = ("Mean over matrices. A pilot's R: the injected variance that the same layer and role had in "
+               "other arms and seeds. Other seeds of the arm: no forecast, but what seeds differ by. "
+               f"{interval_label(rows.n, settings, 'Bar')}.")
     keep = ["source", "roles", "arm", "way", "value", "lo", "hi", "n"]
     return Chart("GPT-2: how well is the final std known in advance?", caption, long[keep],
                  dots(x, arm_axis(rows), named_colour(long, "way", "predicted by"), hover, along="x",

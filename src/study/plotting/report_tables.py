@@ -26,13 +26,13 @@ TABLES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
         {"source": "run", "arm": "arm", "role": "matrix", "layers": "layers", "outcome": "outcome",
          "why": "what sets it"},
         {"earlier_lo": "from", "earlier_hi": "to", "R": "R", "growth": "growth", "n": "seeds"}),
-    "e3_carried_on": (
-        "The final std, predicted: mean |ln error| of each way, and of carrying on minus the law",
-        "Below 0: the law with the update size of the first steps predicts the end better than the law "
-        "alone, which has seen no step.",
+    "e3_forecast": (
+        "The final std, predicted: mean |ln error| of each way, and of the pilot minus the law",
+        "Pilot: the law with R of the same layer and role in other arms and seeds. Below 0: it predicts "
+        "the end better than the law alone. Floor: the mean of the same arm's other seeds.",
         {"source": "run", "arm": "arm", "roles": "matrices"},
-        {"error_no_change": "no change", "error_law": "null law", "error_carried_on": "carried on",
-         "carried_on_minus_law": "carried on − law", "n": "seeds"}),
+        {"error_no_change": "no change", "error_law": "null law", "error_pilot": "pilot",
+         "error_floor": "floor", "pilot_minus_law": "pilot − law", "n": "seeds"}),
     "e3_final": (
         "The arms against the null law: at the last step, mean over layers, std as measured and by the law, "
         "R, D and R / D", "R = 1: the law holds; R / D = 1: it does once the real update size is put in.",
