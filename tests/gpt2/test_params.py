@@ -36,7 +36,6 @@ def test_the_arm_wins_over_the_preset_and_the_preset_over_the_section(tree):
     ("cpu", {"micro_batch_size": 5}, "micro_batch_size is 5: expected a divisor of batch_size, 16"),
     ("cpu", {"warmup_steps": 501}, "warmup_steps is 501: expected at most steps, 500"),
     ("cpu", {"n_layer": 5}, "dumps.histogram_layer is 6: expected at most n_layer, 5"),
-    ("cpu", {"compile": True, "dropout": 0.1}, "compile is true and dropout 0.1: expected one of them"),
     ("gpt2", {"dropout": 1.0}, "gpt2.dropout is 1.0"),
     ("cpu", {"n_heads": 4}, "n_heads is 4: expected no such key"),
 ])

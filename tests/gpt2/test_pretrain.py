@@ -236,6 +236,13 @@ def test_without_clipping_gradients_stay_as_they_are(corpus, place):
     assert (values(place / "none", "clip") == 1).all() and (values(place / "low", "clip") < 1).all()
 
 
+def test_a_run_with_dropout_is_not_compiled_and_says_so(corpus, place, capfd):
+    for name, compiled in (("plain", False), ("asked", True)):
+        finished(tiny_run("torch_defaults", steps=3, warmup_steps=0, compile=compiled), corpus, place / name)
+    assert "dropout is 0.1, so this run is not compiled" in capfd.readouterr().err
+    assert values(place / "plain", "train_loss").equals(values(place / "asked", "train_loss"))
+
+
 def test_every_matrix_decays_and_no_vector():
     model = gpt2.GPT2(gpt2.Shape(n_layer=2, n_head=2, n_embd=8, n_ctx=8, vocab_size=10))
     optimizer = adamw(model, tiny_run(weight_decay=0.3))

@@ -5,6 +5,7 @@ device, and in training the generator of dropout's masks. The batch and the mean
 number of processes, but for the rounding of sums.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -188,9 +189,14 @@ class Across:
 
 
 def loss_function(model: GPT2, run: Gpt2Run) -> Loss:
-    """The model's loss of (tokens, targets) in the run's precision; compiled if the run asks for it."""
+    """The model's loss of (tokens, targets) in the run's precision; compiled if the run asks for it.
+
+    Dropout draws from a generator, which a compiled program cannot take: such a run is not compiled.
+    """
     loss = in_precision(model.loss, run)
-    if not run.compile:
+    if run.compile and run.dropout:
+        print(f"gpt2: dropout is {run.dropout:g}, so this run is not compiled", file=sys.stderr)
+    if not run.compile or run.dropout:
         return loss
     torch.compiler.reset()  # a process that trains several models would reach the limit of recompilations
     if run.device != "cpu":
@@ -225,7 +231,7 @@ def shard(model: GPT2, run: Gpt2Run) -> None:
     """Make every parameter a DTensor over all processes (FSDP2), which gathers one block at a time."""
     mesh = init_device_mesh(run.device, (dist.get_world_size(),))
     for block in model.h:
-        if run.compile:
+        if run.compile and not run.dropout:
             block.compile(dynamic=False)
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)

@@ -151,8 +151,6 @@ def _check_that_it_fits(run: Gpt2Run) -> None:
         (run.warmup_steps <= run.steps, f"warmup_steps is {run.warmup_steps}", f"at most steps, {run.steps}"),
         (run.dumps.histogram_layer <= run.n_layer, f"dumps.histogram_layer is {run.dumps.histogram_layer}",
          f"at most n_layer, {run.n_layer}"),
-        (not (run.compile and run.dropout), f"compile is true and dropout {run.dropout:g}",
-         "one of them, as a compiled program takes no generator"),
     ]
     for holds, value, expected in rules:
         if not holds:
