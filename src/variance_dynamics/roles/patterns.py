@@ -158,7 +158,7 @@ OUTSIDE: Table = _table(
 NORM = re.compile(r"(norm|(^|[._])(ln|bn|gn|rms))\w*(\.\d+)?[._](weight|scale|gamma|g|w)$"
                   r"|(^|[._])\w*norm\w*_weight$|(^|\.)\w*norm\d?$", re.IGNORECASE)
 BIAS = re.compile(r"(^|[._])(bias(es)?\w*|\w*bias|beta|shift)$|(^|\.)b(_(Q|K|V|O|in|out|U))?$|bias\d+$")
-SCALE = re.compile(r"(^|\.)(gamma\w*|layer_?scale\w*|res_scale\w*|lambda_?\d*|ls\d?|weight_g|original0|alpha|scale"
-                   r"|lora_magnitude\w*|\w*lambdas)(\.\w+)*$", re.IGNORECASE)
+SCALE = re.compile(r"(^|\.)(gamma\w*|layer_?scale\w*|res_scale\w*|lambda_?\d*|ls\d?|weight_g|original0|alpha"
+                   r"|scale|lora_magnitude\w*|\w*lambdas)(\.\w+)*$", re.IGNORECASE)
 STATES = re.compile(r"(^|\.)(A_logs?|Ds?|dt_bias|time_(decay|first|faaaa)|lambda_param|recurrent_param)$")
 """Set by formulas, as those of a state space: neither matrices nor norms nor biases, whatever their shape."""
