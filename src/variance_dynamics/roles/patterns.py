@@ -131,7 +131,7 @@ TABLE: Table = _table(
     hidden=r"(^|\.)(cpb_mlp|continuous_position_bias_mlp|rel_pos\w*\.mlp)\.|(^|\.)(embeddings_project|embedding_hidden_mapping_in|decoder_embed|embedding_projection"
            r"|embed_proj\w*|embedding_project\w*|emb_proj\w*|embeddings\.projection|embedding_transformation)$",
     patch=r"patch_?embed\w*(\.(proj\w*|conv|linear|\d+))*$|(^|\.)(conv_proj|patch_conv|patch_projection|patchifier)$"
-          r"|visual\.conv1$|encoder\.conv[12]$|(^|\.)feature_projection\.projection$|patch_?embed\w*\.proj\w*\.\d+$"
+          r"|visual\.conv1$|(^|\.)stem\.proj$|encoder\.conv[12]$|(^|\.)feature_projection\.projection$|patch_?embed\w*\.proj\w*\.\d+$"
           r"|(^|\.)(vision_embed_tokens|embedder\.input_embedding|value_embedding\.value_projection)$",
     position=r"(^|[._])(wpe|pos|position|positions|positional|rel_embeddings)(_?(emb|embed|embedding|embeddings"
              r"|embeds|encodings?|table|embedder\w*))?(\d|([._](weight|pe|position_embeddings|embeddings?|w_pos))?$)"
