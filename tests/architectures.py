@@ -46,7 +46,7 @@ def from_transformers(name: str, **changes) -> nn.Module:
     torch.manual_seed(0)
     model = getattr(transformers, name)
     sizes = _sizes(model.config_class().to_dict(), getattr(model.config_class, "attribute_map", {}).values())
-    return model(model.config_class(**{**sizes, **changes})).eval()
+    return model(model.config_class(**{**sizes, "attn_implementation": "eager", **changes})).eval()
 
 
 def _sizes(default, mapped=()) -> dict:
@@ -330,6 +330,8 @@ FROM_TRANSFORMERS = (
     "SwinForImageClassification ResNetForImageClassification").split()
 CHANGES = {
     "CodeGenForCausalLM": {"rotary_dim": 4}, "GPTJForCausalLM": {"rotary_dim": 4},
+    **dict.fromkeys(("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM"), {"num_key_value_heads": 4, "head_dim": 4}),
+    "MiniCPM3ForCausalLM": {"num_key_value_heads": 4},
     "SwinForImageClassification": {"num_heads": [2, 4], "window_size": 4},
     "ResNetForImageClassification": {"embedding_size": 8, "hidden_sizes": [8, 16], "layer_type": "basic"},
     "Wav2Vec2ForCTC": {"conv_dim": [8, 8], "conv_kernel": [4, 3], "conv_stride": [2, 2], "num_feat_extract_layers": 2,

@@ -106,7 +106,6 @@ Latent attention's keys and XLNet's scores have another part, by position.
 def test_zeroed_pieces_are_what_the_forward_pass_takes_them_for(name, role):
     """Without q or k attention is uniform; without v its output projection reads zeros."""
     model = ARCHITECTURES[name]()
-    model.set_attn_implementation("eager")
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             parameter.copy_(torch.zeros_like(parameter) if key.endswith("bias") else torch.randn_like(parameter) / 4)
