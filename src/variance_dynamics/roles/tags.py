@@ -61,7 +61,8 @@ def attention_of(path: str) -> str:
 def tag(path: str, shape: Shape, owner: str, beside: Beside) -> str:
     """The tag of a matrix; `owner` is the class name of its module, "" where it is not known."""
     short = kind(path)
-    return (match(short, LORA) or _table(short, shape, owner) or gates(path) or _convolution(short, shape, owner)
+    return (match(short, LORA) or _table(short, shape, owner) or gates(path)
+            or _convolution(short, shape, owner)
             or _router(path, short, beside) or _inner(path, short, beside))
 
 
