@@ -32,7 +32,7 @@ CONV = re.compile(r"conv|dwise|depthwise|pointwise|downsample|patch", re.IGNOREC
 
 EXPERTS = re.compile(r"(^|\.)(\w*experts?|moe|feed_forward_moe)(\.|$)", re.IGNORECASE)
 ROUTERS = re.compile(r"(^|[._])(router\w*|shared_expert_gate|moe_gate)(\.\w+)*$", re.IGNORECASE)
-ROUTER = re.compile(r"(^|\.)(gate|wg|gating|score|classifier)(\.(wg|classifier|layer|linear|gate|proj|fc))?$")
+ROUTER = re.compile(r"(^|\.)((gate|gating)(\.\w+)*|wg)$")
 """Names of a router where experts lie beside it."""
 
 BLOCKS = re.compile(
