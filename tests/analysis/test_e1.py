@@ -263,7 +263,7 @@ def test_claim_effects_are_one_row_per_cell_and_seed():
 
 
 def test_metrics_are_log10_of_stds():
-    numbers = e1.metrics(NATURAL, PARAMS)
+    numbers = e1.numbers(NATURAL, PARAMS)
     low = natural("digits", "sgd", 8, 256, 2)[0]
     assert numbers["e1_log10_lower_digits_sgd"] == pytest.approx(np.log10(low), abs=np.log10(STEP))
     assert numbers["e1_ln_error_lower_sgd"] > 0

@@ -142,7 +142,7 @@ def test_the_gap_over_depth_where_all_get_there_and_the_cells_that_only_bound_it
 def test_best_lrs_at_the_grid_s_end_are_in_the_note():
     note = pick(e2.claim_effects(OUTCOMES, PARAMS), claim="e2_kaiming_faster", primary=True)["note"]
     assert set(note) == {"best lr at the grid's end in cells of kaiming 2 of 2, xavier 0 of 2"}
-    assert e2.metrics(OUTCOMES, PARAMS)["e2_best_lr_at_grid_end"] == pytest.approx(2 / 3)
+    assert e2.numbers(OUTCOMES, PARAMS)["e2_best_lr_at_grid_end"] == pytest.approx(2 / 3)
 
 
 def test_gap_s_slope_over_depth():
@@ -184,10 +184,10 @@ def test_without_xavier_there_is_nothing_to_claim():
 
 
 def test_control_s_gap_is_zero_and_a_difference_shows():
-    assert e2.metrics(OUTCOMES, PARAMS)["e2_control_largest_gap"] == 0
+    assert e2.numbers(OUTCOMES, PARAMS)["e2_control_largest_gap"] == 0
     run = pick(OUTCOMES, scheme="xavier_sqrt2", lr=0.1, depth=3, seed=2)["run"].iloc[0]
     off = OUTCOMES.assign(test_accuracy=OUTCOMES["test_accuracy"] + 0.25 * (OUTCOMES["run"] == run))
-    assert e2.metrics(off, PARAMS)["e2_control_largest_gap"] == pytest.approx(0.25)
+    assert e2.numbers(off, PARAMS)["e2_control_largest_gap"] == pytest.approx(0.25)
 
 
 def test_curves_are_means_over_seeds_at_the_chosen_lrs():
@@ -210,7 +210,7 @@ def test_loss_means_take_diverged_seeds_at_the_cap():
 
 
 def test_metrics_are_numbers_with_unique_names():
-    numbers = e2.metrics(OUTCOMES, PARAMS)
+    numbers = e2.numbers(OUTCOMES, PARAMS)
     assert numbers["e2_ln_steps_ratio_sgd"] < -0.4 and numbers["e2_cells_left_out"] == 0
     assert all(name.startswith("e2_") and isinstance(value, int | float) for name, value in numbers.items())
 

@@ -245,7 +245,7 @@ def test_a_state_says_how_many_seeds_share_it():
 
 
 def test_metrics_are_numbers_of_the_main_arm(tables):
-    numbers = e3.metrics(tables, PARAMS)
+    numbers = e3.numbers(tables, PARAMS)
     final = tables["e3_final"].query("arm == 'gpt2'").set_index("role")
     assert numbers["e3_R_end_v"] == final.loc["v", "R"]
     assert 10 ** numbers["e3_log10_variance_end_q"] == pytest.approx(final.loc["q", "std"] ** 2)
@@ -256,7 +256,7 @@ def test_metrics_are_numbers_of_the_main_arm(tables):
     assert numbers["e3_share_drifting"] == pytest.approx(drift) and drift > 0
     assert json.dumps(numbers, allow_nan=False)
     differ = {**tables, "e3_state": tables["e3_state"].assign(agree=2 / 3)}
-    assert e3.metrics(differ, PARAMS)["e3_share_drifting"] == 0, "one seed does something else"
+    assert e3.numbers(differ, PARAMS)["e3_share_drifting"] == 0, "one seed does something else"
 
 
 @pytest.mark.parametrize("steps, seeds", [(20, 1), (20, 2), (3, 1)])
@@ -264,7 +264,7 @@ def test_short_runs_and_single_seeds_do_not_crash(steps, seeds):
     measured = together(*(adam_noise.run("other", seed, steps=steps, layers=2, elements=50)
                           for seed in range(seeds)))
     tables = e3.tables(measured, PARAMS)
-    assert json.dumps(e3.metrics(tables, PARAMS), allow_nan=False)
+    assert json.dumps(e3.numbers(tables, PARAMS), allow_nan=False)
     assert {verdict.verdict for verdict in judged(measured).values()} == {verdicts.NOT_RUN}
     if seeds == 1:
         assert tables["e3_std"]["lo"].isna().all() and (tables["e3_std"]["n"] == 1).all()

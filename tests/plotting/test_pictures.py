@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from imports import ROOT
 from plotting import synthetic
 from study.plotting import e1, e2, e3, grammar
 from study.plotting.charts import CHARTS, charts, main_first
@@ -49,6 +50,9 @@ def marks(spec, kind):
 
 def test_every_table_has_its_picture_and_the_report_alone_has_the_rest(drawn, tables):
     assert {path.stem for path in drawn} == EXPECTED
+    in_dvc_plots = tuple(path.stem for path in (ROOT / ".dvc" / "plots").iterdir())
+    beside = {path.stem for path in drawn if path.parent.name == "more"}
+    assert beside == {stem for stem in EXPECTED if not stem.startswith(in_dvc_plots)}
     alone = {name for name in CHARTS if not any(stem.startswith(name) for stem in EXPECTED)}
     assert alone == {"e1_slopes", "e2_contrasts", "e3_causes", "e3_convergence"}  # the last needs two arms
     for path in drawn:

@@ -163,8 +163,8 @@ def cells(effects: pd.DataFrame, params: AnalyzeParams) -> pd.DataFrame:
 
 
 def summary(verdicts: dict[str, Verdict]) -> dict[str, dict[str, Any]]:
-    """metrics/claims.json: claim id -> verdict, effect, ci_low, ci_high, n."""
-    return {name: _numbers(verdict) for name, verdict in verdicts.items()}
+    """metrics/claims.json: claim id -> verdict and effect. Intervals and seeds are in claims_detail.json."""
+    return {name: {"verdict": judged.verdict, "effect": judged.effect} for name, judged in verdicts.items()}
 
 
 def detail(verdicts: dict[str, dict[str, Verdict]], params: AnalyzeParams, origins: dict[str, dict[str, Any]]
@@ -181,11 +181,7 @@ def detail(verdicts: dict[str, dict[str, Verdict]], params: AnalyzeParams, origi
             "recorded": origins}
 
 
-def _numbers(verdict: Verdict) -> dict[str, Any]:
-    return {"verdict": verdict.verdict, "effect": verdict.effect, "ci_low": verdict.lo, "ci_high": verdict.hi,
-            "n": verdict.n}
-
-
 def _described(verdict: Verdict) -> dict[str, Any]:
-    return {**_numbers(verdict), "note": verdict.note,
+    return {"verdict": verdict.verdict, "effect": verdict.effect, "ci_low": verdict.lo, "ci_high": verdict.hi,
+            "n": verdict.n, "note": verdict.note,
             "cells": {name: asdict(cell) for name, cell in verdict.cells.items()}}

@@ -169,8 +169,8 @@ def _relative_to_band_theory(edges: pd.DataFrame, outcomes: pd.DataFrame) -> pd.
     return _relative(e1_bands.slopes(edges).drop(columns="predicted").merge(theory, on=SLOPE))
 
 
-def metrics(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | int | None]:
-    """Headline numbers of metrics/mlp_sweep.json; None where a number was not measured.
+def numbers(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | int | None]:
+    """The numbers of mlp_sweep; None where a number was not measured.
 
     log10 of the edges of the deepest and widest MLP (of the grid's end where it is censored), and means over
     shapes of the overlap with the paper's band, of the slope over width and of |ln(edge / theory's)|.

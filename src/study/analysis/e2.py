@@ -180,22 +180,22 @@ def slopes(steps: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*group, "effect", "note"])
 
 
-def metrics(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | int | None]:
-    """Headline numbers of metrics/init_comparison.json: Kaiming minus Xavier at best lr, mean over cells.
+def numbers(outcomes: pd.DataFrame, params: AnalyzeParams) -> dict[str, float | int | None]:
+    """The numbers of init_comparison: Kaiming minus Xavier at best lr, mean over cells.
 
     None where a number was not measured.
     """
     pairs = e2_contrasts.paired(outcomes, REFERENCE, RIVAL, params)
-    numbers: dict[str, float | int | None] = {}
+    values: dict[str, float | int | None] = {}
     for optimizer, rows in pairs[pairs["lr_kind"].isin([BEST, GRID])].groupby("optimizer"):
         for measure in HEADLINES:
             used = rows[(rows["measure"] == measure) & ~rows["excluded"]]
-            numbers[f"e2_{measure}_{optimizer}"] = float(used["effect"].mean()) if len(used) else None
+            values[f"e2_{measure}_{optimizer}"] = float(used["effect"].mean()) if len(used) else None
     best = pairs[(pairs["measure"] == STEPS) & (pairs["lr_kind"] == BEST)].drop_duplicates(CELL)
     lrs = e2_contrasts.learning_rates(outcomes, params)
-    return numbers | {"e2_cells_left_out": int(best["excluded"].sum()),
-                      "e2_best_lr_at_grid_end": float(lrs.loc[lrs["best"], "at_grid_end"].mean()),
-                      "e2_control_largest_gap": control(outcomes, params)}
+    return values | {"e2_cells_left_out": int(best["excluded"].sum()),
+                     "e2_best_lr_at_grid_end": float(lrs.loc[lrs["best"], "at_grid_end"].mean()),
+                     "e2_control_largest_gap": control(outcomes, params)}
 
 
 def control(outcomes: pd.DataFrame, params: AnalyzeParams) -> float | None:

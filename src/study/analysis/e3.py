@@ -229,17 +229,17 @@ def _null_law(matrices: pd.DataFrame, rules: E3Rules) -> list[pd.DataFrame]:
                          effect=error["law_minus_no_change"])]
 
 
-def metrics(tables: Tables, params: AnalyzeParams) -> dict[str, float | int | None]:
-    """Headline numbers of metrics/gpt2.json, of the main arm; None where a number was not measured.
+def numbers(tables: Tables, params: AnalyzeParams) -> dict[str, float | int | None]:
+    """The numbers of gpt2, of the main arm; None where a number was not measured.
 
     Variances are given as log10, errors as mean |ln std|.
     """
     main = {name: table[table["arm"] == params.e3.arm] for name, table in tables.items()}
     errors, loss = main["e3_carried_on"], main["e3_loss"]
-    numbers = {**_final_numbers(main), **_expansion_numbers(main, params), **_state_numbers(main)}
-    numbers |= {name: _mean(errors, column, roles="qkv") for name, column in ERRORS.items()}
-    numbers["e3_val_loss"] = _mean(loss, "mean", stat="val_loss", step=loss["step"].max())
-    return {name: float(value) if np.isfinite(value) else None for name, value in numbers.items()}
+    values = {**_final_numbers(main), **_expansion_numbers(main, params), **_state_numbers(main)}
+    values |= {name: _mean(errors, column, roles="qkv") for name, column in ERRORS.items()}
+    values["e3_val_loss"] = _mean(loss, "mean", stat="val_loss", step=loss["step"].max())
+    return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
 
 
 def _final_numbers(main: Tables) -> dict[str, float]:

@@ -21,21 +21,26 @@ Numbers = dict[str, float | int | None]
 MLP = ("models", "curves", "layers")
 TEXT = "corpus_manifest_sha256"
 GPT2 = ("weights", "losses", "activations", "histograms")
+HEADLINES = ("e1_log10_", "e2_ln_steps_ratio_", "e3_log10_variance_end_", "e3_val_loss")
+"""How the names begin of the numbers that one compares between runs; they are the metrics that DVC shows."""
 
 
 @dataclass
 class Analysis:
-    """Tables by name, the claims' effects, metrics by experiment. What was not run adds nothing."""
+    """Tables by name, the claims' effects, headlines by experiment. What was not run adds nothing."""
 
     tables: Tables = field(default_factory=dict)
     effects: pd.DataFrame = field(default_factory=no_effects)
     metrics: dict[str, Numbers] = field(default_factory=dict)
 
-    def add(self, experiment: str, tables: Tables, effects: pd.DataFrame, metrics: Numbers) -> None:
-        """Take in an experiment's results."""
-        self.tables |= tables
+    def add(self, experiment: str, tables: Tables, effects: pd.DataFrame, numbers: Numbers) -> None:
+        """Take in an experiment's results; all its numbers are rows of the table `numbers`."""
+        listed = pd.DataFrame({"experiment": experiment, "name": list(numbers), "value": [*numbers.values()]})
+        earlier = [self.tables["numbers"]] if "numbers" in self.tables else []
+        self.tables |= tables | {"numbers": pd.concat([*earlier, listed.astype({"value": float})])}
         self.effects = pd.concat([self.effects, effects]) if len(self.effects) else effects
-        self.metrics[experiment] = metrics
+        self.metrics[experiment] = {name: value for name, value in numbers.items()
+                                    if name.startswith(HEADLINES)}
 
 
 def analyzed(folder: Path, params: AnalyzeParams, data: Mapping[str, Labelled],
@@ -50,16 +55,16 @@ def analyzed(folder: Path, params: AnalyzeParams, data: Mapping[str, Labelled],
         runs, _, layers = mlp_tables(folder / "mlp_sweep", params)
         runs = with_signal(runs, data)
         analysis.add("mlp_sweep", e1.tables(runs, layers, params), e1.claim_effects(runs, params),
-                     e1.metrics(runs, params))
+                     e1.numbers(runs, params))
     if (folder / "init_comparison").is_dir():
         runs, curves, layers = mlp_tables(folder / "init_comparison", params)
         analysis.add("init_comparison", e2.tables(runs, curves, layers, params),
-                     e2.claim_effects(runs, params), e2.metrics(runs, params))
+                     e2.claim_effects(runs, params), e2.numbers(runs, params))
     names = sorted(path.name for path in (folder / "gpt2").glob("*/")) if items is None else items
     if names:
         measured = e3.measure(*gpt2_tables([folder / "gpt2" / name for name in names]))
         tables = e3.tables(measured, params)
-        analysis.add("gpt2", tables, e3.claim_effects(measured, params), e3.metrics(tables, params))
+        analysis.add("gpt2", tables, e3.claim_effects(measured, params), e3.numbers(tables, params))
     return analysis
 
 

@@ -32,6 +32,7 @@ from variance_dynamics.base.progress import progress
 
 WIDTH, SPACING = 860, 18  # pixels of the picture, and between panels
 LETTERS = 142  # in a line of text below the title
+MORE = "more"  # the folder that dvc.yaml declares as plots
 COLOURS = 128  # at most 256, what one byte tells apart
 LOOK: Spec = {
     "font": "DejaVu Sans", "background": "white", "view": {"stroke": "#dddddd"}, "padding": 8,
@@ -47,12 +48,16 @@ LOOK: Spec = {
 
 
 def draw_all(tables: Tables, folder: Path, settings: Settings) -> list[Path]:
-    """Write every picture of one source's tables under `folder`, and return the paths in order."""
+    """Write every picture of one source's tables under `folder`, and return the paths in order.
+
+    Pictures of charts that `dvc plots` does not draw lie in `folder`/more, which it shows as images.
+    """
     written = []
-    folder.mkdir(parents=True, exist_ok=True)
     for name, chart in progress(list(charts(tables, settings).items()), desc="figures", unit="table"):
+        home = folder / MORE if chart.comparison is None else folder
+        home.mkdir(parents=True, exist_ok=True)
         for stem, spec in pictures(name, chart):
-            written.append(folder / f"{stem}.png")
+            written.append(home / f"{stem}.png")
             written[-1].write_bytes(png(spec, settings.plot.dpi))
     return written
 
