@@ -30,8 +30,8 @@ READERS = (*QKV, *WHOLE, "kv", "qk", "kv_per_head", "q_down", "kv_down", "mixer_
 
 @dataclass(frozen=True)
 class Beside:
-    """Of all names together: modules that hold experts or are around them, modules that hold a receptance or a
-    proj, and module -> which parts of attention it holds."""
+    """Of all names together: modules that hold experts or are around them, that hold a receptance or a proj,
+    and module -> which parts of attention it holds."""
 
     experts: frozenset[str]
     receptance: frozenset[str]
