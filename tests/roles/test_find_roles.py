@@ -1,5 +1,7 @@
 """Roles against what the networks do: a piece that claims to be q is one if zeroing it flattens attention."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from architectures import ARCHITECTURES, from_transformers
 from networks import CNN, FAMILIES, NanoGPT, mlp, shapes, transformer
 from study.gpt2.model import GPT2
 from study.gpt2.model import Shape as Gpt2Shape
@@ -89,6 +92,39 @@ def test_pieces_cover_every_matrix_once(family):
     assert all((p == 0).all() for name, p in model.named_parameters() if name in named)
 
 
+FUSED = {**dict.fromkeys(("CodeGenForCausalLM", "Falcon, new", "Falcon, multi-query", "GPTBigCodeForCausalLM",
+                          "GPTBigCode, multi-head", "Phi3ForCausalLM", "DebertaForMaskedLM",
+                          "ModernBertForMaskedLM", "GPTJForCausalLM"), "qkv"),
+         **dict.fromkeys(("DeepseekV3ForCausalLM", "MiniCPM3ForCausalLM"), "qv")}
+"""Families whose heads are fused, interleaved or apart -> the roles whose zeros show in attention.
+
+The keys of latent attention have another part, by position.
+"""
+
+
+@pytest.mark.parametrize(("name", "role"), [(name, role) for name, roles in FUSED.items() for role in roles])
+def test_zeroed_pieces_are_what_the_forward_pass_takes_them_for(name, role):
+    """Without q or k attention is uniform; without v its output projection reads zeros."""
+    model = ARCHITECTURES[name]()
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            parameter.normal_(0, 0 if key.endswith("bias") else 0.25)
+    seen = []
+    for piece in roles_in(zeroed(model, role)).pieces:
+        if piece.parameter.role == "attn_out" and piece.tensor.endswith("weight"):
+            module = model.get_submodule(piece.tensor.removesuffix(".weight"))
+            module.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    with torch.no_grad():
+        outputs = model(torch.arange(1, 10)[None], output_attentions=True)
+    if role == "v":
+        assert seen and all((each == 0).all() for each in seen)
+        return
+    causal = "Masked" not in name
+    allowed = torch.ones(9, 9).tril() if causal else torch.ones(9, 9)
+    for each in outputs.attentions:
+        torch.testing.assert_close(each, (allowed / allowed.sum(-1, keepdim=True)).expand_as(each))
+
+
 def test_fans_of_conv1d_linear_and_grouped_heads():
     def fans(model, role):
         parameters = (piece.parameter for piece in roles_in(model).pieces)
@@ -112,7 +148,7 @@ def test_our_own_gpt2_says_the_same_of_itself():
 def test_plain_mlp_and_cnn():
     assert roles_of(mlp()) == ["hidden", "hidden", "readout"]
     roles = roles_in(CNN())
-    assert [p.parameter.role for p in roles.pieces] == ["hidden", "hidden", "readout"]
+    assert [p.parameter.role for p in roles.pieces] == ["conv", "conv", "readout"]
     assert [(p.parameter.layer, p.parameter.depth) for p in roles.pieces] == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -168,9 +204,9 @@ def test_buffers_norms_and_biases_are_no_matrices():
     ("layers.0.attention.wo.weight", "attn_out"),
     ("blocks.0.attn.proj.weight", "attn_out"), ("layers.0.feed_forward.w3.weight", "mlp_in"),
     ("blocks.0.mlp.fc1.weight", "mlp_in"), ("transformer.layer.0.ffn.lin2.weight", "mlp_out"),
-    ("model.decoder.layers.1.fc2.weight", "mlp_out"), ("patch_embed.proj.weight", "embedding"),
+    ("model.decoder.layers.1.fc2.weight", "mlp_out"), ("patch_embed.proj.weight", "patch"),
     ("tok_embeddings.weight", "embedding"), ("output.weight", "readout"), ("lm_head.weight", "readout"),
-    ("bert.pooler.dense.weight", "hidden"), ("h.0.mlp.router.weight", "unknown")])
+    ("bert.pooler.dense.weight", "hidden"), ("h.0.mlp.router.weight", "router")])
 def test_spellings_of_other_libraries(name, role):
     stack = name.split(".0.")[0].split(".1.")[0] if ".0." in name or ".1." in name else "h"
     attention = {f"{stack}.{i}.attention.{part}": (8, 8) for i in (0, 1) for part in ("wq", "wk", "wv")}
@@ -193,3 +229,70 @@ def test_contiguous_grouped_heads_divide_the_rows(heads, groups, size):
 def test_bad_patterns_are_refused_in_one_line(patterns, message):
     with pytest.raises(BadInput, match=message):
         find_roles({"wq": (2, 2)}, patterns=patterns)
+
+
+def test_what_is_not_known_in_a_network_of_blocks_is_unknown_and_named():
+    """Even where no q, k and v are complete: the network was taken for an MLP."""
+    block = {"attn.alpha_one": (8, 8), "attn.alpha_two": (8, 8), "mlp.up_proj": (16, 8),
+             "mlp.down_proj": (8, 16)}
+    named = {f"layers.{i}.{part}.weight": shape for i in (0, 1) for part, shape in block.items()}
+    roles = find_roles({**named, "lm_head.weight": (20, 8)})
+    assert [piece.parameter.name for piece in roles.unknown] == [name for name in named if "alpha" in name]
+    assert all(piece.note for piece in roles.unknown)
+    assert [p.parameter.role for p in roles.pieces if not p.note] == ["mlp_in", "mlp_out"] * 2 + ["readout"]
+    assert {p.parameter.depth for p in roles.pieces} == {2}
+
+
+@pytest.mark.parametrize("name", ["layers.0.mystery.weight", "h.3.thing.weight", "model.blocks.1.odd.weight",
+                                  "encoder.attention.thing.weight", "transformer.layer.0.x.weight"])
+def test_names_of_blocks_are_never_taken_for_an_mlp(name):
+    roles = find_roles({name: (8, 8), "other.weight": (8, 8)})
+    assert {piece.parameter.role for piece in roles.pieces} == {"unknown"}
+
+
+def test_fc_2_leads_in_beside_a_proj_and_else_out():
+    shapes = {f"layers.0.mlp.fc_{i}.weight": (8, 8) for i in (1, 2)}
+    assert [p.parameter.role for p in find_roles(shapes).pieces] == ["mlp_in", "mlp_out"]
+    gated = find_roles({**shapes, "layers.0.mlp.proj.weight": (8, 8)})
+    assert [p.parameter.role for p in gated.pieces] == ["mlp_in", "mlp_in", "mlp_out"]
+
+
+def test_a_list_of_plain_layers_is_an_mlp():
+    roles = find_roles({f"layers.{i}.weight": (8, 8) for i in (0, 2, 4)})
+    assert [piece.parameter.role for piece in roles.pieces] == ["hidden", "hidden", "readout"]
+
+
+def test_patterns_leave_the_depth_of_a_mixture_of_experts_alone():
+    """A user's pattern made the depth the number of matrices: 27 where the model has 3 layers."""
+    model = from_transformers("DeepseekV3ForCausalLM", num_hidden_layers=3)
+    pieces = roles_in(model, patterns={"gate.weight": "ignore", "kv_a_proj": "hidden"}).pieces
+    assert {piece.parameter.depth for piece in pieces} == {3}
+
+
+def test_shared_experts_are_no_embedding():
+    (piece,) = find_roles({"layers.0.mlp.shared_experts.up_proj.weight": (20, 8)}).pieces
+    assert piece.parameter.role == "mlp_in"
+
+
+def test_stacked_experts_whose_input_nothing_says_are_unknown():
+    shapes = {"layers.0.mlp.experts.w1": (4, 20, 8), "layers.0.mlp.experts.w2": (4, 8, 20)}
+    roles = find_roles(shapes)
+    assert [piece.tensor for piece in roles.unknown] == list(shapes)
+    assert "hidden_size" in roles.unknown[0].note
+    for width in (8, 20):
+        parameters = [piece.parameter for piece in find_roles(shapes, {"hidden_size": width}).pieces]
+        assert {p.fan_in if p.role == "mlp_in" else p.fan_out for p in parameters} == {width}
+
+
+def test_a_hundred_thousand_tensors_take_seconds():
+    experts = {f"model.layers.{layer}.mlp.experts.{expert}.{part}.weight": (8, 8)
+               for layer in range(60) for expert in range(550)
+               for part in ("gate_proj", "up_proj", "down_proj")}
+    attention = {f"model.layers.{layer}.self_attn.{part}_proj.weight": (8, 8)
+                 for layer in range(60) for part in "qkvo"}
+    few, start = dict(list(experts.items())[:9900]), time.process_time()
+    find_roles({**attention, **few})
+    tenth = time.process_time() - start
+    roles = find_roles({**attention, **experts})
+    assert not roles.unknown and {piece.parameter.depth for piece in roles.pieces} == {60}
+    assert time.process_time() - start < 25 * tenth + 1
