@@ -172,7 +172,7 @@ def test_nothing_is_left_out_in_silence():
 
 
 def test_bad_input():
-    every = r"scheme is 'kaimin': expected one of normal, .* \(did you mean kaiming\?\)"
+    every = r"recipe is 'kaimin': expected one of normal, .* \(did you mean kaiming\?\)"
     with pytest.raises(BadInput, match=every):
         initialize(mlp(), "kaimin")
     for std in (-0.02, 0.0, float("nan")):
