@@ -86,7 +86,8 @@ def _gpt2_stds(tables: Tables, params: AnalyzeParams) -> list[Line]:
     chosen, why = _best_std(tables, params.e3.arm)
     target = params.recipes
     lines = []
-    for roles in ((*EMBEDDINGS, *(role for role in BLOCK if role not in RESIDUAL)), RESIDUAL):
+    residual = tuple(role for role in BLOCK if role in RESIDUAL)
+    for roles in ((*EMBEDDINGS, *(role for role in BLOCK if role not in RESIDUAL)), residual):
         parameter = Parameter("", roles[-1], 1, target.n_layer, target.n_embd, target.n_embd)
         std = SCHEMES["gpt2"].std(parameter, chosen)
         lines.append((_gpt2(params), ", ".join(roles), "initial std", std, NAN, NAN, why))

@@ -1,43 +1,38 @@
-"""A weight matrix as a piece of a stored tensor: its rows in a fused tensor, and its fans."""
+"""A weight matrix as a piece of a stored tensor: which part of a fused or stacked tensor, and its fans."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.weights.parameter import EMBEDDINGS, QKV, Parameter
+from variance_dynamics.weights.parameter import TABLES, Parameter
 
 Shape = tuple[int, ...]
-FUSED = ("qkv", "qkv_per_head", "gate_up")
-"""Roles of a tensor that holds several matrices.
-
-qkv: all of q, then all of k, then all of v. qkv_per_head: q, k and v of the first head, then of the second.
-gate_up: the gate of an MLP, then its up projection.
-"""
-HEADS = ("num_attention_heads", "n_head", "num_heads")
-KEY_VALUE_HEADS = ("num_key_value_heads", "n_kv_head", "n_kv_heads", "num_kv_heads", "multi_query")
-"""Names of the head counts in configs. multi_query is a flag, and true means one head."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Rows start:stop of the output axis `axis`.
+    """Rows start:stop of the output axis `axis`, in matrix `index` of a stack, or in the tensor if it is None.
 
-    Where heads are interleaved the axis has `groups` equal parts, and the rows are those of each part.
+    Where parts are interleaved, as heads are, the axis has `groups` equal parts, and the rows are those of
+    each part. `axis` is counted in the matrix, without the stack's axis.
     """
 
     start: int
     stop: int
     axis: int = 0
     groups: int = 1
+    index: int | None = None
 
 
 @dataclass(frozen=True)
 class Piece:
     """One weight matrix: all of the stored tensor named `tensor`, or a cut of it.
 
-    `note` says why the role is unknown, where it is.
+    `inputs` are the axes of `shape` that are summed over; the others are outputs. By default these are all
+    but the last of a table and all but the first of another layer. `note` says why the role is unknown,
+    where it is.
     """
 
     parameter: Parameter
@@ -45,18 +40,56 @@ class Piece:
     shape: Shape
     cut: Cut | None = None
     note: str = ""
+    inputs: tuple[int, ...] | None = None
 
     def of(self, tensor: Any) -> Any:
         """The matrix as a view of `tensor` (numpy or torch), so that writing to it writes to the tensor.
 
-        Its shape is `self.shape`; where heads are interleaved it is [heads, head_dim, fan_in].
+        Its shape is `self.shape`; where parts are interleaved their axis is two, [groups, rows of each].
         """
-        if self.cut is None:
+        cut = self.cut
+        if cut is None:
             return tensor
-        rows = slice(self.cut.start, self.cut.stop)
-        if self.cut.groups > 1:
-            return tensor.reshape(self.cut.groups, -1, *tensor.shape[1:])[:, rows]
-        return tensor[:, rows] if self.cut.axis == 1 else tensor[rows]
+        matrix = tensor if cut.index is None else tensor[cut.index]
+        rows = slice(cut.start, cut.stop)
+        if cut.groups > 1:
+            shape = tuple(matrix.shape)
+            matrix = matrix.reshape(*shape[: cut.axis], cut.groups, -1, *shape[cut.axis + 1 :])
+            return matrix[:, :, rows] if cut.axis == 1 else matrix[:, rows]
+        return matrix[:, rows] if cut.axis == 1 else matrix[rows]
+
+    @property
+    def input_axes(self) -> tuple[int, ...]:
+        """The axes of `shape` that are inputs."""
+        if self.inputs is not None:
+            return self.inputs
+        axes = tuple(range(len(self.shape)))
+        return axes[:-1] if self.parameter.role in TABLES else axes[1:]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns) of the matrix with inputs as rows: a convolution is [in * kernel, out]."""
+        rows = math.prod(self.shape[axis] for axis in self.input_axes)
+        return rows, math.prod(self.shape) // max(1, rows)
+
+    def inputs_first(self, tensor: Any) -> Any:
+        """As `of`, but with the axes of the inputs before those of the outputs.
+
+        Values [rows, columns] of `size` are written by `view = piece.inputs_first(t)` and
+        `view.copy_(values.reshape(view.shape))`.
+        """
+        view, order = self.of(tensor), self._order()
+        return view.permute(order) if hasattr(view, "permute") else view.transpose(order)
+
+    def _order(self) -> tuple[int, ...]:
+        """Axes of the view that `of` gives, inputs first. An interleaved axis is two of them."""
+        inputs = self.input_axes
+        ordered = (*inputs, *(axis for axis in range(len(self.shape)) if axis not in inputs))
+        if self.cut is None or self.cut.groups == 1:
+            return ordered
+        split = self.cut.axis
+        places = {axis: (axis,) if axis < split else (axis + 1,) for axis in ordered} | {split: (split, split + 1)}
+        return tuple(place for axis in ordered for place in places[axis])
 
 
 def as_pieces(matrices: Sequence[Parameter | Piece], shapes: Mapping[str, Shape]) -> list[Piece]:
@@ -83,10 +116,11 @@ def _whole(parameter: Parameter, shape: Shape) -> Piece:
 def fans(shape: Shape, role: str, transposed: bool = False) -> tuple[int, int]:
     """(fan_in, fan_out) of a tensor.
 
-    Embeddings are stored as [fan_in, fan_out], other layers as [out, in, *kernel], or [in, out, *kernel] if
-    `transposed`. The size of a kernel multiplies both fans, as in torch.nn.init.
+    Tables are stored as [fan_in, fan_out], other layers as [out, in, *kernel], or [in, out, *kernel] if
+    `transposed`. The size of a kernel multiplies both fans, as in torch.nn.init; of a grouped convolution
+    `in` is that of one group.
     """
-    if role in EMBEDDINGS and len(shape) <= 3:
+    if role in TABLES:
         return math.prod(shape[:-1]), shape[-1]
     kernel = math.prod(shape[2:])
     into, out = (shape[0], shape[1]) if transposed else (shape[1], shape[0])
@@ -97,27 +131,7 @@ Part = tuple[str, str, int]
 """A part of a fused tensor: its name, its role, and the number of its rows on the output axis."""
 
 
-def parts(fused: str, rows: int, count: Callable[..., int]) -> list[Part] | str:
-    """The parts of a fused tensor's output axis; or a text that says what is missing to know them.
-
-    `count(*keys)` gives a head count by the names that configs use for it, and 0 where there is none.
-    """
-    if fused == "gate_up":
-        return [(part, "mlp_in", rows // 2) for part in ("gate", "up")]
-    heads = count(*HEADS)
-    groups = count(*KEY_VALUE_HEADS) or heads
-    thirds = not heads or groups == heads
-    if fused == "qkv_per_head" and (not heads or rows % (3 * heads) or not thirds):
-        return f"{rows} rows interleaved per head: expected the number of heads, and as many keys and values"
-    if thirds:
-        return f"{rows} rows: expected head counts" if rows % 3 else [(role, role, rows // 3) for role in QKV]
-    size, left = divmod(rows, heads + 2 * groups)
-    if left:
-        return f"{rows} rows: expected a multiple of {heads} query and twice {groups} key-value heads"
-    return [("q", "q", heads * size), ("k", "k", groups * size), ("v", "v", groups * size)]
-
-
-def cuts(divided: list[Part], axis: int, groups: int) -> list[Cut]:
-    """The cut of each part: where it starts and stops."""
-    stops = [sum(rows for _, _, rows in divided[: i + 1]) // groups for i in range(len(divided))]
-    return [Cut(start, stop, axis, groups) for start, stop in zip([0, *stops], stops, strict=False)]
+def cuts(parts: Sequence[Part], axis: int, groups: int = 1, index: int | None = None) -> list[Cut]:
+    """The cut of each part, where it starts and stops; the rows of a part are those of all groups together."""
+    stops = [sum(rows for _, _, rows in parts[: i + 1]) // groups for i in range(len(parts))]
+    return [Cut(start, stop, axis, groups, index) for start, stop in zip([0, *stops], stops, strict=False)]

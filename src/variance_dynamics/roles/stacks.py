@@ -1,0 +1,36 @@
+"""Tensors that hold one matrix of each expert: which axis of a matrix is its input."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from variance_dynamics.weights.pieces import Shape
+
+FUSED_IN = ("gate_up", "gate_up_interleaved")
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Shapes [a, b] of the matrices that a module stacks, by their tag, and the width of the model (0: unknown)."""
+
+    shapes: Mapping[str, Shape]
+    width: int
+
+    def input_axis(self, tag: str) -> int | None:
+        """0 for [in, out], 1 for [out, in], None where nothing tells. It does not matter in a square matrix."""
+        first, last = self.shapes[tag]
+        by_pair = self._by_pair()
+        if by_pair is not None or first == last:
+            return 1 if by_pair is None else by_pair
+        if self.width not in (first, last):
+            return None
+        at = (first, last).index(self.width)
+        return 1 - at if tag in ("mlp_out", "attn_out") else at
+
+    def _by_pair(self) -> int | None:
+        """gate_up has twice the inner width that the matrix back has, and only one order fits that."""
+        fused = next((self.shapes[tag] for tag in FUSED_IN if tag in self.shapes), None)
+        back = self.shapes.get("mlp_out")
+        if not fused or not back:
+            return None
+        orders = [(fused[0], fused[1]) == (back[1], 2 * back[0]), (fused[1], fused[0]) == (back[0], 2 * back[1])]
+        return orders.index(True) if any(orders) else None

@@ -1,0 +1,103 @@
+"""What a matrix is by its own name and by what lies beside it: a role, a kind of fused tensor, or "" for neither."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from variance_dynamics.roles.fused import FUSED
+from variance_dynamics.roles.names import kind, match, parent
+from variance_dynamics.roles.patterns import (
+    ATTENTION,
+    CONV,
+    EXPERTS,
+    FED,
+    GATES,
+    LORA,
+    MIXER,
+    MIXERS,
+    MLP,
+    ROUTER,
+    ROUTERS,
+    TABLE,
+)
+from variance_dynamics.weights.parameter import QKV, TABLES
+from variance_dynamics.weights.pieces import Shape
+
+WHOLE = tuple(role for role in FUSED if role.startswith("qkv"))
+"""Fused tensors that hold q, k and v."""
+READERS = (*QKV, *WHOLE, "kv", "qk", "kv_per_head", "q_down", "kv_down", "mixer_in")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Of all names together: modules that hold experts or are around them, modules that hold a receptance,
+    and module -> which parts of attention it holds."""
+
+    experts: frozenset[str]
+    receptance: frozenset[str]
+    attention: Mapping[str, frozenset[str]]
+
+
+def find_beside(paths: list[str]) -> Beside:
+    """What the paths of all matrices say together."""
+    experts, attention = set(), defaultdict(set)
+    for path in paths:
+        attention[attention_of(path)].add(match(kind(path), ATTENTION))
+        for found in EXPERTS.finditer(path):
+            experts.update((path[: found.start()], path[: found.end()].rstrip(".")))
+    held = {module: frozenset(tags.intersection(READERS)) for module, tags in attention.items()}
+    receptance = frozenset(parent(path) for path in paths if path.endswith(".receptance"))
+    return Beside(frozenset(experts - {""}), receptance, held)
+
+
+def attention_of(path: str) -> str:
+    """The module of attention that holds this."""
+    return parent(path).removesuffix(".experts")
+
+
+def tag(path: str, shape: Shape, owner: str, beside: Beside) -> str:
+    """The tag of a matrix; `owner` is the class name of its module, "" where it is not known."""
+    short = kind(path)
+    return (match(short, LORA) or _table(short, shape, owner) or gates(path) or _convolution(short, shape, owner)
+            or _router(path, beside) or _inner(path, short, beside))
+
+
+def _table(path: str, shape: Shape, owner: str) -> str:
+    """Embeddings and the like; the class of the module, where it is known, decides about embeddings."""
+    role = match(path, TABLE)
+    if owner.endswith("Embedding") and len(shape) == 2:
+        return role if role in TABLES else "position" if "Position" in owner else "embedding"
+    return "hidden" if role == "embedding" and owner == "Linear" else role
+
+
+def gates(path: str) -> str:
+    """The role of a weight of an RNN, or ""."""
+    found = GATES.search(path)
+    return {"ih": "input_gates", "hh": "recurrent_gates", "hr": "hidden"}[found["kind"]] if found else ""
+
+
+def _convolution(path: str, shape: Shape, owner: str) -> str:
+    if len(shape) < 3 or EXPERTS.search(path):
+        return ""
+    return "conv" if len(shape) > 3 or owner.startswith("Conv") or CONV.search(path) else ""
+
+
+def _router(path: str, beside: Beside) -> str:
+    if ROUTERS.search(path):
+        return "router"
+    found = ROUTER.search(path)
+    return "router" if found and path[: found.start()] in beside.experts else ""
+
+
+def _inner(path: str, short: str, beside: Beside) -> str:
+    """Attention, other mixers, MLPs. A q, k or v alone in its module is only called so."""
+    if FED.search(short):
+        return match(short, MLP)
+    if parent(path) in beside.receptance:
+        return match(short, MIXER) or "mixer"
+    attention, parts = match(short, ATTENTION), beside.attention[attention_of(path)]
+    if attention in QKV and len(parts) < 2:
+        attention = ""
+    if MIXERS.search(short) and (attention in ("", "mixer") or (attention == "attn_out" and not parts)):
+        return match(short, MLP) or match(short, MIXER) or "mixer"
+    return attention or match(short, MLP)
