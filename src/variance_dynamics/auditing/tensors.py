@@ -1,11 +1,12 @@
 """A tensor as it is stored, and its moments.
 
-Values are read once, a chunk at a time, so that a tensor is never whole in memory.
+Values are read a chunk at a time, so that a tensor is never whole in memory.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,17 @@ from numpy.typing import NDArray
 Raw = NDArray[Any]
 Floats = NDArray[np.float64]
 ITEM: dict[str, "np.dtype[Any]"] = {
-    "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-"""Stored float type -> how numpy reads it. numpy has no bfloat16, so that is read as its bits."""
+    "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"),
+    "F8_E4M3": np.dtype("u1"), "F8_E5M2": np.dtype("u1")}
+"""Stored float type -> how numpy reads it. Types that numpy does not have are read as their bits.
+
+The types of eight bits are those of arXiv 2209.05433.
+"""
+MOST_DIMENSIONS = 32
+LARGEST = 2**62
+"""Bytes of a tensor, a size of 0 counted as 1: numpy's limit is twice that."""
+TINY = 1e-70
+"""Below this std the fourth power of a value may be 0 in float64."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,9 @@ class Checkpoint:
     """All float tensors of a model, and what is known beside them.
 
     `config` is the model's config; `tied` maps a tensor to the one that it shares memory with; `skipped` maps
-    tensors that hold no floats to their type; `types` maps a parameter to its module's class name.
+    tensors that are left out, as they hold no floats or not the weights themselves, to their type, and
+    `skipped_shapes` those of them whose shape is known to it; `types` maps a parameter to its module's class
+    name; `notes` are sentences on what was read.
     """
 
     source: str
@@ -41,18 +53,45 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    skipped_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def problem_with(shape: tuple[int, ...], dtype: str) -> str:
+    """Why no tensor can have this shape, or an empty text."""
+    if len(shape) > MOST_DIMENSIONS:
+        return f"{len(shape)} dimensions: expected at most {MOST_DIMENSIONS}"
+    if math.prod(max(1, size) for size in shape) * ITEM[dtype].itemsize > LARGEST:
+        return f"shape {list(shape)}: expected sizes that a tensor can have"
+    return ""
 
 
 def float64(raw: Raw, dtype: str) -> Floats:
-    """Stored values as float64; bfloat16 is the upper half of a float32."""
+    """Stored values as float64. BF16 is the upper half of a float32, F8_E5M2 that of a float16."""
     if dtype == "BF16":
         raw = (raw.astype(np.uint32) << 16).view(np.float32)
+    elif dtype == "F8_E5M2":
+        raw = (raw.astype(np.uint16) << 8).view(np.float16)
+    elif dtype == "F8_E4M3":
+        return _e4m3()[raw]
     return raw.astype(np.float64)
+
+
+@cache
+def _e4m3() -> Floats:
+    """[256] The value of each F8_E4M3: a sign, four bits of exponent, three of mantissa, no infinity."""
+    bits = np.arange(256)
+    exponent, mantissa = bits >> 3 & 15, bits & 7
+    size = np.where(exponent > 0, (8 + mantissa) * 2.0 ** (exponent - 10), mantissa * 2.0**-9)
+    values = np.where(bits < 128, size, -size)
+    return np.where(bits & 127 == 127, math.nan, values)
 
 
 def chunks(raw: Raw, dtype: str, elements: int = 2**20) -> Iterator[Floats]:
     """`raw` [rows, ...] as float64 [some rows, values in a row], about `elements` values at a time."""
+    if not raw.size:
+        return
     rows = raw.reshape(1, -1) if raw.ndim < 2 else raw
     width = max(1, rows.size // max(1, len(rows)))
     step = max(1, elements // width)
@@ -92,14 +131,31 @@ def measure(raw: Raw, dtype: str, skip_empty_rows: bool = False) -> Moments:
     """Moments of `raw` [rows, ...], stored as `dtype`.
 
     With `skip_empty_rows`, rows of zeros (an embedding's padding token) are left out. Sums are taken of
-    differences from the first chunk's mean, so that a mean far from 0 costs no digits.
+    differences from the first chunk's mean, so that a mean far from 0 costs no digits. Where a fourth power of
+    the values is more, or less, than a float64 can hold, they are read again in units of the largest of them.
     """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        moments = _measure(raw, dtype, skip_empty_rows, 1.0)
+        if moments.constant or not moments.count or _certain(moments):
+            return moments
+        scaled = _measure(raw, dtype, skip_empty_rows, moments.absmax)
+    return replace(scaled, mean=scaled.mean * moments.absmax, std=scaled.std * moments.absmax,
+                   low=moments.low, high=moments.high)
+
+
+def _certain(moments: Moments) -> bool:
+    """Whether no sum of powers was rounded to 0 or to infinity."""
+    return math.isfinite(moments.kurtosis) and moments.std > TINY
+
+
+def _measure(raw: Raw, dtype: str, skip_empty_rows: bool, unit: float) -> Moments:
+    """As `measure`, of the values divided by `unit`."""
     count, broken, empty = 0, 0, 0
     center, low, high = math.nan, math.inf, -math.inf
     sums = np.zeros(4)
     for chunk in chunks(raw, dtype):
         values, left_out = _filled_rows(chunk) if skip_empty_rows else (chunk, 0)
-        finite = values[np.isfinite(values)]
+        finite = values[np.isfinite(values)] / unit
         broken, empty = broken + values.size - finite.size, empty + left_out
         if not finite.size:
             continue
@@ -123,8 +179,8 @@ def _power_sums(x: Floats) -> Floats:
 
 def _central(raw_moments: Floats, center: float) -> tuple[float, float, float]:
     """(mean, std, excess kurtosis) from the means of the first four powers of x - center."""
-    m1, m2, m3, m4 = (float(moment) for moment in raw_moments)
-    variance = max(0.0, m2 - m1**2)
+    m1, m2, m3, m4 = raw_moments  # of numpy, as Python's own floats raise OverflowError
+    variance = np.maximum(0.0, m2 - m1**2)
     fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
-    kurtosis = fourth / variance**2 - 3 if variance > 0 else math.nan
-    return center + m1, math.sqrt(variance), kurtosis
+    kurtosis = fourth / variance**2 - 3 if variance**2 > 0 else math.nan
+    return float(center + m1), float(np.sqrt(variance)), float(kurtosis)
