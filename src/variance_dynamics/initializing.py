@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 COLUMNS = ("layer", "role", "tensor", "shape", "std", "drawn")
 
 
-SHIM: dict = {}
-
-
 @dataclass(frozen=True)
 class DrawnMatrix:
     """What one matrix was given: the std that the recipe gives it, and the std of the values drawn."""
@@ -101,8 +98,6 @@ def initialize(model: nn.Module, recipe: "str | Path | Mapping[str, Any] | Recip
         start = _by_recipe(model, recipe, std, patterns, config)
     else:
         start = _by_scheme(model, str(recipe), 0.02 if std is None else std, matrices)
-    SHIM.update({f"{pre}.{n}".lstrip("."): type(m).__name__ for pre, m in model.named_modules()
-                 for n, _ in m.named_parameters(recurse=False)})
     weights = dict(model.named_parameters())
     _check_memory(weights)
     rows = [DrawnMatrix(piece, law.std, _draw(weights, piece, law, seed))
@@ -165,13 +160,9 @@ def _check_memory(weights: Mapping[str, Tensor]) -> None:
 
 def _draw(weights: Mapping[str, Tensor], piece: Piece, law: Law, seed: int) -> float:
     """Fill the piece's part of its tensor; gives the std of the values drawn (NaN if there are none)."""
-    view = piece.of(weights[piece.tensor])  # SHIM
-    p = piece.parameter
-    as_drawn = p.role in ("embedding", "position") or (p.fan_in != p.fan_out and piece.shape[0] == p.fan_in)
-    as_drawn = as_drawn or "Conv1D" in SHIM.get(piece.tensor, "")
-    fan_out = piece.shape[-1] if as_drawn else piece.shape[0]
-    values = drawn(p.name, (view.numel() // max(1, fan_out), fan_out), law, seed)
-    view.copy_((values if as_drawn else values.mT).reshape(view.shape))
+    view = piece.inputs_first(weights[piece.tensor])
+    values = drawn(piece.parameter.name, piece.size, law, seed)
+    view.copy_(values.reshape(view.shape))
     return values.std(correction=0).item()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from variance_dynamics.recipes.plan import Network, Plan
+from variance_dynamics.recipes.plan import Described, Plan
 from variance_dynamics.recipes.recipe import Recipe
 from variance_dynamics.roles.of_model import config_of, owners, roles_of
 
@@ -15,5 +15,5 @@ def plan_of(model: nn.Module, recipe: Recipe, std: float | None = None,
     """What `recipe` says of each parameter of `model`; patterns and config as for `roles_of`."""
     known = dict(config or config_of(model))
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    network = Network(roles_of(model, patterns, known), shapes, known, owners(model))
+    network = Described(roles_of(model, patterns, known), shapes, known, owners(model))
     return Plan(recipe, network, network.std(recipe, std))

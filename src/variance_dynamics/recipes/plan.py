@@ -13,10 +13,11 @@ from variance_dynamics.base.errors import BadInput
 from variance_dynamics.recipes.named import recipe_of_config
 from variance_dynamics.recipes.recipe import Recipe
 from variance_dynamics.recipes.rule import parse_rule
-from variance_dynamics.roles.find_roles import UNKNOWN, NetworkRoles, clean
+from variance_dynamics.roles.find_roles import NetworkRoles
+from variance_dynamics.roles.names import clean
 from variance_dynamics.weights.laws import Law, constant
 from variance_dynamics.weights.norms import norm_start
-from variance_dynamics.weights.parameter import Parameter
+from variance_dynamics.weights.parameter import UNKNOWN, Parameter
 from variance_dynamics.weights.pieces import Piece, Shape
 
 WIDTHS = ("hidden_size", "n_embd", "d_model", "dim")
@@ -26,8 +27,8 @@ ADAPTERS = {"lora_a": parse_rule("uniform(1 / sqrt(3 * fan_in))"), "lora_b": par
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network's roles and shapes, and what its config and its modules say beside them."""
+class Described:
+    """A network: its roles and shapes, and what its config and the classes of its modules say beside them."""
 
     roles: NetworkRoles
     shapes: Mapping[str, Shape]
@@ -80,7 +81,7 @@ class Network:
 
         Without one it has fan_in 1, and its size as fan_out.
         """
-        label, role = clean(name), _vector_role(self.roles, name, self.types.get(name, ""))
+        label, role = clean(name), self.roles.vector_roles.get(name, "other")
         beside = next((self.siblings[other] for other in _beside(name) if other in self.siblings), None)
         if beside:
             return replace(beside, name=label, role=role)
@@ -101,7 +102,7 @@ class Plan:
     """A recipe on a network, with the value of `std`."""
 
     recipe: Recipe
-    network: Network
+    network: Described
     std: float
 
     @cached_property
@@ -165,16 +166,3 @@ class Plan:
         """Whether any matrix's law depends on `std`."""
         other = replace(self, std=2 * self.std)
         return any(self.of_matrix(piece) != other.of_matrix(piece) for piece in self.network.roles.pieces)
-
-
-
-
-def _vector_role(roles: Any, name: str, kind: str) -> str:  # SHIM
-    known = getattr(roles, "vector_roles", None)
-    if known is not None:
-        return str(known.get(name, "other"))
-    last = name.rpartition(".")[2]
-    if last.endswith("bias") or "bias_" in last:
-        return "bias"
-    import re as r
-    return "norm" if "norm" in kind.lower() or r.search(r"(norm|(^|\.)(ln|bn))\w*\.weight$", name, r.I) else "other"

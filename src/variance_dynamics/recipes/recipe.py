@@ -23,16 +23,14 @@ from variance_dynamics.base.errors import BadInput
 from variance_dynamics.recipes.formula import Values, parse
 from variance_dynamics.recipes.rule import Rule, parse_rule
 from variance_dynamics.weights.laws import ORTHOGONAL, Law, law_of_scheme
-from variance_dynamics.weights.parameter import Parameter
+from variance_dynamics.weights.parameter import RESIDUAL, ROLES, TABLES, VECTOR_ROLES, Parameter
 from variance_dynamics.weights.schemes import SCHEMES
 
-MATRICES = ("q", "k", "v", "attn_out", "mlp_in", "mlp_out", "hidden", "readout", "q_down", "kv_down", "router",
-            "mixer_in", "mixer_out", "mixer", "conv", "patch", "input_gates", "recurrent_gates")
-TABLES = ("embedding", "position", "token", "bias_table")
 ADAPTERS = ("lora_a", "lora_b")
-VECTORS = ("norm", "bias", "scale", "other")
-ROLES = (*MATRICES, *TABLES, *ADAPTERS, *VECTORS)
-GROUPS = {"matrices": MATRICES, "embeddings": TABLES, "residual": ("attn_out", "mlp_out", "mixer_out")}
+MATRICES = tuple(role for role in ROLES if role not in (*TABLES, *ADAPTERS))
+KEYS = (*ROLES, *VECTOR_ROLES)
+"""Every role, of matrices and of vectors."""
+GROUPS = {"matrices": MATRICES, "embeddings": TABLES, "residual": RESIDUAL}
 """Name of several roles together -> the roles."""
 LIKE = {**dict.fromkeys(("q_down", "kv_down", "router", "mixer_in", "mixer"), "mlp_in"), "mixer_out": "mlp_out",
         **dict.fromkeys(("conv", "patch", "input_gates", "recurrent_gates"), "hidden"),
@@ -105,7 +103,7 @@ def parse_recipe(name: str, entries: Mapping[str, Any], base: Recipe | None = No
     for key in sorted(keys, key=lambda key: key not in GROUPS):
         parsed = _rules(name, key, entries[key])
         parts = [part.strip() for part in key.split(",")]
-        if all(part in ROLES or part in GROUPS for part in parts):
+        if all(part in KEYS or part in GROUPS for part in parts):
             rules |= {role: parsed for part in parts for role in GROUPS.get(part, (part,))}
         else:
             patterns[_pattern(name, key)] = parsed
@@ -126,7 +124,7 @@ def _rules(name: str, key: str, entry: Any) -> Rules:
     entries = entry if isinstance(entry, list | tuple) else [entry]
     try:
         parsed = tuple(map(parse_rule, entries))
-        vectors = {part.strip() for part in key.split(",")} <= set(VECTORS)
+        vectors = {part.strip() for part in key.split(",")} <= set(VECTOR_ROLES)
         if vectors and any(rule.kind == "normal" and not rule.text.startswith("normal") for rule in parsed):
             raise BadInput(f"{entry}: expected zero, one, constant(number) or normal(std) for a vector")
     except BadInput as problem:
@@ -138,7 +136,7 @@ def _rules(name: str, key: str, entry: Any) -> Rules:
 
 def _pattern(name: str, key: str) -> str:
     for part in key.split(","):
-        near = difflib.get_close_matches(part.strip(), (*ROLES, *GROUPS, *WORDS), 1, 0.8)
+        near = difflib.get_close_matches(part.strip(), (*KEYS, *GROUPS, *WORDS), 1, 0.8)
         if near and part.strip().isidentifier():
             raise BadInput(f"recipe {name}: {key!r} is no role: expected {near[0]}, or for a pattern on names "
                            f"one such as '.*\\.{part.strip()}'")

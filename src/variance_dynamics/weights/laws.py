@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from variance_dynamics.weights.parameter import EMBEDDINGS, Parameter
+from variance_dynamics.weights.parameter import TABLES, Parameter
 from variance_dynamics.weights.schemes import Scheme, scaled_normal, scaled_orthogonal, scaled_uniform
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def truncated(std: float, cut: float) -> Law:
 def law_of_scheme(scheme: Scheme, parameter: Parameter, std: float) -> Law:
     """What a scheme draws a matrix from. Embeddings are normal: a scheme's sampler is for layers that multiply."""
     kinds = {scaled_uniform: UNIFORM, scaled_orthogonal: ORTHOGONAL}
-    return Law(NORMAL if parameter.role in EMBEDDINGS else kinds.get(scheme.sample, NORMAL), std)
+    return Law(NORMAL if parameter.role in TABLES else kinds.get(scheme.sample, NORMAL), std)
 
 
 def truncated_std(cut: float) -> float:
