@@ -112,7 +112,7 @@ def test_our_own_gpt2_says_the_same_of_itself():
 def test_plain_mlp_and_cnn():
     assert roles_of(mlp()) == ["hidden", "hidden", "readout"]
     roles = roles_in(CNN())
-    assert [p.parameter.role for p in roles.pieces] == ["hidden", "hidden", "readout"]
+    assert [p.parameter.role for p in roles.pieces] == ["conv", "conv", "readout"]
     assert [(p.parameter.layer, p.parameter.depth) for p in roles.pieces] == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -168,9 +168,9 @@ def test_buffers_norms_and_biases_are_no_matrices():
     ("layers.0.attention.wo.weight", "attn_out"),
     ("blocks.0.attn.proj.weight", "attn_out"), ("layers.0.feed_forward.w3.weight", "mlp_in"),
     ("blocks.0.mlp.fc1.weight", "mlp_in"), ("transformer.layer.0.ffn.lin2.weight", "mlp_out"),
-    ("model.decoder.layers.1.fc2.weight", "mlp_out"), ("patch_embed.proj.weight", "embedding"),
+    ("model.decoder.layers.1.fc2.weight", "mlp_out"), ("patch_embed.proj.weight", "patch"),
     ("tok_embeddings.weight", "embedding"), ("output.weight", "readout"), ("lm_head.weight", "readout"),
-    ("bert.pooler.dense.weight", "hidden"), ("h.0.mlp.router.weight", "unknown")])
+    ("bert.pooler.dense.weight", "hidden"), ("h.0.mlp.router.weight", "router")])
 def test_spellings_of_other_libraries(name, role):
     stack = name.split(".0.")[0].split(".1.")[0] if ".0." in name or ".1." in name else "h"
     attention = {f"{stack}.{i}.attention.{part}": (8, 8) for i in (0, 1) for part in ("wq", "wk", "wv")}

@@ -1,8 +1,8 @@
 """What each parameter of any network is for: from its name and shape, and the model's config if there is one.
 
 Needs no torch, so that it serves a checkpoint's header as well as a live module. In a network with names of
-blocks a name that no pattern matches gets the role "unknown" and a note; nothing is guessed. Fused tensors are
-divided into q, k and v, stacked ones into their experts.
+blocks a name that no pattern matches gets the role "unknown" and a note; nothing is guessed. Fused tensors
+are divided into q, k and v, stacked ones into their experts.
 """
 
 import re

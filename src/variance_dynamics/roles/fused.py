@@ -17,7 +17,7 @@ MULTI_QUERY_OF_OLD = "new_decoder_architecture"
 
 @dataclass(frozen=True)
 class Division:
-    """The parts of an output axis, in order; interleaved in `groups` equal groups that each hold all parts."""
+    """The parts of an output axis, in order; interleaved in `groups` equal groups that each hold all."""
 
     parts: tuple[Part, ...]
     groups: int = 1
@@ -73,7 +73,7 @@ def _qkv(beside: Beside) -> Division | str:
     """All of q, then all of k, then all of v. The size of q is also that of the output projection's input."""
     q = beside.out_columns or _queries(beside)
     k, left = divmod(beside.rows - q, 2)
-    if left or not 0 < k <= q:
+    if left or q <= 0 or k <= 0:
         return f"{beside.rows} rows: expected the number of heads, and of key-value heads"
     return Division((("q", "q", q), ("k", "k", k), ("v", "v", k)))
 
@@ -109,12 +109,12 @@ def _kv_per_head(beside: Beside) -> Division | str:
     if not (heads and key and value):
         heads, key, value = _latent(beside)
     if not heads or heads * (key + value) != beside.rows:
-        return f"{beside.rows} rows interleaved per head: expected the number of heads, qk_nope_head_dim, v_head_dim"
+        return f"{beside.rows} rows interleaved per head: expected num_attention_heads and v_head_dim"
     return Division((("k", "k", heads * key), ("v", "v", heads * value)), heads)
 
 
 def _latent(beside: Beside) -> tuple[int, int, int]:
-    """(heads, size of a key without its rotary part, size of a value) from the neighbours' shapes, or zeros."""
+    """(heads, size of a key without its rotary part, size of a value) by the shapes beside it, or zeros."""
     if not beside.latent or not beside.out_columns:
         return 0, 0, 0
     q_rows, down_rows, rank = beside.latent
@@ -126,11 +126,11 @@ def _latent(beside: Beside) -> tuple[int, int, int]:
 
 
 def _qkvz_per_head(beside: Beside) -> Division | str:
-    """Qwen3-Next's linear attention, key head by key head: q, k, then the values and gates of its value heads."""
+    """Qwen3-Next's linear attention, key head by key head: q, k, then v and the gate of its value heads."""
     keys = beside.count("linear_num_key_heads") * beside.count("linear_key_head_dim")
     values = beside.count("linear_num_value_heads") * beside.count("linear_value_head_dim")
     if not keys or 2 * (keys + values) != beside.rows:
-        return f"{beside.rows} rows interleaved per head: expected linear_num_key_heads and the like in the config"
+        return f"{beside.rows} rows interleaved per head: expected linear_num_key_heads in the config"
     parts = (("q", "q", keys), ("k", "k", keys), ("v", "v", values), ("z", "mixer_in", values))
     return Division(parts, beside.count("linear_num_key_heads"))
 

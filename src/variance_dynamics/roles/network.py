@@ -10,7 +10,7 @@ from variance_dynamics.roles import vectors
 from variance_dynamics.roles.blocks import KINDS, Blocks, find_blocks
 from variance_dynamics.roles.fused import ROLE_OF
 from variance_dynamics.roles.names import clean, kind, match, parent, path_of, recurrent_layer, sequence_of
-from variance_dynamics.roles.patterns import ATTENTION, BLOCKS, CONV1D, INPUTS_FIRST, OUTSIDE, TABLE, Table
+from variance_dynamics.roles.patterns import ATTENTION, BLOCKS, CONV1D, INPUTS_FIRST, OUTSIDE, Table
 from variance_dynamics.roles.tags import find_beside, gates, tag
 from variance_dynamics.weights.parameter import QKV, TABLES, UNKNOWN
 from variance_dynamics.weights.pieces import Shape
@@ -72,9 +72,10 @@ class Network:
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        """Role, or kind of fused tensor, of each matrix; before it is known what lies outside of the blocks."""
+        """Role, or kind of fused tensor, of each matrix; not yet by what lies outside of the blocks."""
         beside = find_beside([self.paths[name] for name in self.matrices])
-        found = {name: self.own_roles[name] or tag(self.paths[name], self.shapes[name], self.types.get(name, ""), beside)
+        found = {name: self.own_roles[name]
+                 or tag(self.paths[name], self.shapes[name], self.types.get(name, ""), beside)
                  for name in self.matrices}
         return found | self._sequences(found)
 
@@ -87,7 +88,7 @@ class Network:
         roles = dict.fromkeys((name for members in sequences.values() for name in members), "")
         for members in sequences.values():
             if len(members) > 1:
-                roles |= {name: "mlp_in" for name in members[:-1]} | {members[-1]: "mlp_out"}
+                roles |= dict.fromkeys(members[:-1], "mlp_in") | {members[-1]: "mlp_out"}
         return roles
 
     @cached_property
@@ -130,7 +131,7 @@ class Network:
 
     @cached_property
     def _order(self) -> dict[str, int]:
-        """Layer of each matrix without blocks: its place in the order; a recurrent layer's weights share one."""
+        """Layer of each matrix without blocks: its place in the order; a recurrent layer has one."""
         layers: dict[str, int] = {}
         return {name: layers.setdefault(recurrent_layer(self.paths[name]), len(layers) + 1)
                 for name, role in self.roles.items() if role not in TABLES}

@@ -1,7 +1,7 @@
 """Names that libraries give their parameters, as patterns of which the first match decides.
 
-Each pattern is searched in a parameter's path: its name without wrappers and without ".weight". A new spelling
-is a new alternative in one of them.
+Each pattern is searched in a parameter's path: its name without wrappers and without ".weight". A new
+spelling is a new alternative in one of them.
 """
 
 import re
@@ -65,8 +65,8 @@ LORA: Table = _table(
 )
 """Adapters, before all else: their names hold those of the layers that they adapt."""
 
-_SPELLINGS = (r"(^|\.)({0}|{0}_(proj|lin|linear|head|proj_weight)|{1}|{1}_(proj|layer|linear|global)|w_?{0}|w_?{1}|to_?{0}"
-              r"|to_{1}|c_{0}|linear_{0}|proj_{0}|fc_{0}{2})$")
+_SPELLINGS = (r"(^|\.)({0}|{0}_(proj|lin|linear|head)|{1}|{1}_(proj|layer|linear|global)|w_?{0}|w_?{1}"
+              r"|to_?{0}|to_{1}|projection_{1}|c_{0}|linear_{0}|proj_{0}|fc_{0}{2})$")
 
 ATTENTION: Table = _table(
     q_down=r"(^|\.)(q_a_proj|wq_a|q_down_proj|linear_q_down_proj)$",
@@ -99,8 +99,8 @@ MIXER: Table = _table(
 )
 """In a mixer; what else it holds is `mixer`."""
 
-FEED_FORWARD = (r"(^|\.)(\w*mlp\w*|ff|ffn\w*|ff_\w+|\w*feed_?forward\w*|DenseReluDense|cmix|channel_mix\w*|fc|fcs"
-                r"|intermediate)")
+FEED_FORWARD = (r"(^|\.)(\w*mlp\w*|ff|ffn\w*|ff_\w+|\w*feed_?forward\w*|DenseReluDense|cmix|channel_mix\w*"
+                r"|fc|fcs|intermediate)")
 
 MLP: Table = _table(
     mlp_sequence=FEED_FORWARD + r"(\.(net|layers|fn|ff|linear_layers|main))*\.\d+(\.(0|proj|linear))?$"
@@ -153,10 +153,10 @@ OUTSIDE: Table = _table(
 )
 """Matrices outside of every block."""
 
-NORM = re.compile(r"(norm|(^|[._])(ln|bn|gn|rms))\w*(\.\d+)?[._](weight|scale|gamma|g|w)$|(^|[._])\w*norm\w*_weight$"
-                  r"|(^|\.)\w*norm\d?$", re.IGNORECASE)
+NORM = re.compile(r"(norm|(^|[._])(ln|bn|gn|rms))\w*(\.\d+)?[._](weight|scale|gamma|g|w)$"
+                  r"|(^|[._])\w*norm\w*_weight$|(^|\.)\w*norm\d?$", re.IGNORECASE)
 BIAS = re.compile(r"(^|[._])(bias(es)?\w*|\w*bias|beta|shift)$|(^|\.)b_(Q|K|V|O|in|out|U)$|bias\d+$")
-SCALE = re.compile(r"(^|[._])(gamma(_\d)?|layer_?scale\w*|lambda_?\d*|ls\d?|weight_g|original0|lora_magnitude\w*"
-                   r"|\w*_lambdas?|scale\w*|alpha\w*)([._]\w+)*$", re.IGNORECASE)
+SCALE = re.compile(r"(^|[._])(gamma(_\d)?|layer_?scale\w*|lambda_?\d*|ls\d?|weight_g|original0"
+                   r"|lora_magnitude\w*|\w*_lambdas?|scale\w*|alpha\w*)([._]\w+)*$", re.IGNORECASE)
 STATES = re.compile(r"(^|\.)(A_logs?|Ds?|dt_bias|time_(decay|first|faaaa)|lambda_param|recurrent_param)$")
-"""Vectors that formulas set, as those of a state space: they are neither norms nor biases, whatever their shape."""
+"""Set by formulas, as those of a state space: neither matrices nor norms nor biases, whatever their shape."""

@@ -48,12 +48,12 @@ class Pieces:
     def _unknown(self, name: str, note: str) -> Piece:
         return self._piece(name, UNKNOWN, self.network.shapes[name], note=note)
 
-    def _piece(self, name: str, role: str, shape: Shape, part: str = "", cut: Cut | None = None, note: str = "",
-               inputs: tuple[int, ...] | None = None) -> Piece:
+    def _piece(self, name: str, role: str, shape: Shape, part: str = "", cut: Cut | None = None,
+               note: str = "", inputs: tuple[int, ...] | None = None) -> Piece:
         layer, depth = self.network.place(name)
         label = self.network.names[name] + (f"[{part}]" if part else "")
-        transposed = inputs is None and len(shape) == 2 and role not in TABLES and self.network.transposed(name)
-        inputs = (0,) if transposed else inputs
+        if inputs is None and len(shape) == 2 and role not in TABLES and self.network.transposed(name):
+            inputs = (0,)
         if inputs is None:
             into, out = fans(shape, role) if len(shape) > 1 else (1, math.prod(shape))
         else:
@@ -75,7 +75,7 @@ class Pieces:
                 for (part, role, rows), cut in zip(division.parts, places, strict=True)]
 
     def _division(self, name: str, tag: str, rows: int) -> Division | str:
-        network, path = self.network, self.network.paths[name]
+        path = self.network.paths[name]
         config = self.config_of(path)
         out = self._outputs.get(parent(path)) or self._outputs.get(parent(parent(path)), 0)
         if tag == "qkv_per_head" and config.get("multi_query_attention") is True:  # ChatGLM
@@ -125,16 +125,18 @@ class Pieces:
         for name, role in self.network.roles.items():
             shape = self.network.shapes[name]
             if role in ("q", "kv_down", "kv_per_head") and len(shape) == 2:
-                found[parent(self.network.paths[name])][role] = shape[1] if role == "kv_per_head" else shape[0]
+                size = shape[1] if role == "kv_per_head" else shape[0]
+                found[parent(self.network.paths[name])][role] = size
         return {module: (each["q"], each["kv_down"], each["kv_per_head"])
                 for module, each in found.items() if len(each) == 3}
 
     @cached_property
     def _inner(self) -> dict[str, int]:
         """Module of an MLP -> columns of the matrix that leads out of it."""
+        flat = (name for name, role in self.network.roles.items()
+                if role == "mlp_out" and len(self.network.shapes[name]) == 2)
         return {parent(self.network.paths[name]): self.network.shapes[name][1]
-                for name, role in self.network.roles.items()
-                if role == "mlp_out" and len(self.network.shapes[name]) == 2 and not self.network.transposed(name)}
+                for name in flat if not self.network.transposed(name)}
 
     def _with_gate(self, name: str) -> str:
         """gate_up where a matrix has twice the rows that the way out of its MLP has columns."""
@@ -195,8 +197,8 @@ class Pieces:
                           self._width(name))
         axis = stacked.input_axis(key)
         if axis is None or (role not in FUSED_IN and role not in IN_BLOCK):
-            return [self._unknown(name, f"stack of {count} matrices {shape[0]} x {shape[1]}: expected a config "
-                                        "with hidden_size, which says what is the input")]
+            return [self._unknown(name, f"stack of {count} matrices {shape[0]} x {shape[1]}: expected a "
+                                        "config with hidden_size, which says what is the input")]
         if role in FUSED_IN:
             tag = "gate_up_interleaved" if self._interleaved(name) else role
             return [piece for i in range(count) for piece in self._divided(name, tag, i, 1 - axis)]
@@ -205,8 +207,8 @@ class Pieces:
 
     def _interleaved(self, name: str) -> bool:
         """GPT-OSS interleaves gate and up; its experts have biases, and no one else's such a stack."""
-        kind = self.config_of(self.network.paths[name]).get("model_type", "")
-        return str(kind).startswith("gpt_oss") or f"{name.removesuffix('_weight')}_bias" in self.network.shapes
+        kind, bias = self.config_of(self.network.paths[name]).get("model_type", ""), f"{name}_bias"
+        return str(kind).startswith("gpt_oss") or bias.replace("_weight", "") in self.network.shapes
 
     @cached_property
     def _stacks(self) -> dict[str, dict[str, Shape]]:
@@ -240,11 +242,12 @@ class Pieces:
     @cached_property
     def _embedded(self) -> int:
         """Columns of the largest embedding."""
-        tables = [self.network.shapes[name] for name, role in self.network.roles.items() if role == "embedding"]
+        roles = self.network.roles.items()
+        tables = [self.network.shapes[name] for name, role in roles if role == "embedding"]
         return max(tables, default=(0,))[-1]
 
     def _flat_experts(self, name: str) -> list[Piece]:
-        """MegaBlocks' experts above one another: w1, v1 and w2 [experts * inner, width]. Empty for other tensors."""
+        """MegaBlocks' experts above one another: w1, v1, w2 [experts * inner, width]. Empty for others."""
         path, shape = self.network.paths[name], self.network.shapes[name]
         role = self.network.roles[name]
         count = self._expert_count(path)

@@ -10,13 +10,13 @@ FUSED_IN = ("gate_up", "gate_up_interleaved")
 
 @dataclass(frozen=True)
 class Stacked:
-    """Shapes [a, b] of the matrices that a module stacks, by their tag, and the width of the model (0: unknown)."""
+    """Shapes [a, b] of the matrices that a module stacks, by tag, and the width of the model (0: unknown)."""
 
     shapes: Mapping[str, Shape]
     width: int
 
     def input_axis(self, tag: str) -> int | None:
-        """0 for [in, out], 1 for [out, in], None where nothing tells. It does not matter in a square matrix."""
+        """0 for [in, out], 1 for [out, in], None where nothing says so. In a square matrix both are right."""
         first, last = self.shapes[tag]
         by_pair = self._by_pair()
         if by_pair is not None or first == last:
@@ -32,5 +32,5 @@ class Stacked:
         back = self.shapes.get("mlp_out")
         if not fused or not back:
             return None
-        orders = [(fused[0], fused[1]) == (back[1], 2 * back[0]), (fused[1], fused[0]) == (back[0], 2 * back[1])]
+        orders = [fused == (back[1], 2 * back[0]), fused == (2 * back[1], back[0])]
         return orders.index(True) if any(orders) else None

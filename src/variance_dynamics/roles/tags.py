@@ -1,4 +1,4 @@
-"""What a matrix is by its own name and by what lies beside it: a role, a kind of fused tensor, or "" for neither."""
+"""What a matrix is by its name and by what lies beside it: a role, a kind of fused tensor, or ""."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -40,7 +40,8 @@ class Beside:
 
 def find_beside(paths: list[str]) -> Beside:
     """What the paths of all matrices say together."""
-    experts, attention = set(), defaultdict(set)
+    experts: set[str] = set()
+    attention: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         attention[attention_of(path)].add(match(kind(path), ATTENTION))
         for found in EXPERTS.finditer(path):
@@ -58,8 +59,8 @@ def attention_of(path: str) -> str:
 def tag(path: str, shape: Shape, owner: str, beside: Beside) -> str:
     """The tag of a matrix; `owner` is the class name of its module, "" where it is not known."""
     short = kind(path)
-    return (match(short, LORA) or _table(short, shape, owner) or gates(path) or _convolution(short, shape, owner)
-            or _router(path, beside) or _inner(path, short, beside))
+    return (match(short, LORA) or _table(short, shape, owner) or gates(path)
+            or _convolution(short, shape, owner) or _router(path, beside) or _inner(path, short, beside))
 
 
 def _table(path: str, shape: Shape, owner: str) -> str:

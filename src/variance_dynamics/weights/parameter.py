@@ -5,8 +5,8 @@ from dataclasses import dataclass
 QKV = ("q", "k", "v")
 BLOCK = (*QKV, "attn_out", "mlp_in", "mlp_out")
 """Matrices of GPT-2's block, in the order of the forward pass."""
-IN_BLOCK = ("q_down", "kv_down", *QKV, "attn_out", "mixer_in", "mixer", "mixer_out", "router", "mlp_in", "mlp_out",
-            "lora_a", "lora_b")
+IN_BLOCK = ("q_down", "kv_down", *QKV, "attn_out", "mixer_in", "mixer", "mixer_out", "router",
+            "mlp_in", "mlp_out", "lora_a", "lora_b")
 """Matrices of any block, in the order of the forward pass.
 
 q_down and kv_down are the down projections of latent attention (DeepSeek's), router that of a mixture of
@@ -24,7 +24,7 @@ token: class, mask, register and query tokens. bias_table: biases of attention b
 DENSE = ("hidden", "readout")
 """Weight layers of an MLP."""
 OTHER_LAYERS = ("patch", "conv", "input_gates", "recurrent_gates")
-"""patch makes patches or frames into tokens; conv is any other convolution; gates are those of an LSTM or GRU."""
+"""patch makes patches or frames into tokens, conv is any other convolution; gates are of an LSTM or GRU."""
 UNKNOWN = "unknown"
 ROLES = (*BLOCK, *(role for role in IN_BLOCK if role not in BLOCK), *TABLES, *DENSE, *OTHER_LAYERS)
 """Every role of a matrix except `UNKNOWN`."""

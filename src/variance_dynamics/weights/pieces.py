@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Cut:
-    """Rows start:stop of the output axis `axis`, in matrix `index` of a stack, or in the tensor if it is None.
+    """Rows start:stop of the output axis `axis`, in matrix `index` of a stack, or in the tensor if None.
 
     Where parts are interleaved, as heads are, the axis has `groups` equal parts, and the rows are those of
     each part. `axis` is counted in the matrix, without the stack's axis.
@@ -88,7 +88,7 @@ class Piece:
         if self.cut is None or self.cut.groups == 1:
             return ordered
         split = self.cut.axis
-        places = {axis: (axis,) if axis < split else (axis + 1,) for axis in ordered} | {split: (split, split + 1)}
+        places = {axis: (axis + (axis > split),) for axis in ordered} | {split: (split, split + 1)}
         return tuple(place for axis in ordered for place in places[axis])
 
 
@@ -132,6 +132,6 @@ Part = tuple[str, str, int]
 
 
 def cuts(parts: Sequence[Part], axis: int, groups: int = 1, index: int | None = None) -> list[Cut]:
-    """The cut of each part, where it starts and stops; the rows of a part are those of all groups together."""
+    """The cut of each part, where it starts and stops; the rows of a part are those of all its groups."""
     stops = [sum(rows for _, _, rows in parts[: i + 1]) // groups for i in range(len(parts))]
     return [Cut(start, stop, axis, groups, index) for start, stop in zip([0, *stops], stops, strict=False)]
