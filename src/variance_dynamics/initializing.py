@@ -116,7 +116,7 @@ def _by_recipe(model: nn.Module, recipe: "str | Path | Mapping[str, Any] | Recip
     from variance_dynamics.recipes.of_model import plan_of
 
     plan = plan_of(model, recipe_named(recipe), std, patterns, config)
-    pieces, vectors = plan.network.roles.pieces, plan.network.roles.vectors
+    pieces, vectors = plan.described.roles.pieces, plan.described.roles.vectors
     return Start(plan.recipe.name, [(piece, plan.start_of_matrix(piece)) for piece in pieces],
                  {name: plan.start_of_vector(name) for name in vectors})
 

@@ -15,5 +15,5 @@ def plan_of(model: nn.Module, recipe: Recipe, std: float | None = None,
     """What `recipe` says of each parameter of `model`; patterns and config as for `roles_of`."""
     known = dict(config or config_of(model))
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    network = Described(roles_of(model, patterns, known), shapes, known, owners(model))
-    return Plan(recipe, network, network.std(recipe, std))
+    described = Described(roles_of(model, patterns, known), shapes, known, owners(model))
+    return Plan(recipe, described, described.std(recipe, std))

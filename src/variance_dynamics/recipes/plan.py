@@ -102,13 +102,13 @@ class Plan:
     """A recipe on a network, with the value of `std`."""
 
     recipe: Recipe
-    network: Described
+    described: Described
     std: float
 
     @cached_property
     def values(self) -> dict[str, float]:
         """What formulas may use."""
-        return {**self.network.sizes, "std": self.std}
+        return {**self.described.sizes, "std": self.std}
 
     def of_matrix(self, piece: Piece) -> tuple[Law, ...]:
         """Laws that the matrix may follow, the one to draw first; none if the recipe is not about it."""
@@ -140,24 +140,24 @@ class Plan:
 
     def of_vector(self, name: str) -> tuple[Law, ...]:
         """Laws that the vector may follow. A norm or bias that no rule is about starts at its family's value."""
-        parameter = self.network.vector(name)
+        parameter = self.described.vector(name)
         laws = self.recipe.laws(parameter, self.values) or self._family(parameter)
         if laws or parameter.role not in ("norm", "bias"):
             return laws
-        model_type = str(self.network.config.get("model_type", ""))
-        module = self.network.types.get(name, "")
+        model_type = str(self.described.config.get("model_type", ""))
+        module = self.described.types.get(name, "")
         norm = parameter.role == "norm" and not parameter.name.endswith("bias")
         return (constant(norm_start(parameter.name, module, model_type) if norm else 0.0),)
 
     def _family(self, parameter: Parameter) -> tuple[Law, ...]:
-        family = self.network.family
-        return family.laws(parameter, {**self.values, "std": self.network.std(family)}) if family else ()
+        family = self.described.family
+        return family.laws(parameter, {**self.values, "std": self.described.std(family)}) if family else ()
 
     @cached_property
     def unmatched(self) -> tuple[str, ...]:
         """Patterns of the recipe that match no name."""
-        names = [*(piece.parameter.name for piece in self.network.roles.pieces),
-                 *map(clean, self.network.roles.vectors)]
+        names = [*(piece.parameter.name for piece in self.described.roles.pieces),
+                 *map(clean, self.described.roles.vectors)]
         return tuple(text for text, (pattern, _) in zip(self.recipe.patterns, self.recipe.compiled, strict=True)
                      if not any(map(pattern.search, names)))
 
@@ -165,4 +165,4 @@ class Plan:
     def uses_std(self) -> bool:
         """Whether any matrix's law depends on `std`."""
         other = replace(self, std=2 * self.std)
-        return any(self.of_matrix(piece) != other.of_matrix(piece) for piece in self.network.roles.pieces)
+        return any(self.of_matrix(piece) != other.of_matrix(piece) for piece in self.described.roles.pieces)
