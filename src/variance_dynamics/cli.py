@@ -1,11 +1,19 @@
 """The command `variance-dynamics`. A subcommand imports what it needs when it runs: --help is quick."""
 
 import argparse
+import importlib.metadata
+import io
+import math
 import os
 import sys
 from typing import Any, NoReturn
 
-from variance_dynamics.base.errors import BadInput, one_line
+from variance_dynamics.base.errors import BadInput, one_line, with_a_line
+
+USUAL_STD, USUAL_LR = 10.0, 0.1
+"""The largest that anyone uses for weights, and with AdamW."""
+LARGEST = 1e100
+"""Squares of larger ones are near the end of what a float64 can hold."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,22 +26,47 @@ class Parser(argparse.ArgumentParser):
 @one_line
 def main(arguments: list[str] | None = None) -> None:
     """Exits with 0 if all is well, 1 if the audit raises an alarm, 2 for input that cannot be judged."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a character of a name
     try:
         code = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception as problem:
+        line = with_a_line(problem, " ".join(arguments))
+        if line is problem:
+            raise
+        raise line from problem
     sys.exit(code)
 
 
 def _parser() -> Parser:
     parser = Parser("variance-dynamics", description="The std of a model's weights, at init and in training.")
+    parser.add_argument("--version", action="version", version=f"variance-dynamics {_version()}")
     commands = parser.add_subparsers(required=True, metavar="{audit,forecast}")
     _audit_options(commands.add_parser("audit", help="does each matrix hold what the init recipe says?"))
     _forecast_options(commands.add_parser("forecast", help="what training will do to the std"))
     return parser
+
+
+def _version() -> str:
+    """Of the package that is installed; a checkout that is not installed has none."""
+    try:
+        return importlib.metadata.version("variance-dynamics")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _check(name: str, value: float | None, usual: float) -> None:
+    """Warn of an option's value that is larger than any in use. Raises BadInput for one without a square."""
+    if value is not None and value > LARGEST:
+        raise BadInput(f"{name} is {value:g}: expected a number up to {LARGEST:g}")
+    if value is not None and usual < value < math.inf:
+        print(f"warning: {name} is {value:g}: {usual:g} and less are usual", file=sys.stderr)
 
 
 def _audit_options(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +75,8 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
     parser.description = ("Judge each matrix of a checkpoint at step 0. "
                           "Exit code: 0 all is well, 1 a matrix is off, 2 it cannot be judged.")
     add = parser.add_argument
-    add("checkpoint", help=".safetensors, its index, a .pt of tensors, or a Hugging Face model folder")
+    add("checkpoint", help=".safetensors, its index, .pt, .npz, or a folder of Hugging Face, DeepSpeed or "
+                           "torch.distributed; FILE:KEY for one of several sets of weights")
     add("--recipe", default="auto",
         help=f"the name of a scheme, or auto for the best fit (the default): {', '.join(SCHEMES)}")
     add("--std", type=float,
@@ -62,6 +96,7 @@ def _audit(options: argparse.Namespace) -> int:
     from variance_dynamics.auditing import report
     from variance_dynamics.auditing.audit import audit
 
+    _check("std", options.std, USUAL_STD)
     audited = audit(options.checkpoint, options.recipe, options.std, options.trained,
                     dict(_pattern(text) for text in options.role), options.heads)
     write = report.to_json if options.json else report.to_csv if options.csv else report.to_text
@@ -83,9 +118,9 @@ def _forecast_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--std", type=float, help="initial std (with a recorded run by default its median)")
     add("--lr", type=float, help="peak learning rate")
-    add("--steps", type=int, help="number of updates")
+    add("--steps", type=_whole, help="number of updates")
     add("--schedule", help=f"{', '.join(SCHEDULES)} (default cosine)")
-    add("--warmup", type=int, help="updates of linear warmup (default 0)")
+    add("--warmup", type=_whole, help="updates of linear warmup (default 0)")
     add("--weight-decay", type=float, help="decoupled, as AdamW's (default .1)")
     add("--min-lr-ratio", type=float, help="last learning rate over the peak (default .1)")
     add("--from", dest="recorded", metavar="RUN.parquet",
@@ -99,11 +134,21 @@ def _forecast(options: argparse.Namespace) -> int:
     from variance_dynamics.forecasting import report
     from variance_dynamics.forecasting.recorded import forecast_of
 
+    _check("std", options.std, USUAL_STD)
+    _check("lr", options.lr, USUAL_LR)
     forecast, compared = forecast_of(options.recorded, options.std, _schedule(options))
     if options.png:
         report.save_png(options.png, forecast, compared)
     print((report.to_json if options.json else report.to_text)(forecast, compared))
-    return 0
+    return compared.exit_code if compared else 0
+
+
+def _whole(text: str) -> int:
+    """A whole number, which may be written as 1e6."""
+    value = float(text)
+    if not value.is_integer():
+        raise argparse.ArgumentTypeError(f"invalid whole number: {text!r}")
+    return int(value) if abs(value) >= 2**53 or "e" in text.lower() else int(text)
 
 
 def _schedule(options: argparse.Namespace) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class Audit:
     """A report: one row per matrix, in the order of the layers, and what is known of the whole model.
 
     `recipe` is the scheme's name and `sigma` its std param; both it and `fits` are empty where nothing was
-    judged. `broken` names vectors with NaN or infinite values; `notes` are sentences for a person.
+    judged. `broken` names vectors with NaN or infinite values, and matrices too where nothing was judged;
+    `notes` are sentences for a person.
     """
 
     source: str
@@ -56,7 +57,7 @@ class Audit:
     @property
     def exit_code(self) -> int:
         """0 where nothing is off, else 1."""
-        return int(bool(self.alarms) or (bool(self.recipe) and bool(self.broken)))
+        return int(bool(self.alarms) or bool(self.broken))
 
 
 def audit(source: "str | Path | nn.Module | Mapping[str, Any]", recipe: str = AUTO,
@@ -85,6 +86,8 @@ def audit(source: "str | Path | nn.Module | Mapping[str, Any]", recipe: str = AU
     if not rows:
         raise BadInput(f"{checkpoint.source}: no weight matrix among {len(shapes)} tensors: expected a model")
     broken = tuple(name for name, moments in vectors.items() if moments.broken)
+    if trained:  # where matrices are judged, their verdict says so
+        broken = (*(row.parameter.name for row in rows if row.moments.broken), *broken)
     report = Audit(checkpoint.source, tuple(rows), broken=broken, notes=tuple(_absent(checkpoint, rows)))
     if trained:
         return report
@@ -103,7 +106,7 @@ def _check_options(recipe: str, std: float | None, heads: int | None) -> None:
 def _opened(source: Any) -> Checkpoint:
     if isinstance(source, str | Path):
         return open_checkpoint(source)
-    from variance_dynamics.auditing.torch_file import from_memory
+    from variance_dynamics.auditing.in_memory import from_memory
 
     return from_memory(source)
 
@@ -180,7 +183,8 @@ def _check_fit(source: str, rows: list[AuditRow], fit: SchemeFit) -> None:
 
 
 def _absent(checkpoint: Checkpoint, rows: list[AuditRow]) -> Iterator[str]:
-    """Notes on what the report does not hold."""
+    """Notes on what was read, and on what the report does not hold."""
+    yield from checkpoint.notes
     types = ", ".join(sorted(set(checkpoint.skipped.values())))
     if types:
         yield f"{len(checkpoint.skipped)} tensors of type {types} were left out"

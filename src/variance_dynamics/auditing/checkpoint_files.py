@@ -1,168 +1,137 @@
-"""Opens what a training run leaves behind: .safetensors, whole or sharded, .pt, or a Hugging Face folder.
+"""Opens what a training run leaves behind: a file, its shards, or the folder of one of many libraries."""
 
-The safetensors format is 8 bytes of header length, a JSON header, then the values; nothing in it is code. It
-is read by hand, because the safetensors library reads bfloat16 only into torch, which a .safetensors file
-should not need. Format: https://huggingface.co/docs/safetensors
-"""
-
-import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from variance_dynamics.auditing.tensors import ITEM, Checkpoint, Raw, StoredTensor
+from variance_dynamics.auditing.distributed_folder import read_distributed
+from variance_dynamics.auditing.folders import checkpoint_in
+from variance_dynamics.auditing.numpy_file import is_npz, read_npz
+from variance_dynamics.auditing.quantised import without_quantised
+from variance_dynamics.auditing.safetensors_file import (
+    in_forward_order,
+    looks_like_safetensors,
+    read_safetensors,
+)
+from variance_dynamics.auditing.tensors import Checkpoint
 from variance_dynamics.auditing.torch_file import read_torch
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.json_text import json_object
 
-LONGEST_HEADER = 100_000_000
-"""Bytes of a safetensors header; the format's own limit."""
-IN_FOLDER = ("model.safetensors", "*.safetensors.index.json", "*.safetensors", "pytorch_model.bin",
-             "*.bin.index.json", "*.pt", "*.pth", "*.bin")
-"""What to open in a folder: what the first of these patterns matches, which must be one file."""
-EXPECTED = "expected a .safetensors file or its index, a .pt of tensors, or a Hugging Face model folder"
+EXPECTED = ("expected a .safetensors file or its index, a .pt of tensors, a .npz, or a folder of "
+            "Hugging Face, DeepSpeed or torch.distributed.checkpoint")
+SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.\w+$")
+OTHER_FORMATS = {
+    "gguf": "a GGUF file, whose weights are renamed and mostly quantised: "
+            "expected the .safetensors or .pt file that it was made of",
+    "onnx": "an ONNX graph, whose weights may be renamed and transposed: expected the model that it was made "
+            "of, or numpy.savez(NPZ, **{t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(ONNX)"
+            ".graph.initializer})",
+    "h5": "an HDF5 file: expected its arrays in a .npz, by numpy.savez",
+    "msgpack": "a file of Flax: expected its arrays in a .npz, by "
+               "numpy.savez(NPZ, **flax.traverse_util.flatten_dict(params, sep='/'))"}
+"""What to do with files that are not read, by suffix."""
+SIGNATURES = {b"GGUF": "gguf", b"\x89HDF": "h5"}
+"""First bytes -> suffix."""
+SAME = {"hdf5": "h5", "keras": "h5"}
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """Names, shapes and types of all tensors; values are read when they are measured.
 
-    Raises BadInput for what is no checkpoint, is cut short, or could run code when it is loaded.
+    `path` may end in :KEY where a file holds several sets of weights, such as ckpt.pt:ema. Raises BadInput
+    for what is no checkpoint, or is damaged. Nothing in a file is run.
     """
-    path = Path(path)
-    if not path.exists():
-        raise BadInput(f"{path}: no such file or folder: {EXPECTED}")
-    file = _file_in(path) if path.is_dir() else path
-    checkpoint = _read_sharded(file) if file.name.endswith(".index.json") else _read(file)
+    place, key = _place_and_key(str(path))
+    file, notes = checkpoint_in(place, EXPECTED) if place.is_dir() else (place, ())
+    checkpoint = without_quantised(_read(file, key))
     if not checkpoint.tensors:
-        raise BadInput(f"{file}: holds no float tensors: {EXPECTED}")
-    config = _json(file.parent / "config.json") if (file.parent / "config.json").is_file() else {}
-    return replace(checkpoint, source=str(path), config={**checkpoint.config, **config})
+        types = ", ".join(sorted(set(checkpoint.skipped.values()))[:5])
+        raise BadInput(f"{file}: holds no float tensors{types and f', only {types}'}: {EXPECTED}")
+    folder = file if file.is_dir() else file.parent
+    beside = folder / "config.json"
+    config = json_object(beside.read_bytes(), str(beside)) if beside.is_file() else {}
+    _check_config(config, str(beside))
+    _check_config(checkpoint.config, str(file))
+    shard = SHARD.search(file.name)
+    alone = (f"the file is one of {int(shard[2])} shards",) if shard and int(shard[2]) > 1 else ()
+    return replace(checkpoint, source=str(path), config={**checkpoint.config, **config},
+                   notes=(*notes, *checkpoint.notes, *alone))
 
 
-def _file_in(folder: Path) -> Path:
-    for pattern in IN_FOLDER:
-        files = sorted(file for file in folder.glob(pattern) if file.is_file())
-        if len(files) > 1:
-            raise BadInput(f"{folder}: holds {', '.join(file.name for file in files[:3])}: "
-                           "expected one checkpoint, or name the file")
-        if files:
-            return files[0]
-    raise BadInput(f"{folder}: no checkpoint in this folder: {EXPECTED}")
+def _place_and_key(path: str) -> tuple[Path, str]:
+    """The file or folder that `path` names, and the key of what is to be read in it."""
+    place, (before, _, key) = Path(path), path.rpartition(":")
+    if before and Path(before).exists() and not place.exists():
+        place = Path(before)
+    else:
+        key = ""
+    if not (place.is_file() or place.is_dir()):
+        raise BadInput(f"{path}: no such file or folder: {EXPECTED}")
+    return place, key
 
 
-def _read(file: Path) -> Checkpoint:
+def _read(file: Path, key: str) -> Checkpoint:
+    if file.is_dir():
+        return read_distributed(file, key)
     with file.open("rb") as opened:
         start = opened.read(9)
-    if _looks_like_safetensors(start) or file.suffix == ".safetensors":
-        checkpoint = _read_safetensors(file)
-        return replace(checkpoint, tensors=_in_forward_order(checkpoint.tensors))
-    if start.startswith((b"PK\x03\x04", b"\x80")):
-        return read_torch(file)
+    suffix = SIGNATURES.get(start[:4], file.suffix.lstrip("."))
+    suffix = SAME.get(suffix, suffix)
+    if suffix in OTHER_FORMATS:
+        raise BadInput(f"{file}: {OTHER_FORMATS[suffix]}")
+    zipped = start.startswith(b"PK\x03\x04")
+    if start.startswith(b"\x80") or (zipped and not is_npz(file)):
+        return read_torch(file, key)
+    if key:
+        raise BadInput(f"{file}: has no parts with a name: expected no {key:.99} after it")
+    if zipped:
+        return read_npz(file)
+    if file.name.endswith(".index.json"):
+        return _read_sharded(file)
+    if looks_like_safetensors(start) or file.suffix == ".safetensors":
+        return read_safetensors(file)
     raise BadInput(f"{file}: {'empty file' if not start else 'not a checkpoint'}: {EXPECTED}")
 
 
-def _in_forward_order(tensors: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Ordered by the numbers in names, convolutions first: the format does not keep the model's order."""
-    return dict(sorted(tensors.items(), key=lambda item: (len(item[1].shape) < 3, _natural(item[0]))))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
 def _read_sharded(index: Path) -> Checkpoint:
-    """All shards that an index names; each must lie beside it and hold what the index says."""
-    places = _json(index).get("weight_map")
+    """The tensors that an index names, each from the shard that it names; all lie beside the index."""
+    places = json_object(index.read_bytes(), str(index)).get("weight_map")
     if not (isinstance(places, dict) and places and all(isinstance(file, str) for file in places.values())):
         raise BadInput(f"{index}: weight_map is {str(places)[:60]!r}: expected tensor names mapped to files")
-    tensors: dict[str, StoredTensor] = {}
-    tied: dict[str, str] = {}
-    skipped: dict[str, str] = {}
-    for name in sorted(set(places.values())):
-        file = index.parent / name
-        if Path(name).name != name or not file.is_file():
-            raise BadInput(f"{index}: names shard {name!r}: expected that file beside the index")
-        shard = _read(file)
-        tensors.update(shard.tensors)
-        tied.update(shard.tied)
-        skipped.update(shard.skipped)
-    missing = [name for name in places if name not in tensors and name not in skipped]
+    whole = Checkpoint(str(index), {})
+    for shard in sorted(set(places.values())):
+        file = index.parent / shard
+        if Path(shard).name != shard or not file.is_file():
+            raise BadInput(f"{index}: names shard {shard!r:.99}: expected that file beside the index")
+        whole = _with(whole, _read(file, ""), {name for name, place in places.items() if place == shard})
+    missing = [name for name in places if name not in whole.tensors and name not in whole.skipped]
     if missing:
-        raise BadInput(f"{index}: {missing[0]} is not in {places[missing[0]]}: expected it there")
-    return Checkpoint(str(index), _in_forward_order(tensors), tied=tied, skipped=skipped)
+        raise BadInput(f"{index}: {missing[0]:.99} is not in {places[missing[0]]:.99}: expected it there")
+    return replace(whole, tensors=in_forward_order(whole.tensors))
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise BadInput(f"{file}: no JSON object: expected one")
-    return content
+def _with(whole: Checkpoint, shard: Checkpoint, names: set[str]) -> Checkpoint:
+    """`whole` and those tensors of the shard that the index places there."""
+    tied = {name: owner for name, owner in shard.tied.items() if name in names and owner in names}
+    tensors = {**whole.tensors, **_only(shard.tensors, names)}
+    return replace(whole, tensors=tensors, tied={**whole.tied, **tied},
+                   skipped={**whole.skipped, **_only(shard.skipped, names)},
+                   skipped_shapes={**whole.skipped_shapes, **_only(shard.skipped_shapes, names)})
 
 
-def _read_safetensors(path: Path) -> Checkpoint:
-    header, start = _header(path)
-    length = path.stat().st_size - start
-    tensors, skipped = {}, {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        dtype, shape, begin, end = _entry(path, name, entry)
-        if end > length:
-            raise BadInput(f"{path}: {length + start:,} bytes: "
-                           f"expected at least {end + start:,}, for {name} (cut short?)")
-        if dtype not in ITEM:
-            skipped[name] = dtype
-            continue
-        if end - begin != math.prod(shape) * ITEM[dtype].itemsize:
-            raise BadInput(f"{path}: {name} has {end - begin} bytes: expected those of {dtype} {list(shape)}")
-        raw = partial(_map, path, ITEM[dtype], start + begin, shape)
-        tensors[name] = StoredTensor(name, shape, dtype, raw)
-    return Checkpoint(str(path), tensors, skipped=skipped)
+def _only(mapping: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name in names}
 
 
-def _looks_like_safetensors(start: bytes) -> bool:
-    """Whether a file that starts with these nine bytes is one: a header's length and its opening brace."""
-    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER
-
-
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if size > min(LONGEST_HEADER, path.stat().st_size - 8):
-            raise BadInput(f"{path}: header of {size:,} bytes in a file of {path.stat().st_size:,}: "
-                           "expected a whole .safetensors file (cut short?)")
-        text = file.read(size)
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict):
-        raise BadInput(f"{path}: header is no JSON object: expected a .safetensors file")
-    return header, 8 + size
-
-
-def _entry(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
-    try:
-        dtype, shape, (begin, end) = str(entry["dtype"]), tuple(entry["shape"]), entry["data_offsets"]
-    except (TypeError, KeyError, ValueError):
-        raise BadInput(f"{path}: {name:.99} is {entry!r:.99}: "
-                       "expected dtype, shape and data_offsets") from None
-    numbers = (*shape, begin, end)
-    if not all(type(number) is int and number >= 0 for number in numbers) or end < begin:
-        raise BadInput(f"{path}: {name} has shape {shape} at {begin}:{end}: "
-                       "expected whole sizes and offsets from 0 up")
-    return dtype, shape, begin, end
-
-
-def _map(path: Path, dtype: "np.dtype[Any]", offset: int, shape: tuple[int, ...]) -> Raw:
-    if math.prod(shape) == 0:
-        return np.empty(shape, dtype)
-    mapped = np.memmap(path, np.uint8, "r", offset, (math.prod(shape) * dtype.itemsize,))
-    return mapped.view(np.ndarray).view(dtype).reshape(shape)
+def _check_config(config: Mapping[str, Any], where: str) -> None:
+    """Raises BadInput for what the audit reads of a config and cannot use."""
+    architectures, std = config.get("architectures"), config.get("initializer_range")
+    if architectures is not None and not (isinstance(architectures, list)
+                                          and all(isinstance(name, str) for name in architectures)):
+        raise BadInput(f"{where}: architectures is {architectures!r:.60}: expected a list of names")
+    if std is not None and not (isinstance(std, int | float) and 0 <= std < math.inf):
+        raise BadInput(f"{where}: initializer_range is {std!r:.60}: expected a number from 0 up")

@@ -1,8 +1,8 @@
 """A pickle read as data: nothing is imported and nothing is called, whatever it says.
 
 Plain values and containers are made. Whatever a class or a function would have made becomes an `Inert`, which
-keeps what it would have been made of. Time and memory are bounded by the pickle's length. The opcodes are those of
-https://docs.python.org/3/library/pickletools.html
+keeps what it would have been made of. Time and memory are bounded by the pickle's length. The opcodes are
+those of https://docs.python.org/3/library/pickletools.html
 """
 
 import pickletools
@@ -17,8 +17,8 @@ PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
 class Inert:
     """What a pickle names, such as "torch.FloatStorage", or what it would have made by calling that.
 
-    `args` are the call's arguments, `state` is what the object would have been given after it, and `items` and
-    `members` are what it would have held as a mapping or as a list.
+    `args` are the call's arguments, `state` is what the object would have been given after it, and `items`
+    and `members` are what it would have held as a mapping or as a list.
     """
 
     path: str
@@ -114,9 +114,9 @@ def _instance(machine: _Machine, _: Any) -> None:
 
 
 CONSTANTS = frozenset((
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
-    "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "BINUNICODE",
-    "SHORT_BINUNICODE", "BINUNICODE8"))
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING",
+    "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE",
+    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"))
 """Opcodes that push their argument."""
 EMPTY: dict[str, Callable[[], Any]] = {
     "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": list,

@@ -9,7 +9,7 @@ from typing import Any
 from variance_dynamics.auditing import judge
 from variance_dynamics.auditing.audit import Audit
 from variance_dynamics.auditing.judge import AuditRow
-from variance_dynamics.base.terminal import aligned
+from variance_dynamics.base.terminal import aligned, printable
 from variance_dynamics.roles.find_roles import UNKNOWN
 from variance_dynamics.weights.schemes import SCHEMES
 
@@ -18,6 +18,8 @@ COLUMNS = ("layer", "role", "tensor", "shape", "std", "expected", "ratio", "allo
 JUDGED = ("expected", "ratio", "allowed", "verdict")
 """Columns that are left out where nothing was judged."""
 WORDS = ("role", "tensor", "verdict")
+SHOWN = 5
+"""Names in the last line."""
 SCREEN = 30
 """Rows. After a longer table its alarms are listed once more."""
 LIKELY = 0.05
@@ -47,7 +49,8 @@ def to_json(report: Audit) -> str:
 
 def to_csv(report: Audit) -> str:
     """One line per matrix; the shape as 768x2304."""
-    records = [{**record(row), "shape": _shape(row)} for row in report.rows]
+    records = [{**record(row), "name": printable(row.parameter.name), "note": printable(row.note),
+                "shape": _shape(row)} for row in report.rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -61,7 +64,8 @@ def to_text(report: Audit) -> str:
     table = [columns, *([_cells(row)[column] for column in columns] for row in report.rows)]
     notes = [f"note: {note}" for note in report.notes]
     lines = aligned(table, WORDS)
-    return "\n".join([_headline(report), "", *lines, "", *_again(report), *notes, _verdict(report)])
+    parts = [_headline(report), "", *lines, "", *_again(report), *notes, _verdict(report)]
+    return "\n".join(map(printable, parts))
 
 
 def _again(report: Audit) -> list[str]:
@@ -118,9 +122,14 @@ def _shape(row: AuditRow) -> str:
 def _verdict(report: Audit) -> str:
     unknown = sum(row.parameter.role == UNKNOWN for row in report.rows)
     roles = f"; {unknown} of unknown role (settle them with --role PATTERN=ROLE)" if unknown else ""
+    broken = f"; NaN or infinite values in {_counted(report.broken)}" if report.broken else ""
     if not report.recipe:
-        return f"measured {len(report.rows)} matrices{roles}"
+        return f"measured {len(report.rows)} matrices{roles}{broken}"
     counts = {verdict: sum(row.verdict == verdict for row in report.rows)
               for verdict in (judge.OK, judge.OFF, judge.NEVER, judge.TIED, judge.UNJUDGED)}
-    broken = f"; NaN or infinite values in {', '.join(report.broken)}" if report.broken else ""
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) + roles + broken
+
+
+def _counted(names: tuple[str, ...]) -> str:
+    more = ", ..." if len(names) > SHOWN else ""
+    return f"{len(names)} tensors: {', '.join(names[:SHOWN])}{more}"

@@ -43,9 +43,9 @@ class Checkpoint:
     """All float tensors of a model, and what is known beside them.
 
     `config` is the model's config; `tied` maps a tensor to the one that it shares memory with; `skipped` maps
-    tensors that are left out, as they hold no floats or not the weights themselves, to their type, and
-    `skipped_shapes` those of them whose shape is known to it; `types` maps a parameter to its module's class
-    name; `notes` are sentences on what was read.
+    tensors that are left out, as they hold no floats or no weights, to their type, and `skipped_shapes` to
+    the shape as it is stored, where that is known; `types` maps a parameter to its module's class name;
+    `notes` are sentences on what was read.
     """
 
     source: str
@@ -53,8 +53,8 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
-    skipped_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
+    skipped_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -131,8 +131,8 @@ def measure(raw: Raw, dtype: str, skip_empty_rows: bool = False) -> Moments:
     """Moments of `raw` [rows, ...], stored as `dtype`.
 
     With `skip_empty_rows`, rows of zeros (an embedding's padding token) are left out. Sums are taken of
-    differences from the first chunk's mean, so that a mean far from 0 costs no digits. Where a fourth power of
-    the values is more, or less, than a float64 can hold, they are read again in units of the largest of them.
+    differences from the first chunk's mean, so that a mean far from 0 costs no digits. Where a fourth power
+    of the values is more, or less, than a float64 can hold, they are read again in units of the largest.
     """
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         moments = _measure(raw, dtype, skip_empty_rows, 1.0)

@@ -2,17 +2,36 @@
 
 import difflib
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
+from variance_dynamics.base.terminal import printable
+
 MEMORY = re.compile("allocate memory|out of memory", re.IGNORECASE)
 WRITING = re.compile(r"\(os error \d+\)|inline_container|PytorchStreamWriter")
 """Text of the exceptions that safetensors and torch raise where the disk is full."""
+LONGEST = 2000
+"""Characters of a message."""
+TRACEBACK = "VARIANCE_DYNAMICS_TRACEBACK"
+"""Environment variable: where it is set, what nobody thought of ends with a traceback."""
 
 
 class BadInput(ValueError):
-    """Input that a person can correct; its message is one line and is shown without a traceback."""
+    """Input that a person can correct; its message is one line and is shown without a traceback.
+
+    Names in it may come from files: what is not printable is escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_one_line(message))
+
+
+def _one_line(message: str) -> str:
+    """At most LONGEST characters on one line."""
+    line = printable(" ".join(message.split()))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 
 
 def check_name(what: str, name: str, known: Iterable[str],
@@ -44,10 +63,22 @@ def one_line(main: Callable[..., None]) -> Callable[..., None]:
             status, message = _status_and_message(problem)
             if not message:
                 raise
-            print(f"error: {' '.join(message.split())}", file=sys.stderr)
+            print(f"error: {_one_line(message)}", file=sys.stderr)
             sys.exit(status)
 
     return guarded
+
+
+def with_a_line(problem: Exception, about: str) -> Exception:
+    """`problem`, where `one_line` has a line for it; else a BadInput that asks for a report on `about`.
+
+    It is `problem` too where the environment asks for tracebacks.
+    """
+    if os.environ.get(TRACEBACK) or _status_and_message(problem)[1]:
+        return problem
+    first = str(problem).partition("\n")[0][:200]
+    return BadInput(f"{about}: {type(problem).__name__} ({first}): this is a fault of variance-dynamics; "
+                    f"please report it, with the file if you can ({TRACEBACK}=1 shows where it happened)")
 
 
 def _status_and_message(problem: BaseException) -> tuple[int, str]:

@@ -15,6 +15,8 @@ from variance_dynamics.theory import null_law
 Floats = NDArray[np.float64]
 LONGEST = 10_000_000
 """Steps; a forecast of more would take minutes and gigabytes."""
+LARGEST_STD = 1e100
+"""Squares of larger ones are near the end of what a float64 can hold."""
 FORGOTTEN = 0.05
 """The initial weights are forgotten once their share of the variance is below this."""
 NEAR = 0.05
@@ -43,7 +45,8 @@ class TrainingSchedule:
     def __post_init__(self) -> None:
         for name, kind, expected in KINDS:
             value = getattr(self, name)
-            _check(name.replace("_", " "), value, expected, isinstance(value, kind))
+            _check(name.replace("_", " "), value, expected,
+                   isinstance(value, kind) and not isinstance(value, bool))
         check_name("schedule", self.schedule, SCHEDULES)
         _check("lr", self.lr, "a number above 0", 0 < self.lr < math.inf)
         _check("steps", self.steps, f"a whole number from 1 to {LONGEST:,}", 1 <= self.steps <= LONGEST)
@@ -138,5 +141,5 @@ def forecast(std: float, lr: float, steps: int, schedule: str = "cosine", warmup
     >>> print(f"{predicted.std[-1]:.4f} on the way to {predicted.peak_equilibrium:.4f}")
     0.0526 on the way to 0.0548
     """
-    _check("std", std, "a number from 0 up", 0 <= std < math.inf)
+    _check("std", std, f"a number from 0 to {LARGEST_STD:g}", 0 <= std <= LARGEST_STD)
     return Forecast(std, TrainingSchedule(lr, steps, schedule, warmup, weight_decay, min_lr_ratio))

@@ -1,6 +1,5 @@
 """A recorded run beside the null law: the ratio R of every matrix, and a verdict per role."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.json_text import json_object
 from variance_dynamics.forecasting.forecast import Forecast, TrainingSchedule, forecast
+from variance_dynamics.forecasting.std_table import MATRIX, read_std
 from variance_dynamics.theory import null_law
 from variance_dynamics.theory.null_law import FROM_STEP, HOLDS
 from variance_dynamics.weights.parameter import BLOCK
@@ -16,10 +17,6 @@ from variance_dynamics.weights.parameter import BLOCK
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("step", "layer", "role", "stat", "value")
-MATRIX = ["layer", "role", "seed", "name"]
-"""Columns that identify a matrix. Pretraining's tables have no names; in a Tracker's table a layer may hold
-several matrices of one role."""
 STDS = ("initial", "measured", "predicted")
 KNOBS = {"lr": "lr", "steps": "steps", "schedule": "schedule", "warmup_steps": "warmup",
          "weight_decay": "weight_decay", "min_lr_ratio": "min_lr_ratio"}
@@ -46,12 +43,21 @@ class ComparedRun:
     """A recorded run compared with the law.
 
     `std` has the columns step, MATRIX, initial, measured, predicted and R, one row per matrix and recorded
-    step; `roles` is about the last recorded step, `last`.
+    step; what is no finite std is NaN in it. `roles` is about the last recorded step, `last`. `broken` counts
+    matrices with a std that is NaN or infinite at any step, and `incomplete` those without a std at step 0 or
+    at the last one, which are in no verdict.
     """
 
     std: "pd.DataFrame"
     roles: tuple[RoleVerdict, ...]
     last: int
+    broken: int = 0
+    incomplete: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every matrix has a std to judge, else 1."""
+        return int(self.broken > 0 or self.incomplete > 0)
 
     @property
     def end(self) -> "pd.DataFrame":
@@ -64,8 +70,13 @@ class ComparedRun:
         return int(self.end["R"].between(*HOLDS).sum())
 
     def error(self, column: str) -> float:
-        """Mean |ln(column / measured)| at the last step; `column` is predicted, or initial for no change."""
-        return float(np.abs(np.log(self.end[column] / self.end["measured"])).mean())
+        """Mean |ln(column / measured)| at the last step; `column` is predicted, or initial for no change.
+
+        Infinite where a std is 0; matrices that are not finite are left out.
+        """
+        end = self.end.dropna(subset=["initial", "measured"])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.abs(np.log(end[column] / end["measured"])).mean())
 
 
 def forecast_of(run: str | None, std: float | None,
@@ -95,39 +106,8 @@ def schedule_beside(path: Path) -> dict[str, Any]:
     file = path.parent / "run.json"
     if not file.is_file():
         return {}
-    try:
-        knobs = json.loads(file.read_text(encoding="utf-8"))
-        return {field: knobs[key] for key, field in KNOBS.items() if key in knobs}
-    except (ValueError, TypeError):
-        raise BadInput(f"{file}: no JSON object: expected the run's knobs") from None
-
-
-def read_std(path: Path) -> "pd.DataFrame":
-    """The std of each matrix of one run, or of the seeds of one arm; columns step, MATRIX, value.
-
-    Raises BadInput where the file is no table of measurements, or lacks step 0.
-    """
-    table = _table(path)
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise BadInput(f"{path}: no column {missing[0]}: expected {', '.join(COLUMNS)}, as a Tracker writes")
-    if "arm" in table and table["arm"].nunique() > 1:
-        raise BadInput(f"{path}: arms {', '.join(map(str, table['arm'].unique()))}: expected one run's table")
-    std = table[table["stat"] == "std"].assign(seed=table.get("seed", 0), name=table.get("name", ""))
-    if std.empty or (std["step"] == 0).sum() == 0:
-        raise BadInput(f"{path}: no std at step 0: expected it, for the law starts from there")
-    return std[["step", *MATRIX, "value"]]
-
-
-def _table(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file: expected a recorded run in Parquet")
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as problem:
-        raise BadInput(f"{path}: {str(problem).splitlines()[0][:80]}: expected a Parquet table") from None
+    knobs = json_object(file.read_bytes(), str(file))
+    return {field: knobs[key] for key, field in KNOBS.items() if key in knobs}
 
 
 def compare(std: "pd.DataFrame", schedule: TrainingSchedule) -> ComparedRun:
@@ -139,15 +119,22 @@ def compare(std: "pd.DataFrame", schedule: TrainingSchedule) -> ComparedRun:
     if not 0 < last <= schedule.steps:
         raise BadInput(f"last recorded step is {last}: expected 1 to the schedule's {schedule.steps}")
     start = std[std["step"] == 0].set_index(MATRIX)["value"].rename("initial")
-    table = std.rename(columns={"value": "measured"}).join(start, on=MATRIX).dropna(subset="initial")
+    counts = std[std["step"].isin([0, last])].groupby(MATRIX).size()
+    whole = counts.index[counts == 2]
+    table = std.rename(columns={"value": "measured"}).join(start, on=MATRIX)
+    table = table[table.set_index(MATRIX).index.isin(whole)].reset_index(drop=True)
+    if table.empty:
+        raise BadInput(f"no matrix has a std at step 0 and at the last step, {last}: expected a run's table")
     rates, decay, steps = schedule.rates, schedule.weight_decay, table["step"]
     left, noise = null_law.decay(rates, decay)[steps], null_law.injected(rates, decay)[steps]
     predicted = np.sqrt((table["initial"] * left) ** 2 + noise)
     ratio = null_law.injected_ratio(table["measured"], table["initial"], rates, decay, steps)
     table = table.assign(predicted=predicted, R=ratio)
+    broken = table[table[["initial", "measured"]].isna().any(axis=1)].groupby(MATRIX).ngroups
+    incomplete = std.groupby(MATRIX).ngroups - len(whole)
     end = table[table["step"] == last]
     verdicts = tuple(_of_role(role, end[end["role"] == role], last) for role in _ordered(end["role"]))
-    return ComparedRun(table, verdicts, last)
+    return ComparedRun(table, verdicts, last, broken, incomplete)
 
 
 def _ordered(roles: "pd.Series[str]") -> list[str]:
@@ -157,10 +144,13 @@ def _ordered(roles: "pd.Series[str]") -> list[str]:
 
 
 def _of_role(role: str, rows: "pd.DataFrame", last: int) -> RoleVerdict:
-    ratios = rows["R"]
+    ratios = rows["R"].dropna()
     initial, measured, predicted = (float(rows[name].median()) for name in STDS)
     spread = float(ratios.median()), float(ratios.min()), float(ratios.max())
-    return RoleVerdict(role, len(rows), initial, measured, predicted, *spread, _verdict(ratios, last))
+    broken = len(rows) - len(ratios)
+    verdicts = [_verdict(ratios, last)] if len(ratios) else []
+    verdict = "; ".join([*verdicts, *([f"{broken} of {len(rows)} NaN or infinite"] if broken else [])])
+    return RoleVerdict(role, len(rows), initial, measured, predicted, *spread, verdict)
 
 
 def _verdict(ratios: "pd.Series[float]", last: int) -> str:

@@ -2,15 +2,17 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.terminal import printable
 from variance_dynamics.forecasting.forecast import FORGOTTEN, Forecast
-from variance_dynamics.forecasting.recorded import MATRIX, ComparedRun
+from variance_dynamics.forecasting.recorded import ComparedRun
+from variance_dynamics.forecasting.std_table import MATRIX
 from variance_dynamics.theory.null_law import HOLDS
 
 Points = Sequence[tuple[float, float]]
@@ -117,10 +119,19 @@ def _verdicts(run: ComparedRun) -> str:
     for v in run.roles:
         std = f"{v.initial:>9.4g}  {v.measured:>9.4g}  {v.predicted:>9.4g}"
         spread = f"{v.ratio_low:.2f}..{v.ratio_high:.2f}"
-        lines.append(f"{v.role:<10}  {v.matrices:>3}  {std}  {v.ratio:>6.2f}  {spread:>13}  {v.verdict}")
+        role = printable(v.role)
+        lines.append(f"{role:<10}  {v.matrices:>3}  {std}  {v.ratio:>6.2f}  {spread:>13}  {v.verdict}")
     low, high = HOLDS
-    return "\n".join([*lines, "", f"verdict: R is within [{low}, {high}] for {run.lawful} of "
-                      f"{len(run.end)} matrices; mean error of ln std at the end: {_errors(run)}"])
+    verdict = f"verdict: R is within [{low}, {high}] for {run.lawful} of {len(run.end)} matrices"
+    error = f"mean error of ln std at the end: {_errors(run)}"
+    return "\n".join([*lines, "", *_left_out(run), f"{verdict}; {error}"])
+
+
+def _left_out(run: ComparedRun) -> Iterator[str]:
+    if run.broken:
+        yield f"{run.broken} of {len(run.end)} matrices have a std that is NaN or infinite"
+    if run.incomplete:
+        yield f"{run.incomplete} matrices have no std at step 0 or at step {run.last:,} and are left out"
 
 
 def _errors(run: ComparedRun) -> str:
@@ -141,6 +152,7 @@ def to_json(forecast: Forecast, run: ComparedRun | None = None) -> str:
     if run is not None:
         roles = [{key: _finite(value) for key, value in vars(verdict).items()} for verdict in run.roles]
         values["recorded"] = {"step": run.last, "matrices": len(run.end), "lawful": run.lawful,
+                              "broken": run.broken, "incomplete": run.incomplete,
                               "error_law": _finite(run.error("predicted")),
                               "error_no_change": _finite(run.error("initial")), "roles": roles}
     return json.dumps(values, indent=1, allow_nan=False)

@@ -17,7 +17,7 @@ from variance_dynamics.roles.find_roles import NetworkRoles
 from variance_dynamics.roles.names import clean
 from variance_dynamics.weights.laws import Law, constant
 from variance_dynamics.weights.norms import norm_start
-from variance_dynamics.weights.parameter import UNKNOWN, Parameter
+from variance_dynamics.weights.parameter import Parameter
 from variance_dynamics.weights.pieces import Piece, Shape
 
 WIDTHS = ("hidden_size", "n_embd", "d_model", "dim")
@@ -113,8 +113,6 @@ class Plan:
     def of_matrix(self, piece: Piece) -> tuple[Law, ...]:
         """Laws that the matrix may follow, the one to draw first; none if the recipe is not about it."""
         parameter = piece.parameter
-        if piece.note or (parameter.role == UNKNOWN and not self.recipe.patterns):
-            return ()
         laws = self.recipe.laws(parameter, self.values)
         if laws or parameter.role not in ADAPTERS:
             return laws
@@ -122,9 +120,9 @@ class Plan:
 
     def start_of_matrix(self, piece: Piece) -> Law:
         """The law to draw the matrix by. Raises BadInput if the recipe is not about it."""
-        if piece.note:
-            raise BadInput(f"{piece.parameter.name}: {piece.note}: expected patterns={{regex: role}} that does")
         laws = self.of_matrix(piece)
+        if piece.note and not laws:
+            raise BadInput(f"{piece.parameter.name}: {piece.note}: expected patterns={{regex: role}} that does")
         if not laws:
             raise BadInput(f"{piece.parameter.name}: role is {piece.parameter.role!r}: expected a recipe with "
                            f"a rule for it, which {self.recipe.name} has not")
