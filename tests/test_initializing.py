@@ -163,8 +163,10 @@ def test_nothing_is_left_out_in_silence():
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     with pytest.raises(BadInput, match=r"temperature: parameter without a role: expected a bias or"):
         initialize(model, "kaiming")
-    with pytest.raises(BadInput, match=r"weight_ih_l0: no pattern knows this name: expected patterns"):
-        initialize(nn.Sequential(nn.LSTM(4, 4), nn.Linear(4, 2)), "kaiming")
+    odd = NanoGPT()
+    odd.transformer["h"][0].extra = nn.Linear(4, 4)
+    with pytest.raises(BadInput, match=r"extra\.weight: no pattern knows this name: expected patterns"):
+        initialize(odd, "kaiming")
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name]), "nothing is changed before all is known"
     done = initialize(model, "kaiming", patterns={"temperature": "ignore"})

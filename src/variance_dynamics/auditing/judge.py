@@ -157,7 +157,7 @@ def _what_is_wrong(row: AuditRow, wrong: list[str], default: Plan, z: float) -> 
         return replace(row, verdict=NEVER, note=empty)
     if _at_default(row, default, z):
         return replace(row, verdict=NEVER, note="PyTorch's default left in place")
-    hints = _hints(row, z) if len(wrong) == 1 and wrong[0].startswith("std") else []
+    hints = _hints(row, z) if all(text.startswith(("std", "flatter")) for text in wrong) else []
     return replace(row, verdict=OFF, note="; ".join([*wrong, *hints]))
 
 

@@ -107,16 +107,18 @@ def _laws(rows: Sequence[AuditRow], plan: Plan) -> LawsOfRows:
 
 def _distinct(rows: Sequence[AuditRow], plans: Iterable[Plan], std: float | None
               ) -> Iterable[tuple[LawsOfRows, list[Plan]]]:
-    """The laws of each row by a recipe, and the recipes that give the same; without those that cannot apply."""
-    kinds: dict[tuple[tuple[Law, ...], ...], list[Plan]] = {}
+    """The laws of each row by a recipe, and those that give the same stds; without those that cannot apply."""
+    kinds: dict[str, tuple[LawsOfRows, list[Plan]]] = {}
     for plan in plans:
         try:
             laws = _laws(rows, plan)
             if any(laws) and (std is None or plan.uses_std):
-                kinds.setdefault(tuple(laws), []).append(plan)
+                stds = str([[(law.kind == CONSTANT, f"{law.std:.9g} {law.mean:.9g}") for law in allowed]
+                            for allowed in laws])
+                kinds.setdefault(stds, (laws, []))[1].append(plan)
         except BadInput:  # a formula needs a number that neither the recipe nor the config has
             continue
-    return [(list(laws), same) for laws, same in kinds.items()]
+    return kinds.values()
 
 
 def _scored(rows: Sequence[AuditRow], laws: LawsOfRows, plan: Plan, same: tuple[str, ...], fitted: bool

@@ -53,7 +53,7 @@ LIBRARY: dict[str, dict[str, Any]] = {
         "auto": (DENSE, TORCH), "matrices": LINEAR, "embedding, position": 1, "token, bias_table": "any",
         "input_gates, recurrent_gates": "uniform(1 / sqrt(3 * fan_out))",
         r"bias_(ih|hh)_l\d+(_reverse)?": "uniform(1 / sqrt(3 * fan_out))",
-        ".*in_proj_weight": XAVIER_QKV, ".*in_proj_bias": "zero", "bias": LINEAR,
+        ".*in_proj_weight": XAVIER_QKV, ".*in_proj_bias": "zero", "bias": [LINEAR, "zero"],
         r"(\w*attn|attention)\.out_proj\.bias": ["zero", LINEAR]},
     "keras": {
         "source": "https://github.com/keras-team/keras keras/src/layers: glorot_uniform kernels, zeros biases, "
@@ -67,16 +67,13 @@ LIBRARY: dict[str, dict[str, Any]] = {
             "apertus", "arcee", "bart", "biogpt", "bitnet", "blenderbot", "blenderbot-small", "bloom", "cohere",
             "cohere2", "deepseek_v2", "deepseek_v3", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "falcon",
             "flex_olmo", "gemma", "gemma2", "gemma3_text", "glm", "glm4", "glm4_moe", "gpt_neo",
-            "gpt_neox_japanese", "gptj", "granite", "granitemoe", "helium", "hunyuan_v1_dense", "jetmoe",
+            "gpt_neox", "gpt_neox_japanese", "gptj", "granite", "granitemoe", "helium", "hunyuan_v1_dense", "jetmoe",
             "marian", "mbart", "mixtral", "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "opt", "pegasus",
             "persimmon", "phi", "phi3", "phimoe", "plbart", "qwen2_moe", "qwen3_moe", "seed_oss", "smollm3",
             "stablelm", "starcoder2", "trocr", "vaultgemma", "xglm")},
     "llama": {
         "source": f"{MODELS}/llama/modeling_llama.py, by PreTrainedModel._init_weights", "like": "transformers",
         "families": ("llama", "mistral", "ministral", "qwen2", "qwen3")},
-    "neox_transformers": {
-        "source": f"{MODELS}/gpt_neox/modeling_gpt_neox.py, by PreTrainedModel._init_weights",
-        "like": "transformers", "families": ("gpt_neox",)},
     "neox": {
         "source": "https://github.com/EleutherAI/gpt-neox megatron/model/init_functions.py: small_init, and "
                   "wang_init for output layers; configs of Pythia",

@@ -24,18 +24,12 @@ from variance_dynamics.recipes.formula import Values, parse
 from variance_dynamics.recipes.rule import Rule, parse_rule
 from variance_dynamics.weights.laws import ORTHOGONAL, Law, law_of_scheme
 from variance_dynamics.weights.parameter import RESIDUAL, ROLES, TABLES, VECTOR_ROLES, Parameter
-from variance_dynamics.weights.schemes import SCHEMES
+from variance_dynamics.weights.schemes import MATRICES, SCHEMES
 
-ADAPTERS = ("lora_a", "lora_b")
-MATRICES = tuple(role for role in ROLES if role not in (*TABLES, *ADAPTERS))
 KEYS = (*ROLES, *VECTOR_ROLES)
 """Every role, of matrices and of vectors."""
 GROUPS = {"matrices": MATRICES, "embeddings": TABLES, "residual": RESIDUAL}
 """Name of several roles together -> the roles."""
-LIKE = {**dict.fromkeys(("q_down", "kv_down", "router", "mixer_in", "mixer"), "mlp_in"), "mixer_out": "mlp_out",
-        **dict.fromkeys(("conv", "patch", "input_gates", "recurrent_gates"), "hidden"),
-        **dict.fromkeys(("token", "bias_table"), "position")}
-"""Role that SCHEMES does not know -> the one whose std it has there."""
 WORDS = ("source", "values", "like", "scheme", "families", "auto")
 USUAL_STD = 0.02
 """The std of GPT-2, and of most transformers since."""
@@ -82,11 +76,11 @@ class Recipe:
 
     def _by_scheme(self, parameter: Parameter, std: float) -> tuple[Law, ...]:
         """The scheme's law. Its std says all: who draws by it takes a normal or a uniform law as they like."""
-        scheme, known = SCHEMES[self.scheme], replace(parameter, role=LIKE.get(parameter.role, parameter.role))
-        expected = scheme.expected(known, std)
+        scheme = SCHEMES[self.scheme]
+        expected = scheme.expected(parameter, std)
         if expected is None:
             return ()
-        law = law_of_scheme(scheme, known, expected)
+        law = law_of_scheme(scheme, parameter, expected)
         return (replace(law, any_shape=law.kind != ORTHOGONAL and self.scheme != "gpt2"),)
 
 
