@@ -17,6 +17,8 @@ XAVIER_QKV = "uniform(sqrt(2 / (fan_in + 3 * fan_out)))"
 """Xavier of q, k and v fused as one matrix, for each of the three."""
 OPEN_BIAS: dict[str, Any] = {"bias": ["zero", LINEAR]}
 """Who names a scheme for weights may leave biases to PyTorch."""
+LECUN = "fan_in ** -.5 / .8796256610342398"
+"""lecun_normal_ of transformers: the std is corrected for a cut at two std, but the cut is at +-2. See "cut"."""
 NEOX = "sqrt(2 / (5 * d_model))"
 TRANSFORMERS = "https://github.com/huggingface/transformers"
 MODELS = f"{TRANSFORMERS}/blob/main/src/transformers/models"
@@ -39,7 +41,7 @@ SCHEME_RECIPES: dict[str, dict[str, Any]] = {
     "gpt2": {"source": f"{MODELS}/gpt2/modeling_gpt2.py; https://github.com/karpathy/nanoGPT model.py; "
                        "Radford et al. 2019, section 2.3",
              "scheme": "gpt2", "auto": (GPT2, TORCH, BLOCKS),
-             "families": ("gpt2", "gpt_bigcode", "openai-gpt2", "imagegpt", "decision_transformer")},
+             "families": ("gpt2", "gpt_bigcode", "imagegpt")},
     "small": _scheme("small", "Nguyen and Salazar 2019, arXiv 1910.05895", *KINDS),
     "ds_init": _scheme("ds_init", "Zhang, Titov and Sennrich 2019, arXiv 1908.11365", *KINDS),
     "lir": _scheme("lir", "Owen et al. 2025, arXiv 2503.17500", *KINDS),
@@ -63,12 +65,13 @@ LIBRARY: dict[str, dict[str, Any]] = {
     "transformers": {
         "source": f"{TRANSFORMERS}/blob/main/src/transformers/modeling_utils.py, PreTrainedModel._init_weights",
         "matrices, embeddings": "std", "mask_token": ["std", "zero"],
+        r".*act_fn\.(alpha_[pn]|beta|eps)": "any",
         "families": (
             "apertus", "arcee", "bart", "biogpt", "bitnet", "blenderbot", "blenderbot-small", "bloom", "cohere",
             "cohere2", "deepseek_v2", "deepseek_v3", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "falcon",
             "flex_olmo", "gemma", "gemma2", "gemma3_text", "glm", "glm4", "glm4_moe", "gpt_neo",
             "gpt_neox", "gpt_neox_japanese", "gptj", "granite", "granitemoe", "helium", "hunyuan_v1_dense", "jetmoe",
-            "marian", "mbart", "mixtral", "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "opt", "pegasus",
+            "mbart", "mixtral", "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "opt",
             "persimmon", "phi", "phi3", "phimoe", "plbart", "qwen2_moe", "qwen3_moe", "seed_oss", "smollm3",
             "stablelm", "starcoder2", "trocr", "vaultgemma", "xglm")},
     "llama": {
@@ -80,7 +83,7 @@ LIBRARY: dict[str, dict[str, Any]] = {
         "auto": (BLOCKS, GPT2), "matrices, embeddings": NEOX, "residual": "2 / depth / sqrt(d_model)"},
     "bert": {
         "source": f"{MODELS}/bert/modeling_bert.py, by PreTrainedModel._init_weights", "like": "transformers",
-        "families": ("albert", "bert", "bert-generation", "camembert", "convbert", "deberta", "deberta-v2",
+        "families": ("albert", "bert", "bert-generation", "camembert", "deberta", "deberta-v2",
                      "distilbert", "electra", "ernie", "layoutlm", "longformer", "megatron-bert", "mpnet",
                      "nystromformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "splinter",
                      "squeezebert", "xlm-roberta", "xlm-roberta-xl", "xmod", "yoso"),
@@ -130,15 +133,18 @@ LIBRARY: dict[str, dict[str, Any]] = {
         "families": ("siglip", "siglip_text_model", "siglip_vision_model"),
         "q, k, v, attn_out, mlp_in, mlp_out": "uniform(sqrt(2 / (fan_in + fan_out)))",
         ".*in_proj_weight": XAVIER_QKV, r".*out_proj\.weight": ["uniform(sqrt(2 / (fan_in + fan_out)))",
-                                                               "truncated(fan_in ** -.5 / .8796256610342398, 2)"],
-        "hidden, readout, patch": "truncated(fan_in ** -.5 / .8796256610342398, 2)",
+                                                               LECUN],
+        "hidden, readout, patch": LECUN,
         "embedding, position": "normal(fan_out ** -.5)", "token": "any",
         r".*fc[12]\.bias": "normal(1e-6)", "logit_scale": "zero", "logit_bias": "zero"},
     "vit": {
         "source": f"{MODELS}/vit/modeling_vit.py", "like": "transformers",
-        "families": ("vit", "deit", "vit_mae", "dinov2", "dinov2_with_registers"),
+        "families": ("vit", "dinov2", "dinov2_with_registers"),
         "values": {"layerscale_value": 1}, "lambda1": "constant(layerscale_value)",
         "token": ["std", "zero"]},
+    "deit": {
+        "source": f"{MODELS}/deit/modeling_deit.py", "like": "vit", "families": ("deit",),
+        "position": "zero"},
     "vit_timm": {
         "source": "https://github.com/huggingface/pytorch-image-models timm/models/vision_transformer.py, "
                   "init_weights_vit_timm and VisionTransformer.init_weights",
@@ -150,6 +156,9 @@ LIBRARY: dict[str, dict[str, Any]] = {
     "whisper": {
         "source": f"{MODELS}/whisper/modeling_whisper.py", "like": "transformers", "families": ("whisper",),
         r".*encoder\.embed_positions": "any"},
+    "sinusoids": {
+        "source": f"{MODELS}/marian/modeling_marian.py and pegasus: positions are sinusoids, which are not drawn",
+        "like": "transformers", "families": ("marian", "pegasus"), "position": "any"},
     "modernbert": {
         "source": f"{MODELS}/modernbert/modeling_modernbert.py", "families": ("modernbert",),
         "values": {"initializer_cutoff_factor": 2}, "matrices, embeddings": "truncated(std, initializer_cutoff_factor)",
@@ -159,8 +168,8 @@ LIBRARY: dict[str, dict[str, Any]] = {
     "mamba": {
         "source": f"{MODELS}/mamba/modeling_mamba.py; https://github.com/state-spaces/mamba",
         "families": ("mamba", "falcon_mamba", "mamba2"), "like": "transformers",
-        "conv, mixer_out": LINEAR, r".*conv1d": LINEAR, "A_log": "any", "D": "one", "dt_bias": "any",
-        r".*dt_proj\.weight": "any", r".*dt_proj\.bias": "any", r".*conv1d\.bias": "zero"},
+        "conv, mixer_out": LINEAR, r".*conv1d\.weight": LINEAR, "A_log": "any", "D": "one", "dt_bias": "any",
+        r".*dt_proj\.weight": "any", r".*dt_proj\.bias": "any"},
     "torchtitan": {
         "source": "https://github.com/pytorch/torchtitan torchtitan/models/llama3/__init__.py and deepseek_v3: "
                   "depth_scaled_std from the first layer on; the output is cut at 3 std (x.986)",
