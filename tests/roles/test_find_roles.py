@@ -1,5 +1,7 @@
 """Roles against what the networks do: a piece that claims to be q is one if zeroing it flattens attention."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from architectures import ARCHITECTURES, from_transformers
 from networks import CNN, FAMILIES, NanoGPT, mlp, shapes, transformer
 from study.gpt2.model import GPT2
 from study.gpt2.model import Shape as Gpt2Shape
@@ -87,6 +90,40 @@ def test_pieces_cover_every_matrix_once(family):
     named = set(roles.vectors)
     assert all((p == 1).all() for name, p in model.named_parameters() if name not in named)
     assert all((p == 0).all() for name, p in model.named_parameters() if name in named)
+
+
+FUSED = {
+    "CodeGenForCausalLM": "qkv", "Falcon, new": "qkv", "Falcon, multi-query": "qkv", "GPTBigCodeForCausalLM": "qkv",
+    "GPTBigCode, multi-head": "qkv", "Phi3ForCausalLM": "qkv", "DebertaForMaskedLM": "qkv", "ModernBertForMaskedLM": "qkv",
+    "XLNetLMHeadModel": "v", "DeepseekV3ForCausalLM": "qv", "MiniCPM3ForCausalLM": "qv", "GPTJForCausalLM": "qkv"}
+"""Families whose heads are fused, interleaved or apart -> the roles whose zeros are told by attention.
+
+Latent attention's keys and XLNet's scores have another part, by position.
+"""
+
+
+@pytest.mark.parametrize(("name", "role"), [(name, role) for name, roles in FUSED.items() for role in roles])
+def test_zeroed_pieces_are_what_the_forward_pass_takes_them_for(name, role):
+    """Without q or k attention is uniform; without v its output projection reads zeros."""
+    model = ARCHITECTURES[name]()
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            parameter.copy_(torch.zeros_like(parameter) if key.endswith("bias") else torch.randn_like(parameter) / 4)
+    seen = []
+    for piece in roles_in(zeroed(model, role)).pieces:
+        if piece.parameter.role == "attn_out" and piece.tensor.endswith("weight"):
+            module = model.get_submodule(piece.tensor.removesuffix(".weight"))
+            module.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    with torch.no_grad():
+        outputs = model(torch.arange(1, 10)[None], output_attentions=True)
+    if role == "v":
+        assert all((each == 0).all() for each in seen if name != "XLNetLMHeadModel")
+        return
+    causal = "Masked" not in name
+    allowed = torch.ones(9, 9).tril() if causal else torch.ones(9, 9)
+    for each in outputs.attentions:
+        torch.testing.assert_close(each, (allowed / allowed.sum(-1, keepdim=True)).expand_as(each))
 
 
 def test_fans_of_conv1d_linear_and_grouped_heads():
@@ -193,3 +230,58 @@ def test_contiguous_grouped_heads_divide_the_rows(heads, groups, size):
 def test_bad_patterns_are_refused_in_one_line(patterns, message):
     with pytest.raises(BadInput, match=message):
         find_roles({"wq": (2, 2)}, patterns=patterns)
+
+
+def test_what_is_not_known_in_a_network_of_blocks_is_unknown_and_named():
+    """Even where no q, k and v are complete: the network was taken for an MLP."""
+    block = {"attn.alpha_one": (8, 8), "attn.alpha_two": (8, 8), "mlp.up_proj": (16, 8), "mlp.down_proj": (8, 16)}
+    named = {f"layers.{i}.{part}.weight": shape for i in (0, 1) for part, shape in block.items()}
+    roles = find_roles({**named, "lm_head.weight": (20, 8)})
+    assert [piece.parameter.name for piece in roles.unknown] == [name for name in named if "alpha" in name]
+    assert all(piece.note for piece in roles.unknown)
+    assert [p.parameter.role for p in roles.pieces if not p.note] == ["mlp_in", "mlp_out"] * 2 + ["readout"]
+    assert {p.parameter.depth for p in roles.pieces} == {2}
+
+
+@pytest.mark.parametrize("name", ["layers.0.mystery.weight", "h.3.thing.weight", "model.blocks.1.odd.weight",
+                                  "encoder.attention.thing.weight", "transformer.layer.0.x.weight"])
+def test_names_of_blocks_are_never_taken_for_an_mlp(name):
+    roles = find_roles({name: (8, 8), "other.weight": (8, 8)})
+    assert {piece.parameter.role for piece in roles.pieces} == {"unknown"}
+
+
+def test_a_list_of_plain_layers_is_an_mlp():
+    roles = find_roles({f"layers.{i}.weight": (8, 8) for i in (0, 2, 4)})
+    assert [piece.parameter.role for piece in roles.pieces] == ["hidden", "hidden", "readout"]
+
+
+def test_patterns_leave_the_depth_of_a_mixture_of_experts_alone():
+    """A user's pattern made the depth the number of matrices: 27 where the model has 3 layers."""
+    model = from_transformers("DeepseekV3ForCausalLM", num_hidden_layers=3)
+    pieces = roles_in(model, patterns={"gate.weight": "ignore", "kv_a_proj": "hidden"}).pieces
+    assert {piece.parameter.depth for piece in pieces} == {3}
+
+
+def test_shared_experts_are_no_embedding():
+    (piece,) = find_roles({"layers.0.mlp.shared_experts.up_proj.weight": (20, 8)}).pieces
+    assert piece.parameter.role == "mlp_in"
+
+
+def test_stacked_experts_whose_input_nothing_says_are_unknown():
+    shapes = {"layers.0.mlp.experts.w1": (4, 20, 8), "layers.0.mlp.experts.w2": (4, 8, 20)}
+    roles = find_roles(shapes)
+    assert [piece.tensor for piece in roles.unknown] == list(shapes) and "hidden_size" in roles.unknown[0].note
+    assert not find_roles(shapes, {"hidden_size": 8}).unknown
+    assert {p.parameter.fan_in for p in find_roles(shapes, {"hidden_size": 20}).pieces if p.parameter.role == "mlp_in"} == {20}
+
+
+def test_a_hundred_thousand_tensors_take_seconds():
+    experts = {f"model.layers.{layer}.mlp.experts.{expert}.{part}.weight": (8, 8)
+               for layer in range(60) for expert in range(550) for part in ("gate_proj", "up_proj", "down_proj")}
+    attention = {f"model.layers.{layer}.self_attn.{part}_proj.weight": (8, 8) for layer in range(60) for part in "qkvo"}
+    few, start = dict(list(experts.items())[:9900]), time.process_time()
+    find_roles({**attention, **few})
+    tenth = time.process_time() - start
+    roles = find_roles({**attention, **experts})
+    assert not roles.unknown and {piece.parameter.depth for piece in roles.pieces} == {60}
+    assert time.process_time() - start < 25 * tenth + 1

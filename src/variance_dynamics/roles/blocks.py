@@ -64,12 +64,14 @@ def _places(blocks: set[str], holds: Mapping[str, set[str]]) -> dict[str, tuple[
         stacks[_stack(block)].append(block)
     places = {}
     for ordered in stacks.values():
-        halves = 2 if _alternates([holds[block] & {MIXES, FEEDS} for block in ordered]) else 1
+        halves = 2 if _half_blocks(ordered, holds) else 1
         for i, block in enumerate(ordered):
             places[block] = (i // halves + 1, len(ordered) // halves)
     return places
 
 
-def _alternates(held: list[set[str]]) -> bool:
-    """Whether modules are half a block each: one with attention, one with an MLP, and so on."""
-    return len(held) % 2 == 0 and all(each == ({MIXES}, {FEEDS})[i % 2] for i, each in enumerate(held))
+def _half_blocks(ordered: list[str], holds: Mapping[str, set[str]]) -> bool:
+    """Whether modules are half a block each, as x-transformers numbers them: attention, MLP, and so on."""
+    kinds = [holds[block] & {MIXES, FEEDS} for block in ordered]
+    nested = all(block.split(".")[-2].isdigit() for block in ordered if "." in block)
+    return nested and len(kinds) % 2 == 0 and kinds == [{MIXES}, {FEEDS}] * (len(kinds) // 2)

@@ -22,7 +22,7 @@ def path_of(cleaned: str) -> str:
     """The path that patterns are searched in: h.0.attn.c_attn.weight -> h.0.attn.c_attn."""
     for inserted in LEGACY_ADAPTED:
         cleaned = cleaned.replace(inserted, "")
-    return ENDING.sub("", cleaned)
+    return ENDING.sub("", cleaned).removesuffix(".linear")
 
 
 def kind(path: str) -> str:

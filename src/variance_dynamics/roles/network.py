@@ -104,9 +104,9 @@ class Network:
 
     def _in_blocks(self, name: str) -> str:
         found = self.tags[name]
-        inside = not self.blocks.places or self.blocks.place(self.paths[name])
-        if self.own_roles[name] or found not in OUTERMOST or (inside and found):
-            return found
+        inside = self.blocks.place(self.paths[name]) is not None
+        if self.own_roles[name] or found not in OUTERMOST or inside:
+            return found or UNKNOWN
         return match(kind(self.paths[name]), OUTSIDE) or found or UNKNOWN
 
     def _dense(self) -> dict[str, str]:

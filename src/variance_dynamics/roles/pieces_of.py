@@ -52,7 +52,7 @@ class Pieces:
                note: str = "", inputs: tuple[int, ...] | None = None) -> Piece:
         layer, depth = self.network.place(name)
         label = self.network.names[name] + (f"[{part}]" if part else "")
-        if inputs is None and len(shape) == 2 and role not in TABLES and self.network.transposed(name):
+        if inputs is None and len(shape) == 2 and role not in TABLES and self.transposed(name):
             inputs = (0,)
         if inputs is None:
             into, out = fans(shape, role) if len(shape) > 1 else (1, math.prod(shape))
@@ -64,8 +64,10 @@ class Pieces:
     def _divided(self, name: str, tag: str, index: int | None = None, axis: int | None = None) -> list[Piece]:
         """The parts of a fused matrix; `index` and the output `axis` are those of a matrix in a stack."""
         shape = self.network.shapes[name] if index is None else self.network.shapes[name][1:]
+        if tag == "qkvo" and index is None and shape[0] != 4 * shape[1]:
+            return [self._unknown(name, f"fused: {shape[0]} x {shape[1]}: expected q, k, v, o in rows")]
         if axis is None:
-            axis = 1 if self.network.transposed(name) else 0
+            axis = 1 if self.transposed(name) else 0
         division = self._division(name, tag, shape[axis])
         if isinstance(division, str):
             return [self._unknown(name, f"fused: {division}")] if not index else []
@@ -82,7 +84,7 @@ class Pieces:
             tag = "qkv"
         if tag == "qkv" and self._per_head(path, config):
             tag = "qkv_per_head"
-        if tag == "qkv" and config.get("model_type") == "codegen":
+        if tag == "qkv" and f"{parent(parent(path))}.mlp.fc_in" in self._paths:  # CodeGen
             tag = "qkv_in_four"
         return DIVISIONS[tag](Beside(rows, config, out, self._latent.get(parent(path))))
 
@@ -90,7 +92,8 @@ class Pieces:
         """Families that interleave the heads of a tensor which others do not."""
         kind = config.get("model_type")
         interleaved = kind == "internlm2" or (kind == "gpt_bigcode" and config.get("multi_query") is False)
-        return interleaved or f"{parent(path)}.output_gate" in self._paths
+        beside = ("output_gate", "attention_biases")  # MiniMax, LeViT
+        return interleaved or any(f"{parent(path)}.{name}" in self._paths for name in beside)
 
     def config_of(self, path: str) -> Mapping[str, Any]:
         """The config of the part of a model that this path lies in: of the text, the images and so on."""
@@ -101,6 +104,22 @@ class Pieces:
             if part in nested:
                 return {**config, **nested[part]}
         return config
+
+    def transposed(self, name: str) -> bool:
+        """Whether a matrix is stored as [in, out].
+
+        So is a bare parameter that leads out of an MLP and has the shape of the one that leads in.
+        """
+        shape, path = self.network.shapes[name], self.network.paths[name]
+        alike = self.network.roles[name] == "mlp_out" and self._into.get(parent(path)) == shape
+        bare = alike and shape[0] != shape[1] and not name.endswith("weight")
+        return bare or self.network.transposed(name)
+
+    @cached_property
+    def _into(self) -> dict[str, Shape]:
+        """Module of an MLP -> shape of the matrix that leads into it."""
+        return {parent(self.network.paths[name]): self.network.shapes[name]
+                for name, role in self.network.roles.items() if role == "mlp_in"}
 
     @cached_property
     def _paths(self) -> set[str]:
@@ -114,7 +133,7 @@ class Pieces:
         for name, role in self.network.roles.items():
             shape, path = self.network.shapes[name], self.network.paths[name]
             if role in ("attn_out", "mixer_out") and len(shape) == 2:
-                columns = shape[0] if self.network.transposed(name) else shape[1]
+                columns = shape[0] if self.transposed(name) else shape[1]
                 near[parent(path)] = around[parent(parent(path))] = columns
         return around | near
 
@@ -136,12 +155,12 @@ class Pieces:
         flat = (name for name, role in self.network.roles.items()
                 if role == "mlp_out" and len(self.network.shapes[name]) == 2)
         return {parent(self.network.paths[name]): self.network.shapes[name][1]
-                for name in flat if not self.network.transposed(name)}
+                for name in flat if not self.transposed(name)}
 
     def _with_gate(self, name: str) -> str:
         """gate_up where a matrix has twice the rows that the way out of its MLP has columns."""
         rows, columns = self.network.shapes[name][0], self._inner.get(parent(self.network.paths[name]))
-        return "gate_up" if rows == 2 * (columns or 0) and not self.network.transposed(name) else "mlp_in"
+        return "gate_up" if rows == 2 * (columns or 0) and not self.transposed(name) else "mlp_in"
 
     def _gates(self, name: str) -> list[Piece]:
         """The gates of an RNN, an LSTM or a GRU, each a matrix."""
@@ -195,6 +214,9 @@ class Pieces:
         key = role if role in FUSED_IN else {"q": "mlp_in", "attn_out": "mlp_out"}.get(role, role)
         stacked = Stacked({**self._stacks.get(parent(self.network.paths[name]), {}), key: tuple(shape)},
                           self._width(name))
+        if role == "mlp_in" and stacked.has_gate:
+            stacked = Stacked({**stacked.shapes, "gate_up": tuple(shape)}, stacked.width)
+            role = key = "gate_up"
         axis = stacked.input_axis(key)
         if axis is None or (role not in FUSED_IN and role not in IN_BLOCK):
             return [self._unknown(name, f"stack of {count} matrices {shape[0]} x {shape[1]}: expected a "

@@ -20,7 +20,7 @@ from variance_dynamics.roles.patterns import (
     ROUTERS,
     TABLE,
 )
-from variance_dynamics.weights.parameter import QKV, TABLES
+from variance_dynamics.weights.parameter import EMBEDDINGS, QKV, TABLES
 from variance_dynamics.weights.pieces import Shape
 
 WHOLE = tuple(role for role in FUSED if role.startswith("qkv"))
@@ -39,11 +39,13 @@ class Beside:
 
 
 def find_beside(paths: list[str]) -> Beside:
-    """What the paths of all matrices say together."""
+    """What the paths of all matrices say together. GPT-OSS's own mlp1 holds all experts."""
     experts: set[str] = set()
     attention: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         attention[attention_of(path)].add(match(kind(path), ATTENTION))
+        if path.endswith(".mlp1"):
+            experts.add(parent(path))
         for found in EXPERTS.finditer(path):
             experts.update((path[: found.start()], path[: found.end()].rstrip(".")))
     held = {module: frozenset(tags.intersection(READERS)) for module, tags in attention.items()}
@@ -66,9 +68,11 @@ def tag(path: str, shape: Shape, owner: str, beside: Beside) -> str:
 def _table(path: str, shape: Shape, owner: str) -> str:
     """Embeddings and the like; the class of the module, where it is known, decides about embeddings."""
     role = match(path, TABLE)
+    if role in EMBEDDINGS and (owner == "Linear" or owner.startswith("Conv")):
+        return "hidden" if owner == "Linear" else "conv"
     if owner.endswith("Embedding") and len(shape) == 2:
         return role if role in TABLES else "position" if "Position" in owner else "embedding"
-    return "hidden" if role == "embedding" and owner == "Linear" else role
+    return role
 
 
 def gates(path: str) -> str:

@@ -3,7 +3,7 @@
 import re
 
 from variance_dynamics.roles.names import kind, match
-from variance_dynamics.roles.patterns import BIAS, BUFFERS, NORM, SCALE, STATES, TABLE
+from variance_dynamics.roles.patterns import BIAS, BUFFERS, NORM, ROUTERS, SCALE, STATES, TABLE
 from variance_dynamics.weights.pieces import Shape
 
 NORM_CLASS = re.compile("norm", re.IGNORECASE)
@@ -34,7 +34,7 @@ def is_matrix(name: str, path: str, shape: Shape) -> bool:
 def vector_role(name: str, shape: Shape, owner: str) -> str:
     """norm, bias, scale or other, by its name and the class name of its module ("" where it is not known)."""
     last = name.rpartition(".")[2]
-    if STATES.search(name):
+    if STATES.search(name) or ROUTERS.search(name.removesuffix(".weight")):  # OLMo-core's router is flat
         return "other"
     if NORM_CLASS.search(owner) or (NORM.search(name) and not BIAS.search(last)):
         return "bias" if BIAS.search(last) else "norm"

@@ -59,11 +59,14 @@ class Activations:
 
 
 def _layers(model: nn.Module, pieces: Sequence[Piece]) -> list[tuple[nn.Module, list[int]]]:
-    """Modules without children that hold pieces as their weight, with the places of these pieces."""
+    """Modules without children that hold pieces as their weight, with the places of these pieces.
+
+    A stack of experts is none of them: its output is not that of one expert.
+    """
     places: dict[str, list[int]] = {}
     for place, piece in enumerate(pieces):
         path, _, name = piece.tensor.rpartition(".")
-        if name == "weight":
+        if name == "weight" and (piece.cut is None or piece.cut.index is None):
             places.setdefault(path, []).append(place)
     layers = [(model.get_submodule(path), of_module) for path, of_module in places.items()]
     return [(module, of_module) for module, of_module in layers if not any(module.children())]

@@ -138,7 +138,8 @@ def _stack(stack: Stack, indices: list[int]) -> Stack:
         return part
     dims = [dim for dim, placement in enumerate(weight.placements) if placement.is_shard()]
     simple = len(dims) == 1 and type(weight.placements[dims[0]]) is Shard
-    if not simple or (piece.cut is not None and weight.placements[dims[0]] != Shard(0)):
+    cut = piece.cut
+    if not simple or (cut is not None and (cut.index is not None or weight.placements[dims[0]] != Shard(0))):
         return GatheredStack(**vars(part))
     reductions = ShardReductions(math.prod(piece.shape), weight.device_mesh.get_group(dims[0]))
     return ShardStack(**vars(part) | {"reductions": reductions})
