@@ -58,7 +58,7 @@ class Section(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self.place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.length}[whence]
         if self.place < 0:
-            raise ValueError("a place before the section")
+            raise OSError("a place before the section")  # as of a file: zipfile expects it
         return self.place
 
     def readinto(self, buffer: Any) -> int:

@@ -87,7 +87,7 @@ class Tracker:
                  config: Mapping[str, Any] | None = None, path: str | Path | None = None,
                  start: int = 0, matrices: Sequence[Parameter | Piece] | None = None) -> None:
         if not isinstance(model, nn.Module):
-            raise BadInput(f"model is a {type(model).__name__}: expected an nn.Module, whose weights are updated")
+            raise BadInput(f"model is a {type(model).__name__}: expected an nn.Module that is trained")
         self.measure = _checked_measures(measure, optimizer)
         self.windows = _checked_windows(windows, self.measure)
         self.schedule, self.optimizer = schedule or _every(every), optimizer
