@@ -28,6 +28,7 @@ from variance_dynamics.auditing.which_recipe import (
     recipes_that_fit,
 )
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.recipes.built_in import BUILT_IN
 from variance_dynamics.recipes.named import recipe_named
 from variance_dynamics.recipes.plan import Described, Plan
 from variance_dynamics.recipes.recipe import Recipe
@@ -247,7 +248,7 @@ def _absent(model: Measured) -> Iterator[str]:
 
 def _doubts(report: Audit, rows: Sequence[AuditRow], described: Described, chosen: Chosen) -> Iterator[str]:
     """Notes on what else the model may be."""
-    for pattern in chosen.plan.unmatched if chosen.why == "as named" and not chosen.plan.recipe.auto else ():
+    for pattern in () if report.recipe in BUILT_IN else chosen.plan.unmatched:
         yield f"pattern {pattern!r} of recipe {report.recipe} matches no parameter"
     if report.alarms:
         yield from _nearest(rows, described, chosen)

@@ -195,7 +195,7 @@ def problems(row: AuditRow, law: Law, z: float) -> list[str]:
     if row.moments.constant or not row.moments.count:
         return [f"{_constant(row.moments)}: expected {law}"]
     row = replace(row, law=law)
-    found = [_wrong_std(row, law, z), _wrong_mean(row, law, z), _wrong_shape(row, law, z), row.structure]
+    found = [row.structure, _wrong_std(row, law, z), _wrong_mean(row, law, z), _wrong_shape(row, law, z)]
     return [text for text in found if text]
 
 

@@ -2,7 +2,7 @@
 
 A recipe is a mapping. Its keys are roles (several with commas between them), groups of roles, or patterns on
 names; its values are rules, or lists of rules of which the first is drawn and all are right. A pattern comes
-before a role, and a role before a group. Other keys:
+before a role, a role before a group, and a group before one of more roles. Other keys:
 
 source    where the recipe comes from
 values    numbers that formulas may use, such as {std: .02}, where neither caller nor config gives them
@@ -91,16 +91,17 @@ def parse_recipe(name: str, entries: Mapping[str, Any], base: Recipe | None = No
     """
     if not entries or not all(isinstance(key, str) for key in entries):
         raise BadInput(f"recipe {name}: {str(dict(entries))[:60]}: expected roles or patterns with their rules")
-    rules: dict[str, Rules] = {}
     patterns: dict[str, Rules] = {}
-    keys = [key for key in entries if key not in WORDS]
-    for key in sorted(keys, key=lambda key: key not in GROUPS):
+    by_role: list[tuple[int, str, Rules]] = []
+    for key in (key for key in entries if key not in WORDS):
         parsed = _rules(name, key, entries[key])
         parts = [part.strip() for part in key.split(",")]
         if all(part in KEYS or part in GROUPS for part in parts):
-            rules |= {role: parsed for part in parts for role in GROUPS.get(part, (part,))}
+            by_role += [(-len(GROUPS.get(part, (part,))), role, parsed)
+                        for part in parts for role in GROUPS.get(part, (part,))]
         else:
             patterns[_pattern(name, key)] = parsed
+    rules = {role: parsed for _, role, parsed in sorted(by_role, key=lambda entry: entry[0])}
     own = Recipe(name, rules, patterns, _values(name, entries.get("values", {})), _scheme(name, entries),
                  str(entries.get("source", "")), tuple(entries.get("families", ())),
                  tuple(entries.get("auto", ())))
