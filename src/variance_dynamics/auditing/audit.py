@@ -121,7 +121,8 @@ def measured(source: "str | Path | nn.Module | Mapping[str, Any]", patterns: Map
     rows = sorted(_rows(checkpoint, roles.pieces), key=_order)
     if not rows:
         raise BadInput(f"{checkpoint.source}: no weight matrix among {len(shapes)} tensors: expected a model")
-    vectors = [_vector(checkpoint, name, roles.vector_roles.get(name, "other")) for name in roles.vectors]
+    vectors = [_vector(checkpoint, name, roles.vector_roles.get(name, "other")) for name in roles.vectors
+               if name not in checkpoint.tied]
     return Measured(checkpoint, Described(roles, shapes, config, checkpoint.types), tuple(rows), tuple(vectors))
 
 

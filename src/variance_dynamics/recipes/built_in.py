@@ -163,8 +163,8 @@ LIBRARY: dict[str, dict[str, Any]] = {
         "source": f"{MODELS}/modernbert/modeling_modernbert.py", "families": ("modernbert",),
         "values": {"initializer_cutoff_factor": 2}, "matrices, embeddings": "truncated(std, initializer_cutoff_factor)",
         "residual, hidden": "truncated(std / sqrt(2 * num_hidden_layers), initializer_cutoff_factor)",
-        r"decoder": "truncated(std / sqrt(2 * num_hidden_layers), initializer_cutoff_factor)",
-        r"classifier": "truncated(d_model ** -.5, initializer_cutoff_factor)"},
+        r".*decoder\.weight": "truncated(std / sqrt(2 * num_hidden_layers), initializer_cutoff_factor)",
+        r".*classifier\.weight": "truncated(d_model ** -.5, initializer_cutoff_factor)"},
     "mamba": {
         "source": f"{MODELS}/mamba/modeling_mamba.py; https://github.com/state-spaces/mamba",
         "families": ("mamba", "falcon_mamba", "mamba2"), "like": "transformers",
