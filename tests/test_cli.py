@@ -90,13 +90,15 @@ def test_a_role_by_pattern(capsys, tmp_path):
 def test_a_recipe_of_one_s_own_from_a_file(capsys, tmp_path, checkpoint):
     (tmp_path / "my.yaml").write_text("like: gpt2\nvalues: {std: .05}\nposition: 1\n")
     code, out, _ = run(capsys, "audit", checkpoint, "--recipe", tmp_path / "my.yaml")
-    assert code == 1 and "my.yaml, std 0.05 (as named)" in out and "nearest recipe: gpt2, fits 14 of 14" in out
+    assert code == 1 and "my.yaml, std 0.05 (as named)" in out
+    assert "nearest recipe: gpt2, fits 14 of 14" in out
 
 
 def test_what_cannot_be_judged_exits_with_2(capsys, tmp_path):
     torch.save({**NanoGPT().state_dict(), "x.memory": torch.randn(64, 64) * 0.02}, tmp_path / "m.pt")
     code, out, _ = run(capsys, "audit", tmp_path / "m.pt")
-    assert code == 2 and out.splitlines()[-1].endswith("1 of unknown role (settle them with --role PATTERN=ROLE)")
+    last = out.splitlines()[-1]
+    assert code == 2 and last.endswith("1 of unknown role (settle them with --role PATTERN=ROLE)")
     assert run(capsys, "audit", tmp_path / "m.pt", "--role", "memory=ignore")[0] == 0
 
 

@@ -9,8 +9,8 @@
 
 Each is imported when it is first used, so that importing the package costs nothing.
 
-Rooms, from the ground up: base; weights; roles and theory; recipes; tracking, auditing and forecasting. A room
-imports from rooms below it; each says which. The modules beside them (initializing, adapters, cli) may
+Rooms, from the ground up: base; weights; roles and theory; recipes; tracking, auditing and forecasting. A
+room imports from rooms below it; each says which. The modules beside them (initializing, adapters, cli) may
 import every room.
 """
 

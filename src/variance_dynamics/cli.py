@@ -78,12 +78,12 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
     add("checkpoint", help=".safetensors, its index, .pt, .npz, or a folder of Hugging Face, DeepSpeed or "
                            "torch.distributed; FILE:KEY for one of several sets of weights")
     add("--recipe", default="auto",
-        help="a .yaml file of your own, a name, or auto: the recipe of the config's model_type, else the best "
-             f"fit (the default). Names: {', '.join(BUILT_IN)}")
+        help="a .yaml file of your own, a name, or auto: the recipe of the config's model_type, else the "
+             f"best fit (the default). Names: {', '.join(BUILT_IN)}")
     add("--std", type=float,
         help="the recipe's std (default: the config's initializer_range, else the recipe's own)")
     add("--against", metavar="OTHER",
-        help="compare with another model, file by file: was each parameter drawn by the same law?")
+        help="compare with another model: was each parameter drawn by the same law?")
     add("--trained", action="store_true", help="measure and name roles, but judge nothing")
     add("--role", action="append", default=[], metavar="PATTERN=ROLE",
         help="role of the parameters whose name matches a regular expression; may be repeated")
@@ -116,7 +116,8 @@ def _against(options: argparse.Namespace) -> int:
         raise BadInput("--against compares two models: expected it without --recipe, --std and --trained")
     compared = compare(options.checkpoint, options.against, dict(_pattern(text) for text in options.role),
                        options.heads)
-    print((compared.to_json if options.json else compared.to_csv if options.csv else compared.__str__)().rstrip("\n"))
+    text = compared.to_json() if options.json else compared.to_csv() if options.csv else str(compared)
+    print(text.rstrip("\n"))
     return compared.exit_code
 
 

@@ -71,17 +71,17 @@ def initialize(model: nn.Module, recipe: "str | Path | Mapping[str, Any] | Recip
                matrices: Sequence[Parameter | Piece] | None = None) -> Initialized:
     """Draw each matrix of `model` by `recipe`, and set norms and biases to their start.
 
-    A recipe is a built-in one by its name, a mapping, or a .yaml file (see `recipes.recipe`). Fused q, k and v
-    are drawn each as a matrix of its own, a convolution as [in * kernel, out]. `std` is what recipes without a
-    std of their own use, and the std of embeddings under the others; by default it is the config's
+    A recipe is a built-in one by its name, a mapping, or a .yaml file (see `recipes.recipe`). Fused q, k and
+    v are drawn each as a matrix of its own, a convolution as [in * kernel, out]. `std` is what recipes
+    without a std of their own use, and the std of embeddings under the others; by default it is the config's
     initializer_range, else the recipe's, else .02. Each matrix has its own random stream, named by the
-    parameter: a seed gives the same normal draws under each recipe and std, on any device. Tied parameters are
-    drawn once.
+    parameter: a seed gives the same normal draws under each recipe and std, on any device. Tied parameters
+    are drawn once.
 
     Which parameters are matrices, and their roles, follow from their names. `patterns` maps regular
     expressions on names to roles; "ignore" leaves a parameter as it is. `config` gives head counts where the
-    model has no Hugging Face config. With `matrices` no name is looked at: these are all the matrices, and the
-    recipe is a scheme.
+    model has no Hugging Face config. With `matrices` no name is looked at: these are all the matrices, and
+    the recipe is a scheme.
 
     Raises BadInput for an unknown recipe, and for a parameter that nothing sets, before anything is changed.
 
@@ -111,7 +111,7 @@ def initialize(model: nn.Module, recipe: "str | Path | Mapping[str, Any] | Recip
 def _by_recipe(model: nn.Module, recipe: "str | Path | Mapping[str, Any] | Recipe", std: float | None,
                patterns: Mapping[str, str] | None, config: Mapping[str, Any] | None) -> Start:
     """By the roles that names say. Raises BadInput for a parameter that the recipe says nothing about."""
-    # The study gives `matrices`. Imported here, an edit of a recipe or a pattern does not train its GPT-2 again.
+    # The study gives `matrices`. Imported here, an edit of a recipe does not train its GPT-2 again.
     from variance_dynamics.recipes.named import recipe_named
     from variance_dynamics.recipes.of_model import plan_of
 
@@ -182,7 +182,8 @@ def _fill(weight: Tensor, name: str, law: Law, seed: int) -> None:
 
 def _report(start: Start, rows: Sequence[DrawnMatrix], weights: Mapping[str, Tensor]) -> Initialized:
     set_to = {name: law for name, law in start.vectors.items() if law.kind != ANY}
-    ones, zeros = (tuple(name for name, law in set_to.items() if law == constant(value)) for value in (1.0, 0.0))
+    ones, zeros = (tuple(name for name, law in set_to.items() if law == constant(value))
+                   for value in (1.0, 0.0))
     others = tuple(name for name in set_to if name not in {*ones, *zeros})
     known = {*set_to, *(row.piece.tensor for row in rows)}
     left = tuple(name for name in weights if name not in known)

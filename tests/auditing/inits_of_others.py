@@ -1,6 +1,7 @@
 """Small models drawn as other people's code draws them, written again with torch.nn.init; each says whose.
 
-A right one is drawn without a fault. WRONG holds faults that were reported, each with what it does to a model.
+A right one is drawn without a fault. WRONG holds faults that were reported, each with what it does to a
+model.
 """
 
 import copy
@@ -116,7 +117,7 @@ def everywhere(std):
 
 def neox():
     model = everywhere(math.sqrt(2 / (5 * 64)))()
-    for block in model.layers:
+    for block in model.get_submodule("layers").children():
         for weight in (block.attention["wo"].weight, block.feed_forward["w2"].weight):
             nn.init.normal_(weight, std=2 / 3 / math.sqrt(64))
     return model
@@ -127,7 +128,7 @@ def nanochat():
     nn.init.normal_(model.transformer["wte"].weight, std=0.8)
     nn.init.normal_(model.lm_head.weight, std=0.001)
     bound = math.sqrt(3 / 64)
-    for block in model.transformer["h"]:
+    for block in model.transformer["h"].children():
         for name in ("c_q", "c_k", "c_v"):
             nn.init.uniform_(block.attn[name].weight, -bound, bound)
         nn.init.uniform_(block.mlp["c_fc"].weight, -0.4 * bound, 0.4 * bound)
@@ -288,26 +289,34 @@ WRONG = {
     "two layers hold the same numbers": (changed(titan, _same_layers), "the same numbers as"),
     "rank 1": (changed(titan, _all("0.attention.wq.weight", _rank_one)), "rank 1 of"),
     "only +s and -s": (changed(titan, _all("0.attention.wq.weight", _signs)), "only +0.02 and -0.02"),
-    "norms of 0 (llm-foundry 1745)": (changed(llama, _all("norm.weight", nn.init.zeros_)), "all zero: expected all 1"),
+    "norms of 0 (llm-foundry 1745)": (changed(llama, _all("norm.weight", nn.init.zeros_)),
+                                      "all zero: expected all 1"),
     "norms of 1e-30": (changed(llama, _all("norm.weight", lambda w: w.fill_(1e-30))), "expected all 1"),
-    "norms of 1e4": (changed(llama, _all("norm.weight", lambda w: w.fill_(1e4))), "constant 10000: expected all 1"),
+    "norms of 1e4": (changed(llama, _all("norm.weight", lambda w: w.fill_(1e4))),
+                     "constant 10000: expected all 1"),
     "norms random around 0": (changed(llama, _all("norm.weight", nn.init.normal_)), "expected all 1"),
     "Gemma's norms at 1 (Automodel 1527)":
         (changed(gemma, _all("norm.weight", nn.init.ones_)), "constant 1: expected all 0"),
-    "biases of 1e6": (changed(nanogpt, _all("c_fc.bias", lambda b: b.fill_(1e6))), "constant 1e+06: expected all 0"),
+    "biases of 1e6": (changed(nanogpt, _all("c_fc.bias", lambda b: b.fill_(1e6))),
+                      "constant 1e+06: expected all 0"),
     "biases of 1e6 in an MLP": (changed(keras_mlp, _all("bias", lambda b: b.fill_(1e6))), "1e+06"),
     "biases at PyTorch's default": (changed(nanogpt, _all("c_fc.bias", lambda b: b.uniform_(-0.1, 0.1))),
                                     "expected all 0"),
     "experts x 25": (changed(mixtral, _all("experts.down_proj", lambda w: w.mul_(25))), "std x2"),
-    "one expert zero": (changed(mixtral, _all("0.mlp.experts.down_proj", lambda w: w[2].zero_())), "all zero"),
+    "one expert zero": (changed(mixtral, _all("0.mlp.experts.down_proj", lambda w: w[2].zero_())),
+                        "all zero"),
     "a layer all zero": (changed(llama, _all("0.mlp.up_proj.weight", nn.init.zeros_)), "all zero"),
-    "values NaN": (changed(llama, _all("0.mlp.up_proj.weight", lambda w: w[0].fill_(math.nan))), "values NaN"),
+    "values NaN": (changed(llama, _all("0.mlp.up_proj.weight", lambda w: w[0].fill_(math.nan))),
+                   "values NaN"),
     "xavier over fused q, k and v":
-        (changed(nanogpt, _all("c_attn.weight", nn.init.xavier_uniform_)), "xavier of the whole fused tensor"),
-    "cut at two std": (changed(nanogpt, _all("c_fc.weight", lambda w: nn.init.trunc_normal_(w, 0, .02, -.04, .04))),
+        (changed(nanogpt, _all("c_attn.weight", nn.init.xavier_uniform_)),
+         "xavier of the whole fused tensor"),
+    "cut at two std": (changed(nanogpt,
+                               _all("c_fc.weight", lambda w: nn.init.trunc_normal_(w, 0, .02, -.04, .04))),
                        "cut at two std"),
     "uniform where normal is meant":
-        (changed(nanogpt, _all("c_fc.weight", lambda w: w.uniform_(-.02 * 3**.5, .02 * 3**.5))), "flatter than normal"),
+        (changed(nanogpt, _all("c_fc.weight", lambda w: w.uniform_(-.02 * 3**.5, .02 * 3**.5))),
+         "flatter than normal"),
     "B of LoRA not 0": (None, "expected all 0"),
     "a trained model": (changed(llama, trained_start), "expected all 1"),
 }
@@ -338,7 +347,8 @@ def adapted():
 
 
 RIGHT["lora of PEFT"] = (seeded(adapted), "lora")  # peft/tuners/lora/layer.py
-WRONG["B of LoRA not 0"] = (changed(adapted, _all("lora_B.default.weight", lambda w: nn.init.normal_(w, std=.02))),
+WRONG["B of LoRA not 0"] = (changed(adapted,
+                                    _all("lora_B.default.weight", lambda w: nn.init.normal_(w, std=.02))),
                             "expected all 0")
 
 

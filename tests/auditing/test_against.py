@@ -1,5 +1,6 @@
 """Two models side by side: the same laws or not, whatever the recipe."""
 
+import itertools
 import json
 
 import pytest
@@ -34,7 +35,8 @@ def test_a_model_that_was_materialised_rightly_has_the_laws_of_the_eager_one():
 
 
 def test_what_was_forgotten_is_named():
-    compared = compare(materialised(("layers.1.input_layernorm", "0.mlp.up_proj")), transformer("llama", width=64))
+    compared = compare(materialised(("layers.1.input_layernorm", "0.mlp.up_proj")),
+                       transformer("llama", width=64))
     assert {pair.name: pair.note[:28] for pair in compared.alarms} == {
         "model.layers.0.mlp.up_proj.weight": "all 0, in the second std 0.0",
         "model.layers.1.input_layernorm.weight": "all 0, in the second all 1"}
@@ -69,14 +71,15 @@ def test_other_shapes_and_missing_parameters():
 
 def test_no_alarm_between_seeds_of_small_matrices():
     models = [NanoGPT(width=16, seed=seed) for seed in range(20)]
-    assert not [1 for one, two in zip(models, models[1:], strict=False) if compare(one, two).exit_code]
+    assert not [1 for one, two in itertools.pairwise(models) if compare(one, two).exit_code]
 
 
 def test_the_command(tmp_path, capsys):
     for name, model in (("a", materialised(("0.mlp.up_proj",))), ("b", transformer("llama", width=64))):
         save_file(model.state_dict(), tmp_path / f"{name}.safetensors")
     with pytest.raises(SystemExit) as ended:
-        main(["audit", str(tmp_path / "a.safetensors"), "--against", str(tmp_path / "b.safetensors"), "--json"])
+        main(["audit", str(tmp_path / "a.safetensors"), "--against", str(tmp_path / "b.safetensors"),
+              "--json"])
     told = json.loads(capsys.readouterr().out)
     assert ended.value.code == 1 == told["exit_code"] and len(told["pairs"]) == 16
     with pytest.raises(SystemExit) as ended:

@@ -16,9 +16,11 @@ def made(family):
     sizes = {
         "Mixtral": {**SIZES, "intermediate_size": 96, "num_local_experts": 4},
         "GptOss": {**SIZES, "intermediate_size": 96, "num_local_experts": 4, "num_experts_per_tok": 2},
-        "DeepseekV3": {**SIZES, "num_key_value_heads": 4, "intermediate_size": 128, "moe_intermediate_size": 48,
+        "DeepseekV3": {**SIZES, "num_key_value_heads": 4, "intermediate_size": 128,
+                       "moe_intermediate_size": 48,
                        "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1,
-                       "first_k_dense_replace": 1, "q_lora_rank": 32, "kv_lora_rank": 24, "qk_rope_head_dim": 8,
+                       "first_k_dense_replace": 1, "q_lora_rank": 32, "kv_lora_rank": 24,
+                       "qk_rope_head_dim": 8,
                        "qk_nope_head_dim": 16, "v_head_dim": 16},
     }[family]
     if family != "GptOss":
@@ -56,7 +58,8 @@ def test_under_gpt2_the_residual_projections_are_scaled_by_the_true_depth(family
 def test_their_own_init_passes_and_one_expert_off_is_named(family):
     model = made(family)
     assert audit(model).exit_code == 0, str(audit(model))
-    weight = next(parameter for name, parameter in model.named_parameters() if name.endswith("experts.down_proj"))
+    weight = next(parameter for name, parameter in model.named_parameters()
+                  if name.endswith("experts.down_proj"))
     weight.data[2] *= 25
     report = audit(model)
     assert report.exit_code == 1 and len(report.alarms) == 1 and "2" in report.alarms[0].parameter.name

@@ -37,7 +37,8 @@ def test_a_fault_is_an_alarm_without_any_option_and_is_named(name):
 
 def test_assert_initialized_raises_with_the_alarms_alone():
     assert_initialized(RIGHT["torchtitan"][0](), "torchtitan")
-    with pytest.raises(AssertionError, match=r"layers\.0\.attention\.wq\.weight: off, rank 1 of its first 64") as error:
+    with pytest.raises(AssertionError, match=r"layers\.0\.attention\.wq\.weight: off, rank 1 of its first "
+                                             r"64") as error:
         assert_initialized(WRONG["rank 1"][0](), "torchtitan")
     assert len(str(error.value).splitlines()) < 6
 
@@ -51,7 +52,8 @@ def test_a_model_prints_as_a_table():
 def test_weights_that_are_left_out_exit_with_2(kinds):
     """fp8, bitsandbytes, GPTQ: what is left may be right, but the model is not judged."""
     state = transformer("llama").state_dict()
-    halves = {name: value.to(getattr(torch, kinds)) if "mlp" in name else value for name, value in state.items()}
+    halves = {name: value.to(getattr(torch, kinds)) if "mlp" in name else value for name,
+              value in state.items()}
     report = audit(halves, "llama")
     assert report.exit_code == 2 and len(report.left_out) == 6 and not report.alarms, alarms_as_text(report)
 

@@ -46,7 +46,9 @@ def test_bounds_are_chi_square_quantiles(nu):
 
 
 def log_tail(draws, count, level):
-    """log10 P(mean of x^2 over `count` draws is beyond `level` times its own mean), by Lugannani and Rice 1980."""
+    """log10 P(mean of x^2 over `count` draws is beyond `level` times its own mean), by Lugannani and Rice
+    1980.
+    """
     x = (draws.ppf(1) - draws.ppf(0)) * (np.arange(20_000) + 0.5) / 20_000 + draws.ppf(0)
     weights, squares = draws.pdf(x) / draws.pdf(x).sum(), (x / draws.std()) ** 2
 

@@ -42,14 +42,18 @@ def test_any_formula_is_what_python_computes(text):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("", "its end"), ("1 +", "its end"), ("(1", r"expected '\)'"), ("1)", r"'\)' at this place"), ("1 2", "'2' at"),
+    ("", "its end"), ("1 +", "its end"), ("(1", r"expected '\)'"), ("1)", r"'\)' at this place"),
+    ("1 2", "'2' at"),
     ("__import__('os')", "function '__import__': expected sqrt, min, max"), ("a.b", r"'\.' at this place"),
-    ("x[0]", r"'\[' at this place"), ("lambda: 1", "':' at"), ("sqrt", "sqrt is not known here: expected one of depth"),
+    ("x[0]", r"'\[' at this place"), ("lambda: 1", "':' at"),
+    ("sqrt", "sqrt is not known here: expected one of depth"),
     ("sqrt(1, 2)", "sqrt of 2 numbers: expected 1"), ("min(1)", "min of 1 numbers: expected 2 or more"),
     ("fanin", "fanin is not known here"), ("1 / 0", "no finite number"), ("1 / (depth - 3)", "at depth = 3"),
-    ("9 ** 9 ** 9 ** 9", "no finite number"), ("(-1) ** .5", "no finite number"), ("sqrt(-1)", "no finite number"),
+    ("9 ** 9 ** 9 ** 9", "no finite number"), ("(-1) ** .5", "no finite number"),
+    ("sqrt(-1)", "no finite number"),
     ("1" * 301, "formula of 301 characters"), ("(" * 40 + "1" + ")" * 40, "at most 30 inside"),
-    ("-" * 100 + "1", "at most 30 inside"), ("1 ** " * 50 + "1", "at most 30 inside"), ("1e999", "no finite number"),
+    ("-" * 100 + "1", "at most 30 inside"), ("1 ** " * 50 + "1", "at most 30 inside"),
+    ("1e999", "no finite number"),
     ("٣", "at this place")])
 def test_what_is_no_formula_gets_one_line(text, message):
     with pytest.raises(BadInput, match=message) as error:

@@ -31,22 +31,28 @@ def law(entries, name="layers.1.attention.wo.weight", role="attn_out"):
     ({"attn_out": "orthogonal(sqrt(1/max(fan_in, fan_out)))"}, "orthogonal, std 0.088388"),
     ({"attn_out": ".02/sqrt(2*depth)"}, "normal, std 0.0070711"), ({"q, attn_out": 3}, "normal, std 3"),
     ({"wo": 5, "attn_out": 1}, "normal, std 5"), ({"w": 5, "attn_out": 1}, "normal, std 1"),
-    ({"attn_out": 1, "residual": 2, "matrices": 3}, "normal, std 1"), ({"residual": 2, "matrices": 3}, "normal, std 2"),
-    ({"matrices, embeddings": 3, "residual": 2}, "normal, std 2"), ({"like": "gpt2", "q": 1}, "normal, std 0.0070711"),
-    ({"like": "gpt2", "residual": "zero"}, "all 0"), ({"matrices": "k / 2", "values": {"k": 3}}, "normal, std 1.5"),
+    ({"attn_out": 1, "residual": 2, "matrices": 3}, "normal, std 1"),
+    ({"residual": 2, "matrices": 3}, "normal, std 2"),
+    ({"matrices, embeddings": 3, "residual": 2}, "normal, std 2"),
+    ({"like": "gpt2", "q": 1}, "normal, std 0.0070711"),
+    ({"like": "gpt2", "residual": "zero"}, "all 0"),
+    ({"matrices": "k / 2", "values": {"k": 3}}, "normal, std 1.5"),
     ({"scheme": "kaiming"}, "normal, std 0.17678"), ({"attention.wo": ".5*layer"}, "normal, std 1")])
 def test_the_rule_that_decides(entries, expected):
     assert law(entries) == expected
 
 
 @pytest.mark.parametrize(("entries", "message"), [
-    ({"atn_out": 1}, "'atn_out' is no role: expected attn_out, or for a pattern"), ({}, "expected roles or patterns"),
+    ({"atn_out": 1}, "'atn_out' is no role: expected attn_out, or for a pattern"),
+    ({}, "expected roles or patterns"),
     ({"q": "norml(1)"}, r"law is 'norml': expected one of normal, .*did you mean normal"),
-    ({"q": "truncated(1)"}, "1 numbers: expected 2"), ({"q": True}, "rule is True"), ({"q": None}, "rule is None"),
+    ({"q": "truncated(1)"}, "1 numbers: expected 2"), ({"q": True}, "rule is True"),
+    ({"q": None}, "rule is None"),
     ({"q": []}, "no rule"), ({"q": {"std": 1}}, "rule is"), ({"norm": 1}, "expected zero, one, constant"),
-    ({"(": 1}, "expected a role or a regular expression"), ({"q": "1 +"}, "recipe of your own: q: formula"),
+    ({"(": 1}, "expected a role or a pattern"), ({"q": "1 +"}, "recipe of your own: q: formula"),
     ({"q": 1, "scheme": "kaimin"}, "scheme is 'kaimin'"), ({"q": 1, "like": "gtp2"}, "did you mean gpt2"),
-    ({"q": 1, "values": 3}, "values is 3"), ({"q": 1, "values": {"a": "b"}}, "values: formula 'b': b is not known"),
+    ({"q": 1, "values": 3}, "values is 3"), ({"q": 1, "values": {"a": "b"}}, "values: formula 'b': b is "
+                                                                             "not known"),
     ({1: 1}, "expected roles or patterns")])
 def test_a_recipe_that_cannot_be_read(entries, message):
     with pytest.raises(BadInput, match=message) as error:
@@ -62,7 +68,8 @@ def test_a_negative_std_and_a_name_without_a_value_are_refused_when_they_are_use
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("q: 1\nq: 2\n", "'q' occurs 2 times"), ("- 1\n", "no mapping"), ("", "no mapping"), ("q: [1", "expected YAML"),
+    ("q: 1\nq: 2\n", "'q' occurs 2 times"), ("- 1\n", "no mapping"), ("", "no mapping"),
+    ("q: [1", "expected YAML"),
     ("q: !!python/object/apply:os.system [true]\n", "expected YAML"), ("[" * 5000, "expected YAML"),
     ("#" * 200_000, "200,000 bytes"), ("q: norml(1)\n", "did you mean normal")])
 def test_a_file_that_is_no_recipe_gets_one_line(tmp_path, text, message):
@@ -130,7 +137,7 @@ def test_what_initialize_draws_by_a_recipe_passes_the_audit_by_it(kind, recipe):
     except BadInput as problem:
         assert "role" in str(problem) or "is not known here" in str(problem)
         return
-    for name, parameter in model.named_parameters():  # what a recipe leaves to itself
+    for parameter in model.parameters():  # what a recipe leaves to itself
         parameter.data.nan_to_num_(0.01)
     report = audit(model, recipe)
     assert report.exit_code == 0, alarms_as_text(report)
@@ -141,7 +148,8 @@ def test_initialize_and_audit_take_the_same_std_from_a_config(family, std):
     import transformers
 
     config = getattr(transformers, f"{family}Config")(
-        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=128,
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=128,
         vocab_size=101, head_dim=16)
     model = getattr(transformers, f"{family}ForCausalLM")(config)
     drawn = initialize(model, "gpt2").rows[0].std

@@ -90,7 +90,8 @@ class Parameter:
     moments: Moments
 
 
-def compare(source: "str | Path | nn.Module | Mapping[str, Any]", other: "str | Path | nn.Module | Mapping[str, Any]",
+def compare(source: "str | Path | nn.Module | Mapping[str, Any]",
+            other: "str | Path | nn.Module | Mapping[str, Any]",
             patterns: Mapping[str, str] | None = None, heads: int | None = None) -> Comparison:
     """Compare two models, each given as to `audit`, parameter by parameter.
 
@@ -100,7 +101,8 @@ def compare(source: "str | Path | nn.Module | Mapping[str, Any]", other: "str | 
     mine, theirs = _parameters(one), _parameters(two)
     if not mine.keys() & theirs.keys():
         raise BadInput(f"{one.checkpoint.source}: {next(iter(mine))} and no other name is in "
-                       f"{two.checkpoint.source}, as {next(iter(theirs))}: expected models with the same names")
+                       f"{two.checkpoint.source}, as {next(iter(theirs))}: expected models with the same "
+                       f"names")
     z = z_score(TESTS * len(mine))
     found = [_pair(name, mine.get(name), theirs.get(name), z) for name in dict.fromkeys([*mine, *theirs])]
     listed = tuple(pair for pair in found if pair.verdict == OFF or pair.std)
@@ -119,7 +121,8 @@ def _pair(name: str, one: Parameter | None, two: Parameter | None, z: float) -> 
     assert known is not None
     stds = [each.moments.std if each and each.moments.count else None for each in (one, two)]
     wrong = "; ".join(_differences(one, two, z))
-    return Pair(name, known.role, "x".join(map(str, known.shape)), stds[0], stds[1], OFF if wrong else SAME, wrong)
+    return Pair(name, known.role, "x".join(map(str, known.shape)), stds[0], stds[1], OFF if wrong else SAME,
+                wrong)
 
 
 def _differences(one: Parameter | None, two: Parameter | None, z: float) -> Iterator[str]:

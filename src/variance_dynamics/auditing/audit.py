@@ -64,17 +64,18 @@ class Chosen:
 
 
 def audit(source: "str | Path | nn.Module | Mapping[str, Any]",
-          recipe: str | Path | Mapping[str, Any] | Recipe = AUTO, std: float | None = None, trained: bool = False,
+          recipe: str | Path | Mapping[str, Any] | Recipe = AUTO, std: float | None = None,
+          trained: bool = False,
           patterns: Mapping[str, str] | None = None, heads: int | None = None) -> Audit:
     """Judge each parameter of a model at step 0.
 
     `source` is a file or a folder, a live module, a state dict, or what a training script saved around one.
-    `recipe` is a built-in one by its name, a mapping, or a .yaml file (see `recipes.recipe`). "auto" is the one
-    of the config's model_type, or else the built-in one for this kind of network that fits best. `std` is the
-    recipe's std (default: the config's initializer_range, else the recipe's own, else .02). With `trained`
-    nothing is judged. `patterns` maps regular expressions on names to roles; `heads` is the number of heads,
-    for fused heads without a config. Raises BadInput where the input cannot be read, or nothing in it can be
-    judged.
+    `recipe` is a built-in one by its name, a mapping, or a .yaml file (see `recipes.recipe`). "auto" is the
+    one of the config's model_type, or else the built-in one for this kind of network that fits best. `std` is
+    the recipe's std (default: the config's initializer_range, else the recipe's own, else .02). With
+    `trained` nothing is judged. `patterns` maps regular expressions on names to roles; `heads` is the number
+    of heads, for fused heads without a config. Raises BadInput where the input cannot be read, or nothing in
+    it can be judged.
 
     >>> import torch
     >>> _ = torch.manual_seed(0)
@@ -123,7 +124,8 @@ def measured(source: "str | Path | nn.Module | Mapping[str, Any]", patterns: Map
         raise BadInput(f"{checkpoint.source}: no weight matrix among {len(shapes)} tensors: expected a model")
     vectors = [_vector(checkpoint, name, roles.vector_roles.get(name, "other")) for name in roles.vectors
                if name not in checkpoint.tied]
-    return Measured(checkpoint, Described(roles, shapes, config, checkpoint.types), tuple(rows), tuple(vectors))
+    return Measured(checkpoint, Described(roles, shapes, config, checkpoint.types), tuple(rows),
+                    tuple(vectors))
 
 
 def _opened(source: Any) -> Checkpoint:
@@ -141,7 +143,8 @@ def _check_memory(source: Any) -> None:
     tensors = dict(parameters()) if parameters else source if isinstance(source, Mapping) else {}
     meta = [str(name) for name, tensor in tensors.items() if getattr(tensor, "is_meta", False)]
     if meta:
-        raise BadInput(f"{meta[0]}: {len(meta)} of {len(tensors)} parameters are on the meta device and hold no "
+        raise BadInput(f"{meta[0]}: {len(meta)} of {len(tensors)} parameters are on the meta device and "
+                       f"hold no "
                        "numbers: expected a model after to_empty(device=...) and its init")
 
 
@@ -195,7 +198,8 @@ def _judged(report: Audit, model: Measured, named: Recipe | None, std: float | N
     return replace(report, notes=(*report.notes, *_doubts(report, own, model.described, chosen)))
 
 
-def _chosen(rows: Sequence[AuditRow], described: Described, named: Recipe | None, std: float | None) -> Chosen:
+def _chosen(rows: Sequence[AuditRow], described: Described, named: Recipe | None,
+            std: float | None) -> Chosen:
     if named:
         return Chosen(Plan(named, described, described.std(named, std)), "as named")
     if described.family:
@@ -212,7 +216,8 @@ def _chosen(rows: Sequence[AuditRow], described: Described, named: Recipe | None
 def _nothing_fits(rows: Sequence[AuditRow], described: Described, std: float | None) -> Chosen:
     """A model without a single finite weight matrix that is not constant is judged by the plainest recipe."""
     if any(row.moments.std > 0 and not row.moments.broken for row in rows):
-        raise BadInput(f"std is {std}: no recipe for this kind of network uses one: expected a --recipe, or none")
+        raise BadInput(f"std is {std}: no recipe for this kind of network uses one: expected a --recipe, "
+                       f"or none")
     recipe = recipe_named("normal")
     return Chosen(Plan(recipe, described, described.std(recipe, std)), "no weights tell another")
 
@@ -252,20 +257,19 @@ def _doubts(report: Audit, rows: Sequence[AuditRow], described: Described, chose
     for pattern in () if report.recipe in BUILT_IN else chosen.plan.unmatched:
         yield f"pattern {pattern!r} of recipe {report.recipe} matches no parameter"
     if report.alarms:
-        yield from _nearest(rows, described, chosen)
+        yield from _nearest(report, rows, described)
     if any(row.role == "norm" and not row.moments.constant and 0.5 < row.moments.mean < 2
            for row in report.vectors):
         yield "norm scales have left their start, so this model looks trained: see --trained"
     silent = [row.name for row in report.vectors if row.verdict == judge.UNJUDGED]
     if silent:
-        yield f"{len(silent)} vectors are not judged, as {report.recipe} has no rule for them, first {silent[0]}"
+        yield f"{len(silent)} vectors are not judged: {report.recipe} has no rule for {silent[0]}"
 
 
-def _nearest(rows: Sequence[AuditRow], described: Described, chosen: Chosen) -> Iterator[str]:
-    """The recipe that fits best, of all and with any std, where it fits more than the one that was judged by."""
+def _nearest(report: Audit, rows: Sequence[AuditRow], described: Described) -> Iterator[str]:
+    """The recipe that fits best, of all and with any std, where it fits more than the one judged by."""
+    count = sum(row.verdict in (judge.OK, judge.LEFT) for row in report.rows)
     fits = recipes_that_fit(rows, described, candidates())
-    own = recipes_that_fit(rows, described, [chosen.plan.recipe], None)
-    count = next((fit.fits for fit in own if not fit.fitted), 0)
     best = max(fits, key=lambda fit: (fit.fits, not fit.fitted), default=None)
     if best and best.fits > count:
         said = f"--recipe {best.recipe}" + (f" --std {best.sigma:.4g}" if best.fitted else "")

@@ -1,4 +1,4 @@
-"""Verdicts: does each parameter hold what its recipe says? A bound on sampling error decides, not a tolerance.
+"""Verdicts: does each parameter hold what its recipe says? Bounds on sampling error decide, no tolerance.
 
 Each matrix takes four tests (std, mean, largest value, kurtosis), and each role one more over all its layers
 together; a vector that is drawn takes four. The chance of a false alarm is divided among all tests, so that a
@@ -41,7 +41,8 @@ class AuditRow:
     """What is known of one matrix: its measured moments, the law that it should follow, and the verdict.
 
     `expected` is the law's std, None where the recipe says nothing; `low` and `high` bound std / expected by
-    sampling error; `family` is the sampler that the kurtosis points to; `structure` says what no moment shows.
+    sampling error; `family` is the sampler that the kurtosis points to; `structure` says what no moment
+    shows.
     """
 
     piece: Piece
@@ -71,7 +72,7 @@ class AuditRow:
 
     @property
     def kurtosis(self) -> float:
-        """The excess kurtosis by which the std's sampling error is judged: the law's, if its shape is fixed."""
+        """The excess kurtosis that the std's sampling error is computed with: the law's, if that is fixed."""
         fixed = self.law is not None and not self.law.any_shape and self.moments.count >= FEW
         return self.law.kurtosis if self.law and fixed else FAMILIES[self.family]
 
@@ -104,8 +105,9 @@ def judged(rows: Sequence[AuditRow], plan: Plan, tied: Mapping[str, str], copies
            vectors: int = 0) -> list[AuditRow]:
     """Every row with its verdict under `plan`.
 
-    `tied` maps a tensor to the one whose memory it shares; `copies` maps the name of a matrix to the one whose
-    numbers it has without being tied to it. `vectors` is the number of those that are judged beside them.
+    `tied` maps a tensor to the one whose memory it shares; `copies` maps the name of a matrix to the one
+    whose numbers it has without being tied to it. `vectors` is the number of those that are judged beside
+    them.
     """
     z = z_score(TESTS * (len(rows) + vectors))
     default = Plan(recipe_named(DEFAULT), plan.described, plan.std)
@@ -216,7 +218,10 @@ def within(row: AuditRow, std: float, z: float) -> bool:
 
 
 def _std_bounds(row: AuditRow, law: Law, z: float) -> tuple[float, float]:
-    """Bounds on std / expected. The rms of a semi-orthogonal matrix has no sampling error, but its mean has."""
+    """Bounds on std / expected.
+
+    The rms of a semi-orthogonal matrix has no sampling error, but its mean has.
+    """
     low, high = ratio_bounds(row.freedom, z, exact=row.kurtosis == 0.0)
     return (low, 1 + BFLOAT16) if law.kind == ORTHOGONAL else (low, high)
 
@@ -240,10 +245,12 @@ def _wrong_shape(row: AuditRow, law: Law, z: float) -> str:
     bound = law.bound * (1 + BFLOAT16) if not law.any_shape else math.inf
     bound = min(bound, sampling.largest(moments.count, z) * max(law.std, moments.std))
     if reach > bound and not (law.kind == ORTHOGONAL and reach <= math.sqrt(moments.count) * law.std):
-        return f"a weight of {reach / law.std:.3g} std" + ("" if math.isinf(law.bound) else f": expected {law}")
+        return f"a weight of {reach / law.std:.3g} std" + ("" if math.isinf(law.bound)
+                                                           else f": expected {law}")
     lowest = -1.2 if law.any_shape or law.kind == ORTHOGONAL else law.kurtosis
     margin = z * math.sqrt(24 / max(1, moments.count))
-    return f"flatter than {law.kind}, kurtosis {moments.kurtosis:.2f}" if moments.kurtosis < lowest - margin else ""
+    flat = moments.kurtosis < lowest - margin
+    return f"flatter than {law.kind}, kurtosis {moments.kurtosis:.2f}" if flat else ""
 
 
 def _at_default(row: AuditRow, default: Plan, z: float) -> bool:

@@ -130,7 +130,8 @@ def alarms_as_text(report: Audit) -> str:
     vectors = _vector_lines(report.vector_alarms)
     missing = [f"not judged: {_counted(report.unjudged)}"] if report.unjudged else []
     notes = [f"note: {note}" for note in report.notes]
-    return "\n".join(map(printable, [_headline(report), *alarms, *vectors, *missing, *notes, _verdict(report)]))
+    return "\n".join(map(printable,
+                         [_headline(report), *alarms, *vectors, *missing, *notes, _verdict(report)]))
 
 
 def _again(report: Audit) -> list[str]:
@@ -215,7 +216,7 @@ def _verdict(report: Audit) -> str:
     parts = [f"{count} {verdict}" for verdict, count in counts.items() if count]
     off = len(report.vector_alarms)
     vectors = [f"{off} of {len(report.vectors)} norms, biases and scales off"] if off else []
-    left = f"; {len(report.left_out)} tensors left out, so this is not judged whole" if report.left_out else ""
+    left = f"; {len(report.left_out)} tensors left out and not judged" if report.left_out else ""
     return ", ".join([*parts, *vectors]) + left + roles + broken
 
 

@@ -39,4 +39,5 @@ def _low_rank(raw: Raw, dtype: str) -> str:
     singular = np.linalg.svd(corner / largest, compute_uv=False)
     rank = int((singular > SMALL * singular[0]).sum())
     rows, columns = corner.shape
-    return f"rank {rank} of its first {rows} rows and {columns} columns" if rank <= min(corner.shape) // 2 else ""
+    low = rank <= min(corner.shape) // 2
+    return f"rank {rank} of its first {rows} rows and {columns} columns" if low else ""

@@ -10,7 +10,8 @@ MAY_BE_TIED = ("embedding", "readout")
 """Roles of tensors that models tie, and that some files hold twice."""
 
 
-def ties_and_copies(checkpoint: Checkpoint, rows: Sequence[AuditRow]) -> tuple[dict[str, str], dict[str, str]]:
+def ties_and_copies(checkpoint: Checkpoint, rows: Sequence[AuditRow]) -> tuple[dict[str, str],
+                                                                               dict[str, str]]:
     """Tensor -> the one that it is tied to; matrix -> the one whose numbers it has without being tied to it.
 
     The same numbers have the same moments to the last bit. In a live module ties are known by identity. In a

@@ -1,9 +1,9 @@
 """Which recipe a model was drawn by: a posterior over recipes from all its matrices.
 
 A matrix follows the recipe with probability 1 - FAULTY, and ln std then differs from the expected one by its
-sampling error. Otherwise its std may be anything, over a range of RANGE in ln std. So one faulty layer decides
-nothing, and many layers decide with certainty. A matrix that should be constant and is counts as one whose std
-is right.
+sampling error. Otherwise its std may be anything, over a range of RANGE in ln std. So one faulty layer
+decides nothing, and many layers decide with certainty. A matrix that should be constant and is counts as one
+whose std is right.
 """
 
 import math
@@ -107,7 +107,8 @@ def _laws(rows: Sequence[AuditRow], plan: Plan) -> LawsOfRows:
 
 def _distinct(rows: Sequence[AuditRow], plans: Iterable[Plan], std: float | None
               ) -> Iterable[tuple[LawsOfRows, list[Plan]]]:
-    """The laws of each row by a recipe, and those that give the same stds; without those that cannot apply."""
+    """The laws of each row by a recipe, and those that give the same stds; without those that cannot apply.
+    """
     kinds: dict[str, tuple[LawsOfRows, list[Plan]]] = {}
     for plan in plans:
         try:

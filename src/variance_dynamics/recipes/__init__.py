@@ -1,4 +1,4 @@
-"""Recipes: what each parameter of a network is drawn from, as data that `initialize` draws and `audit` judges.
+"""Recipes: what each parameter of a network is drawn from, as data to draw by and to judge by.
 
 May import: base, weights, roles.
 """

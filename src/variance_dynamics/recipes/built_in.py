@@ -8,8 +8,9 @@ cuts nothing.
 from typing import Any
 
 DENSE, GPT2, TORCH, BLOCKS = KINDS = ("dense", "gpt2", "torch", "blocks")
-"""Kinds of networks for `auto`: without blocks; with GPT-2's names; made of torch.nn's own transformer layers;
-with other blocks."""
+"""Kinds of networks for `auto`: without blocks; with GPT-2's names; made of torch.nn's own transformer
+layers; with other blocks.
+"""
 
 LINEAR = "uniform(1 / sqrt(3 * fan_in))"
 """What a layer of PyTorch draws, weight and bias: U(-b, b) with b = 1 / sqrt(fan_in)."""
@@ -18,7 +19,7 @@ XAVIER_QKV = "uniform(sqrt(2 / (fan_in + 3 * fan_out)))"
 OPEN_BIAS: dict[str, Any] = {"bias": ["zero", LINEAR]}
 """Who names a scheme for weights may leave biases to PyTorch."""
 LECUN = "fan_in ** -.5 / .8796256610342398"
-"""lecun_normal_ of transformers: the std is corrected for a cut at two std, but the cut is at +-2. See "cut"."""
+"""lecun_normal_ of transformers: the std is corrected for a cut at two std, but nothing is cut."""
 NEOX = "sqrt(2 / (5 * d_model))"
 TRANSFORMERS = "https://github.com/huggingface/transformers"
 MODELS = f"{TRANSFORMERS}/blob/main/src/transformers/models"
@@ -50,32 +51,35 @@ SCHEME_RECIPES: dict[str, dict[str, Any]] = {
 
 LIBRARY: dict[str, dict[str, Any]] = {
     "pytorch": {
-        "source": "https://github.com/pytorch/pytorch torch/nn/modules: linear.py, conv.py, sparse.py, rnn.py, "
-                  "activation.py, each reset_parameters",
+        "source": "https://github.com/pytorch/pytorch torch/nn/modules: linear.py, conv.py, sparse.py, "
+                  "rnn.py, activation.py, each reset_parameters",
         "auto": (DENSE, TORCH), "matrices": LINEAR, "embedding, position": 1, "token, bias_table": "any",
         "input_gates, recurrent_gates": "uniform(1 / sqrt(3 * fan_out))",
         r"bias_(ih|hh)_l\d+(_reverse)?": "uniform(1 / sqrt(3 * fan_out))",
         ".*in_proj_weight": XAVIER_QKV, ".*in_proj_bias": "zero", "bias": [LINEAR, "zero"],
         r"(\w*attn|attention)\.out_proj\.bias": ["zero", LINEAR]},
     "keras": {
-        "source": "https://github.com/keras-team/keras keras/src/layers: glorot_uniform kernels, zeros biases, "
-                  "RandomUniform(-.05, .05) embeddings, orthogonal recurrent kernels",
+        "source": "https://github.com/keras-team/keras keras/src/layers: glorot_uniform kernels, zeros "
+                  "biases, RandomUniform(-.05, .05) embeddings, orthogonal recurrent kernels",
         "auto": (DENSE,), "matrices": "uniform(sqrt(2 / (fan_in + fan_out)))",
         "recurrent_gates": "any", "embeddings": "between(-.05, .05)"},
     "transformers": {
-        "source": f"{TRANSFORMERS}/blob/main/src/transformers/modeling_utils.py, PreTrainedModel._init_weights",
+        "source": f"{TRANSFORMERS}/blob/main/src/transformers/modeling_utils.py, "
+                  "PreTrainedModel._init_weights",
         "matrices, embeddings": "std", "mask_token": ["std", "zero"],
         r".*act_fn\.(alpha_[pn]|beta|eps)": "any",
         "families": (
-            "apertus", "arcee", "bart", "biogpt", "bitnet", "blenderbot", "blenderbot-small", "bloom", "cohere",
-            "cohere2", "deepseek_v2", "deepseek_v3", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "falcon",
+            "apertus", "arcee", "bart", "biogpt", "bitnet", "blenderbot", "blenderbot-small", "bloom",
+            "cohere", "cohere2", "deepseek_v2", "deepseek_v3", "dots1", "ernie4_5", "ernie4_5_moe",
+            "exaone4", "falcon",
             "flex_olmo", "gemma", "gemma2", "gemma3_text", "glm", "glm4", "glm4_moe", "gpt_neo",
-            "gpt_neox", "gpt_neox_japanese", "gptj", "granite", "granitemoe", "helium", "hunyuan_v1_dense", "jetmoe",
-            "mbart", "mixtral", "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "opt",
+            "gpt_neox", "gpt_neox_japanese", "gptj", "granite", "granitemoe", "helium", "hunyuan_v1_dense",
+            "jetmoe", "mbart", "mixtral", "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "opt",
             "persimmon", "phi", "phi3", "phimoe", "plbart", "qwen2_moe", "qwen3_moe", "seed_oss", "smollm3",
             "stablelm", "starcoder2", "trocr", "vaultgemma", "xglm")},
     "llama": {
-        "source": f"{MODELS}/llama/modeling_llama.py, by PreTrainedModel._init_weights", "like": "transformers",
+        "source": f"{MODELS}/llama/modeling_llama.py, by PreTrainedModel._init_weights",
+        "like": "transformers",
         "families": ("llama", "mistral", "ministral", "qwen2", "qwen3")},
     "neox": {
         "source": "https://github.com/EleutherAI/gpt-neox megatron/model/init_functions.py: small_init, and "
@@ -89,8 +93,8 @@ LIBRARY: dict[str, dict[str, Any]] = {
                      "squeezebert", "xlm-roberta", "xlm-roberta-xl", "xmod", "yoso"),
         "position": ["std", "any"]},
     "bert_original": {
-        "source": "https://github.com/google-research/bert modeling.py, create_initializer: a truncated normal "
-                  "of std .02, whose values have .88 of it",
+        "source": "https://github.com/google-research/bert modeling.py, create_initializer: a truncated "
+                  "normal of std .02, whose values have .88 of it",
         "matrices, embeddings": "truncated(std, 2)", "auto": (BLOCKS,)},
     "deepseek": {
         "source": "arXiv 2412.19437, section 4.2: all learnable parameters by a std of .006",
@@ -112,7 +116,8 @@ LIBRARY: dict[str, dict[str, Any]] = {
         "values": {"initializer_factor": 1}, "auto": (BLOCKS,),
         "families": ("clip", "clip_text_model", "clip_vision_model"),
         "q, k, v": "initializer_factor * fan_in ** -.5 * (2 * depth) ** -.5",
-        "attn_out": "initializer_factor * fan_in ** -.5", "mlp_in": "initializer_factor * (2 * fan_in) ** -.5",
+        "attn_out": "initializer_factor * fan_in ** -.5",
+        "mlp_in": "initializer_factor * (2 * fan_in) ** -.5",
         "mlp_out": "initializer_factor * fan_out ** -.5 * (2 * depth) ** -.5",
         "embedding, position": ".02 * initializer_factor", "patch": "std * initializer_factor",
         "hidden, readout": "initializer_factor * fan_in ** -.5",
@@ -157,11 +162,13 @@ LIBRARY: dict[str, dict[str, Any]] = {
         "source": f"{MODELS}/whisper/modeling_whisper.py", "like": "transformers", "families": ("whisper",),
         r".*encoder\.embed_positions": "any"},
     "sinusoids": {
-        "source": f"{MODELS}/marian/modeling_marian.py and pegasus: positions are sinusoids, which are not drawn",
+        "source": f"{MODELS}/marian/modeling_marian.py and pegasus: positions are sinusoids, which are not "
+                  "drawn",
         "like": "transformers", "families": ("marian", "pegasus"), "position": "any"},
     "modernbert": {
         "source": f"{MODELS}/modernbert/modeling_modernbert.py", "families": ("modernbert",),
-        "values": {"initializer_cutoff_factor": 2}, "matrices, embeddings": "truncated(std, initializer_cutoff_factor)",
+        "values": {"initializer_cutoff_factor": 2},
+        "matrices, embeddings": "truncated(std, initializer_cutoff_factor)",
         "residual, hidden": "truncated(std / sqrt(2 * num_hidden_layers), initializer_cutoff_factor)",
         r".*decoder\.weight": "truncated(std / sqrt(2 * num_hidden_layers), initializer_cutoff_factor)",
         r".*classifier\.weight": "truncated(d_model ** -.5, initializer_cutoff_factor)"},
@@ -171,8 +178,8 @@ LIBRARY: dict[str, dict[str, Any]] = {
         "conv, mixer_out": LINEAR, r".*conv1d\.weight": LINEAR, "A_log": "any", "D": "one", "dt_bias": "any",
         r".*dt_proj\.weight": "any", r".*dt_proj\.bias": "any"},
     "torchtitan": {
-        "source": "https://github.com/pytorch/torchtitan torchtitan/models/llama3/__init__.py and deepseek_v3: "
-                  "depth_scaled_std from the first layer on; the output is cut at 3 std (x.986)",
+        "source": "https://github.com/pytorch/torchtitan torchtitan/models/llama3/__init__.py and "
+                  "deepseek_v3: depth_scaled_std from the first layer on; the output is cut at 3 std (x.986)",
         "auto": (BLOCKS,), "matrices": ".02", "w3|up_proj|w3_EFD": ".02 / sqrt(2 * layer)",
         "router": [".02 / sqrt(2 * layer)", ".02"],
         "residual": ".02 / sqrt(2 * layer)", "embedding": 1, "readout": "truncated(d_model ** -.5, 3)"},
@@ -182,19 +189,23 @@ LIBRARY: dict[str, dict[str, Any]] = {
         "attn_out": "truncated(1 / sqrt(2 * d_model * layer), 3)",
         "mlp_out": "truncated(1 / sqrt(2 * fan_in * layer), 3)"},
     "olmo_core": {
-        "source": "https://github.com/allenai/OLMo-core src/olmo_core/nn/transformer/init.py, InitMethod.normal",
+        "source": "https://github.com/allenai/OLMo-core src/olmo_core/nn/transformer/init.py, "
+                  "InitMethod.normal",
         "auto": (BLOCKS,), "matrices, embeddings": "truncated(.02, 3)"},
     "olmo_core_fan_in": {
-        "source": "https://github.com/allenai/OLMo-core src/olmo_core/nn/transformer/init.py, InitMethod.fan_in",
+        "source": "https://github.com/allenai/OLMo-core src/olmo_core/nn/transformer/init.py, "
+                  "InitMethod.fan_in",
         "auto": (BLOCKS,), "matrices": "truncated(fan_in ** -.5, 3)", "embedding": 1,
         "readout": "truncated(d_model ** -.5, 3)"},
     "nanochat": {
-        "source": "https://github.com/karpathy/nanochat nanochat/gpt.py, GPT.init_weights (both of its times)",
+        "source": "https://github.com/karpathy/nanochat nanochat/gpt.py, GPT.init_weights (both of its "
+                  "times)",
         "auto": (BLOCKS, GPT2), "embedding": [".8", "1"], "readout": ".001",
         "q, k, v": "uniform(1 / sqrt(d_model))", "residual": "zero",
         "mlp_in": ["uniform(.4 / sqrt(d_model))", "uniform(1 / sqrt(d_model))"],
         r"value_embeds\..*": "uniform(1 / sqrt(d_model))",
-        r".*(smear|ve)_gate": ["between(0, .02)", "zero"], "resid_lambdas|x0_lambdas|smear_lambda|backout_lambda": "any"},
+        r".*(smear|ve)_gate": ["between(0, .02)", "zero"],
+        "resid_lambdas|x0_lambdas|smear_lambda|backout_lambda": "any"},
     "mup_zeros": {
         "source": "https://github.com/microsoft/mup README: zero readout and query weights, "
                   "arXiv 2203.03466, appendix D.2",

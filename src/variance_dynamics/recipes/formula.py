@@ -35,7 +35,10 @@ class Formula:
     evaluate: Evaluate
 
     def value(self, values: Values) -> float:
-        """Its value, a finite number. Raises BadInput for a name without a value, and for what is no number."""
+        """Its value, a finite number.
+
+        Raises BadInput for a name without a value, and for what is no number.
+        """
         unknown = sorted(self.names - values.keys())
         if unknown:
             raise BadInput(f"formula {self.text!r}: {unknown[0]} is not known here: "
@@ -108,7 +111,8 @@ class Reader:
     def _left_to_right(self, signs: tuple[str, str], part: Callable[[int], Evaluate], depth: int) -> Evaluate:
         value = part(depth)
         while self.next in signs:
-            apply = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}[self.take()]
+            apply = {"+": operator.add, "-": operator.sub, "*": operator.mul,
+                     "/": operator.truediv}[self.take()]
             value = _both(apply, value, part(depth))
         return value
 

@@ -31,7 +31,8 @@ def recipe_named(recipe: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
 
 
 def recipe_of_config(config: Mapping[str, Any]) -> Recipe | None:
-    """The recipe by which the library itself draws a model with this config; None for an unknown model_type."""
+    """The recipe by which the library itself draws a model with this config; None for an unknown model_type.
+    """
     model_type = config.get("model_type")
     return _built_in(_families()[model_type]) if model_type in _families() else None
 

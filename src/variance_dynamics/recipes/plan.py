@@ -122,22 +122,26 @@ class Plan:
         """The law to draw the matrix by. Raises BadInput if the recipe is not about it."""
         laws = self.of_matrix(piece)
         if piece.note and not laws:
-            raise BadInput(f"{piece.parameter.name}: {piece.note}: expected patterns={{regex: role}} that does")
+            raise BadInput(f"{piece.parameter.name}: {piece.note}: expected patterns={{regex: role}} "
+                           "that does")
         if not laws:
-            raise BadInput(f"{piece.parameter.name}: role is {piece.parameter.role!r}: expected a recipe with "
-                           f"a rule for it, which {self.recipe.name} has not")
+            raise BadInput(f"{piece.parameter.name}: role is {piece.parameter.role!r}: expected a recipe "
+                           f"with a rule for it, which {self.recipe.name} has not")
         return laws[0]
 
     def start_of_vector(self, name: str) -> Law:
         """The law to draw the vector by. Raises BadInput if nothing says it."""
         laws = self.of_vector(name)
         if not laws:
-            raise BadInput(f"{name}: parameter without a role: expected a bias or a norm's weight, a recipe with "
-                           "a rule for it, or patterns={regex: 'ignore'}")
+            raise BadInput(f"{name}: parameter without a role: expected a bias or a norm's weight, a "
+                           "recipe with a rule for it, or patterns={regex: 'ignore'}")
         return laws[0]
 
     def of_vector(self, name: str) -> tuple[Law, ...]:
-        """Laws that the vector may follow. A norm or bias that no rule is about starts at its family's value."""
+        """Laws that the vector may follow.
+
+        A norm or bias that no rule is about starts at its family's value.
+        """
         parameter = self.described.vector(name)
         laws = self.recipe.laws(parameter, self.values) or self._family(parameter)
         if laws or parameter.role not in ("norm", "bias"):
@@ -156,8 +160,8 @@ class Plan:
         """Patterns of the recipe that match no name."""
         names = [*(piece.parameter.name for piece in self.described.roles.pieces),
                  *map(clean, self.described.roles.vectors)]
-        return tuple(text for text, (pattern, _) in zip(self.recipe.patterns, self.recipe.compiled, strict=True)
-                     if not any(map(pattern.search, names)))
+        compiled = zip(self.recipe.patterns, self.recipe.compiled, strict=True)
+        return tuple(text for text, (pattern, _) in compiled if not any(map(pattern.search, names)))
 
     @cached_property
     def uses_std(self) -> bool:

@@ -58,7 +58,8 @@ class Recipe:
     @cached_property
     def compiled(self) -> list[tuple["re.Pattern[str]", Rules]]:
         """Patterns, each of which matches whole parts of a name between its dots."""
-        return [(re.compile(rf"(^|\.)(?:{pattern})(\.|\[|$)"), rules) for pattern, rules in self.patterns.items()]
+        return [(re.compile(rf"(^|\.)(?:{pattern})(\.|\[|$)"), rules)
+                for pattern, rules in self.patterns.items()]
 
     def laws(self, parameter: Parameter, values: Values) -> tuple[Law, ...]:
         """Laws that this parameter may follow, the one to draw first; none if the recipe is not about it.
@@ -66,7 +67,8 @@ class Recipe:
         `values` are what formulas may use beside the parameter's own fans, layer and depth. Raises BadInput
         for a formula without a value.
         """
-        own = {**self.values, **values, "fan_in": float(parameter.fan_in), "fan_out": float(parameter.fan_out),
+        own = {**self.values, **values, "fan_in": float(parameter.fan_in),
+               "fan_out": float(parameter.fan_out),
                "layer": float(parameter.layer), "depth": float(parameter.depth)}
         rules = next((rules for pattern, rules in self.compiled if pattern.search(parameter.name)), None)
         rules = self.rules.get(parameter.role, ()) if rules is None else rules
@@ -75,7 +77,10 @@ class Recipe:
         return self._by_scheme(parameter, own["std"]) if self.scheme else ()
 
     def _by_scheme(self, parameter: Parameter, std: float) -> tuple[Law, ...]:
-        """The scheme's law. Its std says all: who draws by it takes a normal or a uniform law as they like."""
+        """The scheme's law.
+
+        Its std says all: who draws by it takes a normal or a uniform law as they like.
+        """
         scheme = SCHEMES[self.scheme]
         expected = scheme.expected(parameter, std)
         if expected is None:
@@ -90,7 +95,8 @@ def parse_recipe(name: str, entries: Mapping[str, Any], base: Recipe | None = No
     Raises BadInput for a rule that cannot be read, a pattern that is none, and a word that is nearly a role.
     """
     if not entries or not all(isinstance(key, str) for key in entries):
-        raise BadInput(f"recipe {name}: {str(dict(entries))[:60]}: expected roles or patterns with their rules")
+        raise BadInput(f"recipe {name}: {str(dict(entries))[:60]}: expected roles or patterns "
+                       "with their rules")
     patterns: dict[str, Rules] = {}
     by_role: list[tuple[int, str, Rules]] = []
     for key in (key for key in entries if key not in WORDS):
@@ -133,12 +139,12 @@ def _pattern(name: str, key: str) -> str:
     for part in key.split(","):
         near = difflib.get_close_matches(part.strip(), (*KEYS, *GROUPS, *WORDS), 1, 0.8)
         if near and part.strip().isidentifier():
-            raise BadInput(f"recipe {name}: {key!r} is no role: expected {near[0]}, or for a pattern on names "
-                           f"one such as '.*\\.{part.strip()}'")
+            raise BadInput(f"recipe {name}: {key!r} is no role: expected {near[0]}, or for a pattern on "
+                           f"names one such as '.*\\.{part.strip()}'")
     try:
         re.compile(key)
     except re.error as problem:
-        raise BadInput(f"recipe {name}: {key!r}: {problem}: expected a role or a regular expression") from None
+        raise BadInput(f"recipe {name}: {key!r}: {problem}: expected a role or a pattern") from None
     return key
 
 

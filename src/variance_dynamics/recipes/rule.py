@@ -29,8 +29,8 @@ KINDS: dict[str, tuple[int, Callable[..., Law]]] = {
 }
 """Name -> how many formulas it takes, and the law of their values.
 
-normal, uniform, orthogonal: the std of the values. truncated: the std of the normal that is cut, and where, in
-units of it. between: the ends of a uniform law.
+normal, uniform, orthogonal: the std of the values. truncated: the std of the normal that is cut, and where,
+in units of it. between: the ends of a uniform law.
 """
 
 

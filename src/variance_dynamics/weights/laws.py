@@ -21,8 +21,8 @@ NORMAL, UNIFORM, TRUNCATED, ORTHOGONAL, CONSTANT, ANY = LAWS = (
 
 @dataclass(frozen=True)
 class Law:
-    """`std` and `mean` are those of the values; `cut` is where a truncated normal ends, in units of the std of
-    the normal that is cut. With `any_shape`, draws of another kind with this std are as good.
+    """`std` and `mean` are those of the values; `cut` is where a truncated normal ends, in units of the std
+    of the normal that is cut. With `any_shape`, draws of another kind with this std are as good.
     """
 
     kind: str
@@ -56,13 +56,16 @@ def constant(value: float) -> Law:
 
 
 def truncated(std: float, cut: float) -> Law:
-    """A normal of this std whose draws beyond `cut` std are drawn again, so that its values have a lower std."""
+    """A normal of this std that is cut at `cut` std, so that its values have a lower std."""
     return Law(TRUNCATED, std * truncated_std(cut), cut=cut)
 
 
 def law_of_scheme(scheme: Scheme, parameter: Parameter, std: float) -> Law:
-    """What a scheme draws a matrix from. Embeddings are normal: a scheme's sampler is for layers that multiply."""
-    kinds = {scaled_uniform: UNIFORM, scaled_orthogonal: ORTHOGONAL}
+    """What a scheme draws a matrix from.
+
+    Embeddings are normal: a scheme's sampler is for layers that multiply.
+    """
+    kinds: dict[object, str] = {scaled_uniform: UNIFORM, scaled_orthogonal: ORTHOGONAL}
     return Law(NORMAL if parameter.role in TABLES else kinds.get(scheme.sample, NORMAL), std)
 
 
@@ -88,7 +91,7 @@ def _truncated_moments(cut: float) -> tuple[float, float]:
 
 
 def sample(law: Law, z: "Tensor") -> "Tensor":
-    """Values by `law` from standard normal `z` [..., fan_in, fan_out]; of a constant z says only the shape."""
+    """Values by `law` from standard normal `z` [..., fan_in, fan_out]."""
     if law.kind == CONSTANT:
         return z.new_full(z.shape, law.mean)
     if law.kind == TRUNCATED:

@@ -1,7 +1,7 @@
 """Where the weight of a norm starts: at 1, or at 0 where the norm multiplies by 1 + weight.
 
-By the class of the norm where there is a live module, else by the model_type of a Hugging Face config. Source:
-the norms of transformers 5 whose forward pass reads 1 + weight and whose weight starts at zeros.
+By the class of the norm where there is a live module, else by the model_type of a Hugging Face config.
+Source: the norms of transformers 5 whose forward pass reads 1 + weight and whose weight starts at zeros.
 """
 
 import re
