@@ -23,6 +23,7 @@ docs: $(READY)
 	env PYTHONPATH=src python -m study.stages.docs
 	python benchmarks/run.py pages
 	env PYTHONPATH=src python -m study.plotting.templates
+	env PYTHONPATH=src:tests python tests/architecture_table.py
 
 # Params, deps, dvc.lock, metrics and plots agree: a repro would run nothing.
 consistent: $(READY)

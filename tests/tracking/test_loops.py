@@ -82,20 +82,19 @@ def test_interleaved_heads_of_neox_against_the_layout_by_hand():
 
 
 def test_what_no_pattern_knows_is_tracked_as_it_is_and_said():
-    model = nn.Sequential(nn.LSTM(4, 6), nn.Linear(6, 2))
-    with pytest.warns(UserWarning, match=r"no role known of 0\.weight_ih_l0, 0\.weight_hh_l0: tracked whole"):
+    model = nn.Sequential(nn.Bilinear(4, 5, 6), nn.Bilinear(4, 5, 6), nn.Linear(6, 2))
+    with pytest.warns(UserWarning, match=r"no role known of 0\.weight, 1\.weight: tracked whole"):
         tracker = Tracker(model)
-    assert table(tracker)["std", "0.weight_ih_l0", 0] == pytest.approx(
-        model[0].weight_ih_l0.detach().double().numpy().std(), rel=1e-5)
-    known = Tracker(model, patterns={"weight_ih": "embedding", "weight_hh": "ignore"}).frame()
-    assert dict(zip(known.name, known.role, strict=True)) == {"0.weight_ih_l0": "embedding",
-                                                              "1.weight": "readout"}
+    assert table(tracker)["std", "0.weight", 0] == pytest.approx(
+        model[0].weight.detach().double().numpy().std(), rel=1e-5)
+    known = Tracker(model, patterns={"^0": "embedding", "^1": "ignore"}).frame()
+    assert dict(zip(known.name, known.role, strict=True)) == {"0.weight": "embedding", "2.weight": "readout"}
 
 
 def test_convolutions():
     stds = Tracker(CNN()).frame().query("stat == 'std'")
     assert list(stds.name) == ["conv1.weight", "conv2.weight", "fc.weight"]
-    assert list(stds.role) == ["hidden", "hidden", "readout"]
+    assert list(stds.role) == ["conv", "conv", "readout"]
 
 
 def test_gradients_are_sums_over_micro_batches_as_the_optimizer_gets_them(plain):

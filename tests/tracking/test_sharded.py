@@ -13,18 +13,33 @@ from variance_dynamics import Tracker
 WIDTH = 12
 
 
+class Experts(nn.Module):
+    """Three stacked experts of inner width 5, two on the first rank: gate and up in one tensor, and the way back."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate_up_proj = nn.Parameter(torch.randn(3, WIDTH, 10) / 4)
+        self.down_proj = nn.Parameter(torch.randn(3, 5, WIDTH) / 4)
+
+    def forward(self, x):
+        gate, up = (x @ self.gate_up_proj).chunk(2, -1)
+        return ((gate.relu() * up) @ self.down_proj).sum(0)
+
+
 class Net(nn.Module):
-    """Fused q, k, v (36 rows: 18 on each rank), and 5 outputs: 3 and 2."""
+    """Fused q, k, v (36 rows: 18 on each rank), experts, and 5 outputs: 3 and 2."""
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
         self.attn = nn.ModuleDict({"c_attn": nn.Linear(WIDTH, 3 * WIDTH), "c_proj": nn.Linear(WIDTH, WIDTH)})
         self.fc1, self.fc2, self.head = nn.Linear(WIDTH, 20), nn.Linear(20, WIDTH), nn.Linear(WIDTH, 5)
+        self.mlp = nn.ModuleDict({"experts": Experts()})
 
     def forward(self, x):
         q, k, v = self.attn["c_attn"](x).chunk(3, -1)
         x = self.attn["c_proj"](q * k.tanh() + v)
+        x = x + self.mlp["experts"](x)
         return self.head(self.fc2(self.fc1(x).relu()))
 
 

@@ -256,3 +256,21 @@ def test_nothing_waits_for_the_device():
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert len(tracker.frame())
+
+
+def test_stacked_experts_are_measured_each_and_have_no_activations():
+    """Their layer gives one output for all of them, which is none of theirs."""
+    torch.manual_seed(0)
+    layer = nn.Module()
+    layer.weight = nn.Parameter(torch.randn(3, 10, 8))
+    layer.forward = lambda x: x @ layer.weight.sum(0).T
+    model = nn.ModuleDict({"experts": nn.ModuleDict({"input_linear": layer})})
+    model.forward = lambda x: layer(x)
+    optimizer, start = adamw(model), float64(layer.weight)
+    tracker = Tracker(model, optimizer, 1, config={"hidden_size": 8}, measure=("weights", "activations"))
+    model(torch.randn(4, 8)).square().sum().backward()
+    optimizer.step()
+    table = tracker.frame()
+    stds = table[(table.stat == "std") & (table.step == 0)]
+    np.testing.assert_allclose(stds.value, [expert.std() for expert in start], rtol=1e-6)
+    assert not any(table.stat.str.startswith("activation"))

@@ -26,6 +26,7 @@ from variance_dynamics.auditing.which_recipe import (
     described_fit,
     kind_of,
     recipes_that_fit,
+    representative,
 )
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.recipes.built_in import BUILT_IN
@@ -184,7 +185,8 @@ def _judged(report: Audit, model: Measured, named: Recipe | None, std: float | N
     """The report with verdicts, by the recipe that is named, or the one that config or weights point to."""
     tied, copies = ties_and_copies(model.checkpoint, model.rows)
     own = [row for row in model.rows if row.piece.tensor not in tied and row.parameter.name not in copies]
-    chosen = _chosen(own, model.described, named, std)
+    some = representative(own)
+    chosen = _chosen(some, model.described, named, std)
     plan = chosen.plan
     _check_std(plan, std)
     drawn = sum(any(law.std for law in plan.of_vector(row.name)) for row in model.vectors)
@@ -195,7 +197,7 @@ def _judged(report: Audit, model: Measured, named: Recipe | None, std: float | N
                      sigma=plan.std if plan.uses_std else None, fits=chosen.fits,
                      broken=tuple(row.name for row in vectors if row.moments.broken))
     _check_judged(report)
-    return replace(report, notes=(*report.notes, *_doubts(report, own, model.described, chosen)))
+    return replace(report, notes=(*report.notes, *_doubts(report, some, model.described, chosen)))
 
 
 def _chosen(rows: Sequence[AuditRow], described: Described, named: Recipe | None,
@@ -268,7 +270,9 @@ def _doubts(report: Audit, rows: Sequence[AuditRow], described: Described, chose
 
 def _nearest(report: Audit, rows: Sequence[AuditRow], described: Described) -> Iterator[str]:
     """The recipe that fits best, of all and with any std, where it fits more than the one judged by."""
-    count = sum(row.verdict in (judge.OK, judge.LEFT) for row in report.rows)
+    names = {row.parameter.name for row in rows}
+    right = [row for row in report.rows if row.verdict in (judge.OK, judge.LEFT)]
+    count = sum(row.parameter.name in names for row in right)
     fits = recipes_that_fit(rows, described, candidates())
     best = max(fits, key=lambda fit: (fit.fits, not fit.fitted), default=None)
     if best and best.fits > count:

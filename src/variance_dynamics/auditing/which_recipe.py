@@ -27,6 +27,8 @@ RANGE = math.log(1e6)
 FITTED_PRIOR = 1e-3
 """Prior odds of a std that was fitted to the weights, against the one that was to be expected."""
 AUTO = "auto"
+MOST = 50
+"""Rows of each role from which the recipe is chosen."""
 GPT2_NAMES = re.compile(r"(^|\.)c_attn(\.|$)")
 
 
@@ -44,6 +46,14 @@ class RecipeFit:
     fitted: bool
     fits: int
     same: tuple[str, ...] = ()
+
+
+def representative(rows: Sequence[AuditRow]) -> list[AuditRow]:
+    """At most MOST rows of each role, evenly chosen: thousands of experts say no more, and take a minute."""
+    roles: dict[str, list[AuditRow]] = {}
+    for row in rows:
+        roles.setdefault(row.parameter.role, []).append(row)
+    return [row for each in roles.values() for row in each[:: -(-len(each) // MOST)]]
 
 
 def kind_of(described: Described) -> str:

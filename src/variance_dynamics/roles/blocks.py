@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from variance_dynamics.roles.names import numbered
 
@@ -19,7 +20,7 @@ class Blocks:
 
     places: Mapping[str, tuple[int, int]]
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """Blocks of the longest stack; 1 where no module is numbered."""
         return max((depth for _, depth in self.places.values()), default=1)

@@ -36,6 +36,12 @@ def parent(path: str) -> str:
 
 
 @lru_cache(maxsize=2**16)
+def has(text: str, pattern: re.Pattern[str]) -> bool:
+    """Whether the pattern occurs in `text`."""
+    return bool(pattern.search(text))
+
+
+@lru_cache(maxsize=2**16)
 def match(text: str, table: Table) -> str:
     """The role of the first pattern that occurs in `text`, or ""."""
     return next((role for role, pattern in table if pattern.search(text)), "")

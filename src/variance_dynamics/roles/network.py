@@ -9,7 +9,16 @@ from typing import Any
 from variance_dynamics.roles import vectors
 from variance_dynamics.roles.blocks import KINDS, Blocks, find_blocks
 from variance_dynamics.roles.fused import ROLE_OF
-from variance_dynamics.roles.names import clean, kind, match, parent, path_of, recurrent_layer, sequence_of
+from variance_dynamics.roles.names import (
+    clean,
+    has,
+    kind,
+    match,
+    parent,
+    path_of,
+    recurrent_layer,
+    sequence_of,
+)
 from variance_dynamics.roles.patterns import ATTENTION, BLOCKS, CONV1D, INPUTS_FIRST, OUTSIDE, Table
 from variance_dynamics.roles.tags import find_beside, gates, tag
 from variance_dynamics.weights.parameter import QKV, TABLES, UNKNOWN
@@ -152,7 +161,7 @@ class Network:
 
     def transposed(self, name: str) -> bool:
         """Whether a layer's weight is stored as [in, out]."""
-        if INPUTS_FIRST.search(self.names[name]):
+        if has(kind(self.names[name]), INPUTS_FIRST):
             return True
         if self.types.get(name):
             return self.types[name] == "Conv1D"

@@ -32,7 +32,7 @@ CONV = re.compile(r"conv|dwise|depthwise|pointwise|downsample|patch", re.IGNOREC
 
 EXPERTS = re.compile(r"(^|\.)(\w*experts?|moe|feed_forward_moe)(\.|$)", re.IGNORECASE)
 ROUTERS = re.compile(r"(^|[._])(router\w*|shared_expert_gate|moe_gate)(\.\w+)*$", re.IGNORECASE)
-ROUTER = re.compile(r"(^|\.)(gate|wg|gating|score|classifier)(\.(wg|classifier|layer|linear|gate|proj|fc))?$")
+ROUTER = re.compile(r"(^|\.)((gate|gating)(\.\w+)*|wg)$")
 """Names of a router where experts lie beside it."""
 
 BLOCKS = re.compile(
@@ -126,7 +126,7 @@ TABLE: Table = _table(
     token=r"(^|[._])(cls|class|mask|dist|distillation|reg|register|registers|query|prompt|storage|global|semantic"
           r"|summary|meta|sep|pad)_?tokens?(_embed\w*|_\d)?$|(^|\.)(class_embedding|class_embed|latents?|probe"
           r"|masked_spec_embed|query_position_embeddings|query_embed|image_newline|bias_[kv]|cls|latent_query"
-          r"|no_mask_embed|null_\w*emb\w*)$",
+          r"|no_mask_embed|mask_emb|null_\w*emb\w*)$",
     readout=r"(^|[._])(embed_out|unembed\w*)$|unembed\.w_u$",
     hidden=r"(^|\.)(cpb_mlp|continuous_position_bias_mlp|rel_pos\w*\.mlp)\.|(^|\.)(embeddings_project|embedding_hidden_mapping_in|decoder_embed|embedding_projection"
            r"|embed_proj\w*|embedding_project\w*|emb_proj\w*|embeddings\.projection|embedding_transformation)$",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from variance_dynamics.roles.fused import FUSED
-from variance_dynamics.roles.names import kind, match, parent
+from variance_dynamics.roles.names import has, kind, match, parent
 from variance_dynamics.roles.patterns import (
     ATTENTION,
     CONV,
@@ -62,7 +62,8 @@ def tag(path: str, shape: Shape, owner: str, beside: Beside) -> str:
     """The tag of a matrix; `owner` is the class name of its module, "" where it is not known."""
     short = kind(path)
     return (match(short, LORA) or _table(short, shape, owner) or gates(path)
-            or _convolution(short, shape, owner) or _router(path, beside) or _inner(path, short, beside))
+            or _convolution(short, shape, owner)
+            or _router(path, short, beside) or _inner(path, short, beside))
 
 
 def _table(path: str, shape: Shape, owner: str) -> str:
@@ -77,7 +78,7 @@ def _table(path: str, shape: Shape, owner: str) -> str:
 
 def gates(path: str) -> str:
     """The role of a weight of an RNN, or ""."""
-    found = GATES.search(path)
+    found = GATES.search(path) if "weight_" in path else None
     return {"ih": "input_gates", "hh": "recurrent_gates", "hr": "hidden"}[found["kind"]] if found else ""
 
 
@@ -87,22 +88,22 @@ def _convolution(path: str, shape: Shape, owner: str) -> str:
     return "conv" if len(shape) > 3 or owner.startswith("Conv") or CONV.search(path) else ""
 
 
-def _router(path: str, beside: Beside) -> str:
-    if ROUTERS.search(path):
+def _router(path: str, short: str, beside: Beside) -> str:
+    if has(short, ROUTERS):
         return "router"
-    found = ROUTER.search(path)
+    found = ROUTER.search(path) if has(short, ROUTER) else None
     return "router" if found and path[: found.start()] in beside.experts else ""
 
 
 def _inner(path: str, short: str, beside: Beside) -> str:
     """Attention, other mixers, MLPs. A q, k or v alone in its module is only called so."""
-    if FED.search(short):
+    if has(short, FED):
         return match(short, MLP)
     if parent(path) in beside.receptance:
         return match(short, MIXER) or "mixer"
     attention, parts = match(short, ATTENTION), beside.attention[attention_of(path)]
     if attention in QKV and len(parts) < 2:
         attention = ""
-    if MIXERS.search(short) and (attention in ("", "mixer") or (attention == "attn_out" and not parts)):
+    if has(short, MIXERS) and (attention in ("", "mixer") or (attention == "attn_out" and not parts)):
         return match(short, MLP) or match(short, MIXER) or "mixer"
     return attention or match(short, MLP)

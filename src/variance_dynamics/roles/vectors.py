@@ -2,7 +2,7 @@
 
 import re
 
-from variance_dynamics.roles.names import kind, match
+from variance_dynamics.roles.names import has, kind, match
 from variance_dynamics.roles.patterns import BIAS, BUFFERS, NORM, ROUTERS, SCALE, STATES, TABLE
 from variance_dynamics.weights.pieces import Shape
 
@@ -12,7 +12,7 @@ NORM_CLASS = re.compile("norm", re.IGNORECASE)
 def is_buffer(name: str, shape: Shape) -> bool:
     """Whether nobody initialises it: masks, counters, tables that are computed."""
     mask = len(shape) == 4 and name.endswith(("attn.bias", "attention.bias"))
-    return mask or bool(BUFFERS.search(name))
+    return mask or has(kind(name), BUFFERS)
 
 
 def is_matrix(name: str, path: str, shape: Shape) -> bool:
@@ -26,7 +26,8 @@ def is_matrix(name: str, path: str, shape: Shape) -> bool:
         return len(shape) == 1 and table == "token"
     if table in ("bias_table", "token", "position"):
         return True
-    if BIAS.search(name) or STATES.search(name) or name.endswith(("original0", "weight_g")):
+    short = kind(name)
+    if has(short, BIAS) or has(short, STATES) or name.endswith(("original0", "weight_g")):
         return False
     return sum(size > 1 for size in shape) > 1 or name.endswith("weight") or "embed" in name
 
