@@ -1,8 +1,10 @@
 """The command as it is typed: exit codes, one line for bad input, machine formats, quick help."""
 
 import csv
+import importlib.metadata
 import io
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from safetensors.torch import save_file
 import variance_dynamics
 from networks import NanoGPT
 from variance_dynamics import Tracker
+from variance_dynamics.base.errors import BadInput
 from variance_dynamics.cli import main
 
 
@@ -80,6 +83,21 @@ def test_trained_has_no_verdict(capsys, faulty):
     assert code == 0 and "expected" not in out and "measured 15 matrices" in out
 
 
+def test_trained_hides_no_nan_and_no_infinity(capsys, tmp_path):
+    state = {name: value.clone() for name, value in NanoGPT().state_dict().items()}
+    state["transformer.h.0.mlp.c_fc.weight"][0, :3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
+    state["transformer.h.1.attn.c_proj.weight"].fill_(torch.nan)
+    state["transformer.ln_f.bias"][0] = torch.nan
+    torch.save(state, tmp_path / "m.pt")
+    code, out, _ = run(capsys, "audit", tmp_path / "m.pt", "--trained")
+    assert code == 1
+    assert "NaN or infinite values in 3 tensors: transformer.h.0.mlp.c_fc.weight, " in out.splitlines()[-1]
+    assert "transformer.ln_f.bias" in out.splitlines()[-1]
+    code, out, _ = run(capsys, "audit", tmp_path / "m.pt", "--trained", "--json")
+    notes = {row["name"]: row["note"] for row in json.loads(out)["rows"]}
+    assert code == 1 and notes["transformer.h.0.mlp.c_fc.weight"] == "3 values NaN or infinite"
+
+
 def test_a_role_by_pattern(capsys, tmp_path):
     torch.save({**NanoGPT().state_dict(), "x.memory": torch.randn(64, 64) * 0.02}, tmp_path / "m.pt")
     assert "x.memory" in run(capsys, "audit", tmp_path / "m.pt")[1]
@@ -118,6 +136,13 @@ def test_a_std_without_a_recipe_is_judged(capsys, checkpoint):
     (["audit", "{}/ckpt.pt", "--json", "--csv"], "not allowed"), (["judge"], "invalid choice"),
     ([], "required"), (["forecast"], "--lr is missing"),
     (["forecast", "--std", "1", "--lr", "-1", "--steps", "9"], "lr is -1.0"),
+    (["forecast", "--std", "nan", "--lr", ".1", "--steps", "9", "--json"], "std is nan: expected a number"),
+    (["forecast", "--std", "1e200", "--lr", ".1", "--steps", "9", "--json"], "std is 1e+200: expected"),
+    (["audit", "{}/ckpt.pt", "--std", "1e308"], "std is 1e+308: expected a number up to 1e+100"),
+    (["forecast", "--std", "1", "--lr", ".1", "--steps", "9.5"], "'9.5': expected a whole number"),
+    (["forecast", "--std", "1", "--lr", ".1", "--steps", "many"], "'many': expected a whole number"),
+    (["forecast", "--std", "1", "--lr", ".1", "--steps", "inf"], "'inf': expected a whole number"),
+    (["audit", "{}/ckpt.pt:nothing"], "nothing is not in it"),
     (["forecast", "--std", "1", "--lr", "1e-3", "--steps", "9", "--warmup", "10"], "warmup is 10"),
     (["forecast", "--std", "1", "--lr", "1e-3", "--steps", "9", "--schedule", "cos"], "did you mean cosine"),
     (["forecast", "--lr", "1e-3", "--steps", "9", "--from", "{}/text.txt"], "expected a Parquet table")])
@@ -126,6 +151,52 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, checkpoint, arguments, me
     code, out, err = run(capsys, *(argument.format(checkpoint.parent) for argument in arguments))
     assert code == 2 and out == "" and message in err
     assert err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("steps", ["2000", "2e3", "2_000", "2000.0"])
+def test_steps_as_people_write_them(capsys, steps):
+    code, out, _ = run(capsys, "forecast", "--std", ".02", "--lr", "6e-4", "--steps", steps, "--json")
+    assert code == 0 and json.loads(out)["curve"][-1]["step"] == 2000
+
+
+@pytest.mark.parametrize(("arguments", "warning"), [
+    (["--std", ".02", "--lr", "6", "--weight-decay", "0"], "warning: lr is 6: 0.1 and less are usual"),
+    (["--std", "1e50", "--lr", ".1"], "warning: std is 1e+50: 10 and less are usual"),
+    (["--std", ".02", "--lr", ".1"], "")])
+def test_values_that_nobody_uses_are_warned_of_and_used(capsys, arguments, warning):
+    code, out, err = run(capsys, "forecast", *arguments, "--steps", "100", "--json")
+    assert code == 0 and json.loads(out)["curve"] and err.strip() == warning
+
+
+def test_version(capsys):
+    code, out, _ = run(capsys, "--version")
+    assert code == 0 and out == f"variance-dynamics {importlib.metadata.version('variance-dynamics')}\n"
+
+
+def test_what_nobody_thought_of_is_one_line_that_names_the_file(capsys, monkeypatch, checkpoint):
+    def fails(*_):
+        raise ZeroDivisionError("division\nby zero")
+
+    monkeypatch.setattr("variance_dynamics.auditing.audit.audit", fails)
+    code, out, err = run(capsys, "audit", checkpoint)
+    assert code == 2 and out == "" and err.count("\n") == 1
+    assert str(checkpoint) in err and "ZeroDivisionError" in err and "please report it" in err
+    monkeypatch.setenv("VARIANCE_DYNAMICS_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        main(["audit", str(checkpoint)])
+
+
+def test_a_name_that_the_terminal_has_no_characters_for(tmp_path):
+    save_file({"größe.weight": torch.randn(8, 8)}, tmp_path / "m.safetensors")
+    command = [sys.executable, "-m", "variance_dynamics.cli", "audit", tmp_path / "m.safetensors"]
+    command.append("--trained")
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and rb"gr\xf6\xdfe.weight" in done.stdout
+
+
+def test_a_tracker_says_that_it_wants_a_module():
+    with pytest.raises(BadInput, match=r"model is a OrderedDict: expected an nn\.Module"):
+        Tracker(NanoGPT().state_dict())
 
 
 def test_forecast_in_text_and_json(capsys):

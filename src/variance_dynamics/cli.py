@@ -162,10 +162,17 @@ def _forecast(options: argparse.Namespace) -> int:
 
 def _whole(text: str) -> int:
     """A whole number, which may be written as 1e6."""
-    value = float(text)
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not value.is_integer():
-        raise argparse.ArgumentTypeError(f"invalid whole number: {text!r}")
-    return int(value) if abs(value) >= 2**53 or "e" in text.lower() else int(text)
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number")
+    return int(value)
 
 
 def _schedule(options: argparse.Namespace) -> dict[str, Any]:

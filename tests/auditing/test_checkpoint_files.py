@@ -154,6 +154,25 @@ def test_bad_indices(tmp_path, places):
         open_checkpoint(tmp_path)
 
 
+def test_an_index_is_followed_and_not_the_last_shard_that_holds_the_name(tmp_path):
+    for number in (1, 2):
+        save_file({"a": torch.full((2, 2), float(number)), f"b{number}": torch.ones(2)},
+                  tmp_path / f"m-{number}.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {
+        "a": "m-1.safetensors", "b1": "m-1.safetensors", "b2": "m-2.safetensors"}}))
+    checkpoint = open_checkpoint(tmp_path)
+    assert set(checkpoint.tensors) == {"a", "b1", "b2"} and (values(checkpoint, "a") == 1).all()
+
+
+@pytest.mark.parametrize("key", ["", ":anything"])
+def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path, key):
+    save_file({"a": torch.ones(2, 2)}, tmp_path / f"m{key}.safetensors")
+    assert open_checkpoint(tmp_path / f"m{key}.safetensors").tensors
+    with pytest.raises(BadInput, match="no parts with a name: expected no ema"):
+        open_checkpoint(f"{tmp_path / f'm{key}.safetensors'}:ema")
+
+
 def test_folders_without_one_checkpoint(tmp_path):
     with pytest.raises(BadInput, match="no checkpoint in this folder"):
         open_checkpoint(tmp_path)

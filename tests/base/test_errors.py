@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from imports import ROOT
-from variance_dynamics.base.errors import BadInput, one_line
+from variance_dynamics.base.errors import BadInput, one_line, with_a_line
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,19 @@ def test_a_mistake_in_the_code_keeps_its_traceback(problem):
 
     with pytest.raises(type(problem)):
         main()
+
+
+def test_a_message_is_one_line_of_bounded_length_whatever_name_is_in_it():
+    assert str(BadInput("name is 'a\x1b[2J\nb\ud800'")) == "name is 'a\\x1b[2J b\\ud800'"
+    assert len(str(BadInput("x" * 10**6))) < 2100
+
+
+def test_what_nobody_thought_of_asks_for_a_report_and_the_traceback_can_be_had(monkeypatch):
+    line = with_a_line(KeyError("x\ny"), "audit m.pt")
+    assert isinstance(line, BadInput) and "audit m.pt: KeyError" in str(line)
+    assert "please report it" in str(line) and "VARIANCE_DYNAMICS_TRACEBACK=1" in str(line)
+    for problem in (BadInput("std is -1"), OSError("disk is gone"), MemoryError()):
+        assert with_a_line(problem, "audit m.pt") is problem
+    monkeypatch.setenv("VARIANCE_DYNAMICS_TRACEBACK", "1")
+    unknown = KeyError("x")
+    assert with_a_line(unknown, "audit m.pt") is unknown

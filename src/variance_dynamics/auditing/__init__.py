@@ -1,6 +1,6 @@
 """Does each parameter of a checkpoint or a live model hold what its init recipe says?
 
-For .safetensors files torch is not needed.
+Files are read without torch, and nothing that they hold is run.
 
 May import: base, weights, roles, recipes.
 """

@@ -128,9 +128,9 @@ def _parts(node: Any, has: Has) -> list[str]:
 
 def _step(node: Any, has: Has) -> str:
     """The name of the mapping in `node` that is the model; empty where `node` is the model itself."""
-    copies = _copies(node, has)
+    held, copies = children(node), _copies(node, has)
     parts = [name for name in _parts(node, has) if name not in copies]
-    inside = [name for name in parts if _holds(children(node)[name])]
+    inside = [name for name in parts if _holds(held[name])]
     if isinstance(node, Module) or not inside:
         return ""
     return next((name for name in STATES if name in inside), inside[0] if len(parts) == 1 else "")
@@ -138,8 +138,8 @@ def _step(node: Any, has: Has) -> str:
 
 def _copies(node: Any, has: Has) -> list[str]:
     """Names of the mappings in `node` that are copies of the weights, where there are others."""
-    parts = _parts(node, has)
-    copies = [name for name in parts if COPY.search(name) and _holds(children(node)[name])]
+    held, parts = children(node), _parts(node, has)
+    copies = [name for name in parts if COPY.search(name) and _holds(held[name])]
     return copies if len(copies) < len(parts) and not isinstance(node, Module) else []
 
 

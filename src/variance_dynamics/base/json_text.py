@@ -6,8 +6,8 @@ from typing import Any
 
 from variance_dynamics.base.errors import BadInput
 
-LONGEST_NUMBER = 18
-"""Digits of a whole number: it is then within 64 bits."""
+LONGEST_NUMBER = 300
+"""Digits of a whole number: it is then within a float64."""
 
 
 class _Unusable(ValueError):
