@@ -15,7 +15,7 @@ from variance_dynamics import audit, initialize
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.seeding import torch_seed
 from variance_dynamics.weights.parameter import BLOCK, RESIDUAL, Parameter
-from variance_dynamics.weights.schemes import SCHEMES
+from variance_dynamics.weights.schemes import SCHEMES, scaled_normal
 
 BUILT = {**{family: lambda family=family: transformer(family) for family in FAMILIES},
          "nano": NanoGPT, "mlp": mlp, "cnn": CNN}
@@ -48,12 +48,21 @@ def test_every_scheme_on_a_fused_model(scheme):
         assert not report.alarms, [row.note for row in report.alarms]
 
 
-def test_given_matrices_get_the_same_bytes_as_those_found_by_name():
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_given_matrices_get_the_same_bytes_as_those_found_by_name(scheme):
+    """The study gives its matrices, and a scheme draws them; by name the recipe of that scheme does."""
     one, other = (GPT2(Shape(n_layer=2, n_head=2, n_embd=16, n_ctx=8, vocab_size=32)) for _ in range(2))
-    initialize(one, "gpt2", seed=3, matrices=one.matrices())
-    initialize(other, "gpt2", seed=3)
+    initialize(one, scheme, seed=3, matrices=one.matrices())
+    initialize(other, scheme, seed=3)
     for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b), name
+    for parameter in one.matrices():
+        z = torch.randn(parameter.fan_in, parameter.fan_out,
+                        generator=torch.Generator().manual_seed(torch_seed(3, "init", parameter.name)))
+        table = parameter.role in ("embedding", "position")
+        sample = scaled_normal if table else SCHEMES[scheme].sample
+        drawn = sample(z, SCHEMES[scheme].std(parameter, 0.02))
+        assert torch.equal(one.get_parameter(parameter.name), drawn if table else drawn.T), parameter.name
 
 
 def gpt2(scheme="gpt2", std=0.02, seed=0, fill=math.nan):

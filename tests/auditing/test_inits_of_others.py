@@ -7,6 +7,7 @@ from auditing.inits_of_others import RIGHT, WRONG
 from networks import transformer
 from variance_dynamics import assert_initialized, audit
 from variance_dynamics.auditing.report import alarms_as_text
+from variance_dynamics.base.errors import BadInput
 
 SEEDS = 200
 
@@ -70,3 +71,41 @@ def test_a_nearer_recipe_is_named_beside_the_alarms():
     report = audit(WRONG["init never ran (litgpt 759)"][0]())
     assert "nearest recipe: pytorch, fits" in " ".join(report.notes)
     assert "the init never ran" in " ".join(report.notes)
+
+
+def test_xavier_of_fused_q_k_and_v_is_off_and_not_said_to_be_left_in_place():
+    """nn.MultiheadAttention's default and a deliberate xavier_uniform_ are the same draws."""
+    notes = {row.note.rpartition("; ")[2] for row in audit(RIGHT["torch layers"][0](), "normal").alarms
+             if "in_proj_weight" in row.parameter.name}
+    assert notes == {"it is xavier of the whole fused tensor: draw each part"}
+
+
+def test_an_outlier_is_not_explained_by_another_recipe():
+    model = RIGHT["torchtitan"][0]()
+    model.layers[0].attention["wq"].weight.data[0, 0] = 1.0
+    (row,) = audit(model, "torchtitan").alarms
+    assert "a weight of 50 std" in row.note and "it is" not in row.note
+
+
+def test_wang_init_is_recognised_and_not_said_to_be_mup_s():
+    assert audit(RIGHT["neox"][0]()).recipe == "neox"
+
+
+def test_huge_numbers_are_short():
+    state = {name: value * 1e37 for name, value in RIGHT["torchtitan"][0]().state_dict().items()}
+    assert max(map(len, str(audit(state, "torchtitan")).split())) < 60
+
+
+def test_a_model_without_a_number_names_no_recipe_that_explains_it():
+    state = {name: value * float("nan") for name, value in RIGHT["torchtitan"][0]().state_dict().items()}
+    report = audit(state)
+    assert report.exit_code == 1 and len(report.alarms) == len(report.rows)
+    assert "no weights tell another" in str(report).splitlines()[0] and "99%" not in str(report)
+
+
+def test_a_model_on_meta_is_refused_with_what_to_do():
+    with torch.device("meta"):
+        empty = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    for source in (empty, empty.state_dict()):
+        with pytest.raises(BadInput, match=r"0\.weight: 2 of 2 parameters are on the meta device"):
+            audit(source)

@@ -234,7 +234,7 @@ def _wrong_std(row: AuditRow, law: Law, z: float) -> str:
 
 def _wrong_mean(row: AuditRow, law: Law, z: float) -> str:
     moments = row.moments
-    error = abs(moments.mean - law.mean) * math.sqrt(moments.count) / law.std
+    error = abs(moments.mean - law.mean) * math.sqrt(moments.count) / max(law.std, moments.std)
     return f"mean {error:.0f} standard errors from {law.mean:.3g}" if error > z else ""
 
 
