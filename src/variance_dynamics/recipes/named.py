@@ -34,7 +34,8 @@ def recipe_of_config(config: Mapping[str, Any]) -> Recipe | None:
     """The recipe by which the library itself draws a model with this config; None for an unknown model_type.
     """
     model_type = config.get("model_type")
-    return _built_in(_families()[model_type]) if model_type in _families() else None
+    known = isinstance(model_type, str) and model_type in _families()
+    return _built_in(_families()[str(model_type)]) if known else None
 
 
 def recipes_for(kind: str) -> list[Recipe]:
