@@ -116,7 +116,8 @@ def test_no_model_type_has_two_recipes():
                 if "families" in BUILT_IN[name]]
     assert len(families) == len(set(families)) > 100
     assert recipe_of_config({"model_type": "llama"}).name == "llama"
-    assert all(recipe_of_config(config) is None for config in ({"model_type": "new"}, {}, {"model_type": ["a"]}))
+    assert all(recipe_of_config(config) is None
+               for config in ({"model_type": "new"}, {}, {"model_type": ["a"]}))
     assert all(recipes_for(kind) for kind in KINDS)
 
 
