@@ -111,14 +111,15 @@ def judged(rows: Sequence[AuditRow], plan: Plan, tied: Mapping[str, str], copies
     """
     z = z_score(TESTS * (len(rows) + vectors))
     default = Plan(recipe_named(DEFAULT), plan.described, plan.std)
-    first = [_tied(row, tied, copies) or _verdict(row, plan, default, z) for row in rows]
+    first = [_tied(row, plan, tied, copies) or _verdict(row, plan, default, z) for row in rows]
     return _by_role(first, z)
 
 
-def _tied(row: AuditRow, tied: Mapping[str, str], copies: Mapping[str, str]) -> AuditRow | None:
+def _tied(row: AuditRow, plan: Plan, tied: Mapping[str, str], copies: Mapping[str, str]) -> AuditRow | None:
+    """The row where another holds its numbers. What is not drawn, such as sinusoids, may be the same."""
     if row.piece.tensor in tied:
         return replace(row, verdict=TIED, note=f"the same matrix as {tied[row.piece.tensor]}")
-    if row.parameter.name in copies:
+    if row.parameter.name in copies and all(law.kind != ANY for law in plan.of_matrix(row.piece)):
         other = copies[row.parameter.name]
         return replace(row, verdict=OFF, note=f"the same numbers as {other}, which it is not tied to")
     return None

@@ -66,7 +66,7 @@ def kind_of(described: Described) -> str:
     names, roles = list(described.shapes), {piece.parameter.role for piece in described.roles.pieces}
     if any(map(GPT2_NAMES.search, names)):
         return GPT2
-    fused = any(name.endswith("in_proj_weight") for name in names)
+    fused = any(name.endswith(("in_proj_weight", "q_proj_weight")) for name in names)
     if fused and not any("c_fc" in name for name in names):
         return TORCH
     return BLOCKS if roles.intersection(IN_BLOCK) else DENSE

@@ -14,6 +14,7 @@ layers; with other blocks.
 
 LINEAR = "uniform(1 / sqrt(3 * fan_in))"
 """What a layer of PyTorch draws, weight and bias: U(-b, b) with b = 1 / sqrt(fan_in)."""
+XAVIER = "uniform(sqrt(2 / (fan_in + fan_out)))"
 XAVIER_QKV = "uniform(sqrt(2 / (fan_in + 3 * fan_out)))"
 """Xavier of q, k and v fused as one matrix, for each of the three."""
 OPEN_BIAS: dict[str, Any] = {"bias": ["zero", LINEAR]}
@@ -56,8 +57,18 @@ LIBRARY: dict[str, dict[str, Any]] = {
         "auto": (DENSE, TORCH), "matrices": LINEAR, "embedding, position": 1, "token, bias_table": "any",
         "input_gates, recurrent_gates": "uniform(1 / sqrt(3 * fan_out))",
         r"bias_(ih|hh)_l\d+(_reverse)?": "uniform(1 / sqrt(3 * fan_out))",
-        ".*in_proj_weight": XAVIER_QKV, ".*in_proj_bias": "zero", "bias": [LINEAR, "zero"],
+        ".*in_proj_weight": XAVIER_QKV, ".*[qkv]_proj_weight": XAVIER,
+        ".*in_proj_bias": "zero", "bias": [LINEAR, "zero"],
         r"(\w*attn|attention)\.out_proj\.bias": ["zero", LINEAR]},
+    "torch_transformer": {
+        "source": "https://github.com/pytorch/pytorch torch/nn/modules/transformer.py, "
+                  "Transformer._reset_parameters",
+        "like": "pytorch", "auto": (TORCH,), "matrices": XAVIER},
+    "resnet": {
+        "source": f"{MODELS}/resnet/modeling_resnet.py; https://github.com/pytorch/vision "
+                  "torchvision/models/resnet.py",
+        "auto": (DENSE,), "families": ("resnet",), "conv, patch, hidden": "sqrt(2 / fan_out)",
+        "readout": LINEAR, "bias": [LINEAR, "zero"]},
     "keras": {
         "source": "https://github.com/keras-team/keras keras/src/layers: glorot_uniform kernels, zeros "
                   "biases, RandomUniform(-.05, .05) embeddings, orthogonal recurrent kernels",
