@@ -250,6 +250,13 @@ def test_names_of_blocks_are_never_taken_for_an_mlp(name):
     assert {piece.parameter.role for piece in roles.pieces} == {"unknown"}
 
 
+def test_fc_2_leads_in_beside_a_proj_and_else_out():
+    shapes = {f"layers.0.mlp.fc_{i}.weight": (8, 8) for i in (1, 2)}
+    assert [p.parameter.role for p in find_roles(shapes).pieces] == ["mlp_in", "mlp_out"]
+    gated = find_roles({**shapes, "layers.0.mlp.proj.weight": (8, 8)})
+    assert [p.parameter.role for p in gated.pieces] == ["mlp_in", "mlp_in", "mlp_out"]
+
+
 def test_a_list_of_plain_layers_is_an_mlp():
     roles = find_roles({f"layers.{i}.weight": (8, 8) for i in (0, 2, 4)})
     assert [piece.parameter.role for piece in roles.pieces] == ["hidden", "hidden", "readout"]

@@ -14,7 +14,7 @@ WIDTH = 12
 
 
 class Experts(nn.Module):
-    """Three stacked experts of inner width 5, two on the first rank: gate and up in one tensor, and the way back."""
+    """Three stacked experts of inner width 5, two on the first rank: gate and up, and the way back."""
 
     def __init__(self):
         super().__init__()

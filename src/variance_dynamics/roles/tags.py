@@ -30,11 +30,12 @@ READERS = (*QKV, *WHOLE, "kv", "qk", "kv_per_head", "q_down", "kv_down", "mixer_
 
 @dataclass(frozen=True)
 class Beside:
-    """Of all names together: modules that hold experts or are around them, modules that hold a receptance,
+    """Of all names together: modules that hold experts or are around them, that hold a receptance or a proj,
     and module -> which parts of attention it holds."""
 
     experts: frozenset[str]
     receptance: frozenset[str]
+    proj: frozenset[str]
     attention: Mapping[str, frozenset[str]]
 
 
@@ -49,8 +50,9 @@ def find_beside(paths: list[str]) -> Beside:
         for found in EXPERTS.finditer(path):
             experts.update((path[: found.start()], path[: found.end()].rstrip(".")))
     held = {module: frozenset(tags.intersection(READERS)) for module, tags in attention.items()}
-    receptance = frozenset(parent(path) for path in paths if path.endswith(".receptance"))
-    return Beside(frozenset(experts - {""}), receptance, held)
+    receptance, proj = (frozenset(parent(path) for path in paths if path.endswith(name))
+                        for name in (".receptance", ".proj"))
+    return Beside(frozenset(experts - {""}), receptance, proj, held)
 
 
 def attention_of(path: str) -> str:
@@ -106,4 +108,6 @@ def _inner(path: str, short: str, beside: Beside) -> str:
         attention = ""
     if has(short, MIXERS) and (attention in ("", "mixer") or (attention == "attn_out" and not parts)):
         return match(short, MLP) or match(short, MIXER) or "mixer"
+    if path.endswith(".fc_2") and parent(path) not in beside.proj:  # LitGPT's has fc_1, fc_2 and proj
+        return "mlp_out"
     return attention or match(short, MLP)
