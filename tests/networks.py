@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 from variance_dynamics.roles.find_roles import find_roles
-from variance_dynamics.weights.schemes import SCHEMES
+from variance_dynamics.weights.parameter import TABLES
+from variance_dynamics.weights.schemes import SCHEMES, scaled_normal
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 FAMILIES = ("gpt2", "gpt_neox", "llama", "mistral", "bert", "vit")
-USUAL = dict.fromkeys(FAMILIES, "normal") | {"gpt2": "gpt2"}
+USUAL = {"gpt2": "gpt2", "gpt_neox": "transformers", "llama": "llama", "mistral": "llama", "bert": "bert",
+         "vit": "vit"}
 """The recipe by which transformers draws each family."""
 
 
@@ -99,5 +101,6 @@ def drawn(model, recipe, seed, std=0.02):
     for piece in find_roles(shapes(model), config).pieces:
         view = piece.of(model.get_parameter(piece.tensor).data)
         z = torch.randn(math.prod(piece.shape), generator=generator).view(view.shape)
-        view.copy_(scheme.sample(z, scheme.std(piece.parameter, std)))
+        sample = scaled_normal if piece.parameter.role in TABLES else scheme.sample
+        view.copy_(sample(z, scheme.std(piece.parameter, std)))
     return model

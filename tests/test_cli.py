@@ -105,7 +105,28 @@ def test_a_role_by_pattern(capsys, tmp_path):
     assert "hidden" in out and "not judged" not in out
 
 
+def test_a_recipe_of_one_s_own_from_a_file(capsys, tmp_path, checkpoint):
+    (tmp_path / "my.yaml").write_text("like: gpt2\nvalues: {std: .05}\nposition: 1\n")
+    code, out, _ = run(capsys, "audit", checkpoint, "--recipe", tmp_path / "my.yaml")
+    assert code == 1 and "my.yaml, std 0.05 (as named)" in out
+    assert "nearest recipe: gpt2, fits 14 of 14" in out
+
+
+def test_what_cannot_be_judged_exits_with_2(capsys, tmp_path):
+    torch.save({**NanoGPT().state_dict(), "x.memory": torch.randn(64, 64) * 0.02}, tmp_path / "m.pt")
+    code, out, _ = run(capsys, "audit", tmp_path / "m.pt")
+    last = out.splitlines()[-1]
+    assert code == 2 and last.endswith("1 of unknown role (settle them with --role PATTERN=ROLE)")
+    assert run(capsys, "audit", tmp_path / "m.pt", "--role", "memory=ignore")[0] == 0
+
+
+def test_a_std_without_a_recipe_is_judged(capsys, checkpoint):
+    assert run(capsys, "audit", checkpoint, "--std", ".02")[0] == 0
+    assert run(capsys, "audit", checkpoint, "--std", ".01")[0] == 1
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
+    (["audit", "{}/ckpt.pt", "--recipe", "no.yaml"], "recipe no.yaml: no such file"),
     (["audit", "{}/missing.pt"], "no such file"), (["audit", "{}/text.txt"], "not a checkpoint"),
     (["audit", "{}/ckpt.pt", "--recipe", "gtp2"], "did you mean gpt2"),
     (["audit", "{}/ckpt.pt", "--role", "memory"], "expected PATTERN=ROLE"),

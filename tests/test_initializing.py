@@ -15,7 +15,7 @@ from variance_dynamics import audit, initialize
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.seeding import torch_seed
 from variance_dynamics.weights.parameter import BLOCK, RESIDUAL, Parameter
-from variance_dynamics.weights.schemes import SCHEMES
+from variance_dynamics.weights.schemes import SCHEMES, scaled_normal
 
 BUILT = {**{family: lambda family=family: transformer(family) for family in FAMILIES},
          "nano": NanoGPT, "mlp": mlp, "cnn": CNN}
@@ -48,12 +48,21 @@ def test_every_scheme_on_a_fused_model(scheme):
         assert not report.alarms, [row.note for row in report.alarms]
 
 
-def test_given_matrices_get_the_same_bytes_as_those_found_by_name():
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_given_matrices_get_the_same_bytes_as_those_found_by_name(scheme):
+    """The study gives its matrices, and a scheme draws them; by name the recipe of that scheme does."""
     one, other = (GPT2(Shape(n_layer=2, n_head=2, n_embd=16, n_ctx=8, vocab_size=32)) for _ in range(2))
-    initialize(one, "gpt2", seed=3, matrices=one.matrices())
-    initialize(other, "gpt2", seed=3)
+    initialize(one, scheme, seed=3, matrices=one.matrices())
+    initialize(other, scheme, seed=3)
     for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b), name
+    for parameter in one.matrices():
+        z = torch.randn(parameter.fan_in, parameter.fan_out,
+                        generator=torch.Generator().manual_seed(torch_seed(3, "init", parameter.name)))
+        table = parameter.role in ("embedding", "position")
+        sample = scaled_normal if table else SCHEMES[scheme].sample
+        drawn = sample(z, SCHEMES[scheme].std(parameter, 0.02))
+        assert torch.equal(one.get_parameter(parameter.name), drawn if table else drawn.T), parameter.name
 
 
 def gpt2(scheme="gpt2", std=0.02, seed=0, fill=math.nan):
@@ -163,8 +172,10 @@ def test_nothing_is_left_out_in_silence():
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     with pytest.raises(BadInput, match=r"temperature: parameter without a role: expected a bias or"):
         initialize(model, "kaiming")
-    with pytest.raises(BadInput, match=r"weight_ih_l0: no pattern knows this name: expected patterns"):
-        initialize(nn.Sequential(nn.LSTM(4, 4), nn.Linear(4, 2)), "kaiming")
+    odd = NanoGPT()
+    odd.transformer["h"][0].extra = nn.Linear(4, 4)
+    with pytest.raises(BadInput, match=r"extra\.weight: no pattern knows this name: expected patterns"):
+        initialize(odd, "kaiming")
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name]), "nothing is changed before all is known"
     done = initialize(model, "kaiming", patterns={"temperature": "ignore"})
@@ -172,7 +183,7 @@ def test_nothing_is_left_out_in_silence():
 
 
 def test_bad_input():
-    every = r"scheme is 'kaimin': expected one of normal, .* \(did you mean kaiming\?\)"
+    every = r"recipe is 'kaimin': expected one of normal, .* \(did you mean kaiming\?\)"
     with pytest.raises(BadInput, match=every):
         initialize(mlp(), "kaimin")
     for std in (-0.02, 0.0, float("nan")):

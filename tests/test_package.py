@@ -77,8 +77,8 @@ PUBLIC_NAMES = """
 import sys
 from pathlib import Path
 sys.path = [folder for folder in sys.path if not Path(folder, "study").is_dir()]
-from variance_dynamics import Tracker, audit, forecast, initialize
-for thing in (Tracker, audit, forecast, initialize):
+from variance_dynamics import Tracker, assert_initialized, audit, compare, forecast, initialize
+for thing in (Tracker, assert_initialized, audit, compare, forecast, initialize):
     assert callable(thing), thing
     assert Path(sys.modules[thing.__module__].__file__).is_relative_to(sys.argv[1]), thing
 assert "study" not in sys.modules
@@ -89,4 +89,5 @@ def test_the_public_names_work_without_the_study(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     subprocess.run([sys.executable, "-c", PUBLIC_NAMES, tmp_path], check=True, cwd=tmp_path,
                    env={**os.environ, "PYTHONPATH": str(tmp_path)})
-    assert set(variance_dynamics.__all__) == {"Tracker", "audit", "forecast", "initialize"}
+    assert set(variance_dynamics.__all__) == {
+        "Tracker", "assert_initialized", "audit", "compare", "forecast", "initialize"}

@@ -70,17 +70,20 @@ def _check(name: str, value: float | None, usual: float) -> None:
 
 
 def _audit_options(parser: argparse.ArgumentParser) -> None:
-    from variance_dynamics.weights.schemes import SCHEMES
+    from variance_dynamics.recipes.built_in import BUILT_IN
 
-    parser.description = ("Judge each matrix of a checkpoint at step 0. "
-                          "Exit code: 0 all is well, 1 a matrix is off, 2 it cannot be judged.")
+    parser.description = ("Judge each parameter of a checkpoint at step 0. "
+                          "Exit code: 0 all is well, 1 something is off, 2 a matrix cannot be judged.")
     add = parser.add_argument
     add("checkpoint", help=".safetensors, its index, .pt, .npz, or a folder of Hugging Face, DeepSpeed or "
                            "torch.distributed; FILE:KEY for one of several sets of weights")
     add("--recipe", default="auto",
-        help=f"the name of a scheme, or auto for the best fit (the default): {', '.join(SCHEMES)}")
+        help="a .yaml file of your own, a name, or auto: the recipe of the config's model_type, else the "
+             f"best fit (the default). Names: {', '.join(BUILT_IN)}")
     add("--std", type=float,
-        help="the scheme's std param (default: the config's initializer_range, else .02)")
+        help="the recipe's std (default: the config's initializer_range, else the recipe's own)")
+    add("--against", metavar="OTHER",
+        help="compare with another model: was each parameter drawn by the same law?")
     add("--trained", action="store_true", help="measure and name roles, but judge nothing")
     add("--role", action="append", default=[], metavar="PATTERN=ROLE",
         help="role of the parameters whose name matches a regular expression; may be repeated")
@@ -97,11 +100,25 @@ def _audit(options: argparse.Namespace) -> int:
     from variance_dynamics.auditing.audit import audit
 
     _check("std", options.std, USUAL_STD)
+    if options.against:
+        return _against(options)
     audited = audit(options.checkpoint, options.recipe, options.std, options.trained,
                     dict(_pattern(text) for text in options.role), options.heads)
     write = report.to_json if options.json else report.to_csv if options.csv else report.to_text
     print(write(audited).rstrip("\n"))
     return audited.exit_code
+
+
+def _against(options: argparse.Namespace) -> int:
+    from variance_dynamics.auditing.against import compare
+
+    if options.recipe != "auto" or options.std is not None or options.trained:
+        raise BadInput("--against compares two models: expected it without --recipe, --std and --trained")
+    compared = compare(options.checkpoint, options.against, dict(_pattern(text) for text in options.role),
+                       options.heads)
+    text = compared.to_json() if options.json else compared.to_csv() if options.csv else str(compared)
+    print(text.rstrip("\n"))
+    return compared.exit_code
 
 
 def _pattern(text: str) -> tuple[str, str]:

@@ -1,9 +1,10 @@
-"""Set every parameter of a model by an initialisation scheme, matrix by matrix, and leave none out."""
+"""Set every parameter of a model by a recipe, matrix by matrix, and leave none out."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +12,21 @@ from torch import Tensor, nn
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.seeding import torch_seed
 from variance_dynamics.base.terminal import aligned
-from variance_dynamics.weights.parameter import EMBEDDINGS, Parameter
+from variance_dynamics.weights.laws import ANY, CONSTANT, Law, constant, law_of_scheme, sample
+from variance_dynamics.weights.norms import norm_start
+from variance_dynamics.weights.parameter import Parameter
 from variance_dynamics.weights.pieces import Piece, as_pieces
-from variance_dynamics.weights.schemes import Scheme, scaled_normal, scheme_named
+from variance_dynamics.weights.schemes import scheme_named
+
+if TYPE_CHECKING:
+    from variance_dynamics.recipes.recipe import Recipe
 
 COLUMNS = ("layer", "role", "tensor", "shape", "std", "drawn")
-ZERO_CENTRED = ("Gemma", "Qwen3Next")
-"""Families whose norms multiply by 1 + weight, so that the weight starts at 0."""
 
 
 @dataclass(frozen=True)
 class DrawnMatrix:
-    """What one matrix was given: the std that the scheme gives it, and the std of the values drawn."""
+    """What one matrix was given: the std that the recipe gives it, and the std of the values drawn."""
 
     piece: Piece
     std: float
@@ -31,37 +35,55 @@ class DrawnMatrix:
 
 @dataclass(frozen=True)
 class Initialized:
-    """What `initialize` set: matrices, and by name the vectors at 1 and at 0; `left` are the ignored ones."""
+    """What `initialize` set: matrices, and by name the vectors at 1, at 0, and by another law.
 
-    scheme: str
+    `left` names the parameters that are as they were.
+    """
+
+    recipe: str
     rows: tuple[DrawnMatrix, ...]
     ones: tuple[str, ...]
     zeros: tuple[str, ...]
+    others: tuple[str, ...]
     left: tuple[str, ...]
 
     def __str__(self) -> str:
         table = aligned([COLUMNS, *map(_cells, self.rows)], words=("role", "tensor"))
         left = f"; left as they are: {', '.join(self.left)}" if self.left else ""
-        counts = f"{len(self.rows)} matrices, {len(self.ones)} vectors at 1, {len(self.zeros)} at 0"
-        return "\n".join([*table, f"{self.scheme}: {counts}{left}"])
+        others = f", {len(self.others)} by a rule of their own" if self.others else ""
+        counts = f"{len(self.rows)} matrices, {len(self.ones)} vectors at 1, {len(self.zeros)} at 0{others}"
+        return "\n".join([*table, f"{self.recipe}: {counts}{left}"])
+
+
+@dataclass(frozen=True)
+class Start:
+    """What each matrix and each vector is drawn from, by a recipe of this name."""
+
+    recipe: str
+    matrices: Sequence[tuple[Piece, Law]]
+    vectors: Mapping[str, Law] = field(default_factory=dict)
 
 
 @torch.no_grad()
-def initialize(model: nn.Module, scheme: str, seed: int = 0, std: float = 0.02,
-               patterns: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None,
+def initialize(model: nn.Module, recipe: "str | Path | Mapping[str, Any] | Recipe", seed: int = 0,
+               std: float | None = None, patterns: Mapping[str, str] | None = None,
+               config: Mapping[str, Any] | None = None,
                matrices: Sequence[Parameter | Piece] | None = None) -> Initialized:
-    """Draw each matrix of `model` by `scheme`, an entry of SCHEMES; set norms to 1 and biases to 0.
+    """Draw each matrix of `model` by `recipe`, and set norms and biases to their start.
 
-    Fused q, k and v are drawn each as a matrix of its own, a convolution as [in * kernel, out]. `std` is what
-    schemes without a std of their own use, and the std of embeddings under the others. Each matrix has its
-    own random stream, named by the parameter: a seed gives the same normal draws under each scheme and std,
-    on any device. Tied parameters are drawn once.
+    A recipe is a built-in one by its name, a mapping, or a .yaml file (see `recipes.recipe`). Fused q, k and
+    v are drawn each as a matrix of its own, a convolution as [in * kernel, out]. `std` is what recipes
+    without a std of their own use, and the std of embeddings under the others; by default it is the config's
+    initializer_range, else the recipe's, else .02. Each matrix has its own random stream, named by the
+    parameter: a seed gives the same normal draws under each recipe and std, on any device. Tied parameters
+    are drawn once.
 
     Which parameters are matrices, and their roles, follow from their names. `patterns` maps regular
     expressions on names to roles; "ignore" leaves a parameter as it is. `config` gives head counts where the
-    model has no Hugging Face config. With `matrices` no name is looked at: these are all the matrices.
+    model has no Hugging Face config. With `matrices` no name is looked at: these are all the matrices, and
+    the recipe is a scheme.
 
-    Raises BadInput for an unknown scheme, and for a parameter that nothing sets, before anything is changed.
+    Raises BadInput for an unknown recipe, and for a parameter that nothing sets, before anything is changed.
 
     >>> model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     >>> print(initialize(model, "kaiming", seed=0))
@@ -70,59 +92,59 @@ def initialize(model: nn.Module, scheme: str, seed: int = 0, std: float = 0.02,
         2  readout  2.weight  10x128  0.12500  0.12306
     kaiming: 2 matrices, 0 vectors at 1, 2 at 0
     """
-    chosen = scheme_named(scheme)
-    if not 0 < std < math.inf:
+    if std is not None and not 0 < std < math.inf:
         raise BadInput(f"std is {std}: expected a number above 0")
-    weights = dict(model.named_parameters())
     if matrices is None:
-        pieces, others = _by_name(model, patterns, config)
+        start = _by_recipe(model, recipe, std, patterns, config)
     else:
-        pieces = as_pieces(matrices, {name: tuple(weight.shape) for name, weight in weights.items()})
-        tensors = {piece.tensor for piece in pieces}
-        others = [name for name in weights if name not in tensors]
-    starts = _starting_values(model, others)
+        start = _by_scheme(model, str(recipe), 0.02 if std is None else std, matrices)
+    weights = dict(model.named_parameters())
     _check_memory(weights)
-    stds = [chosen.std(_checked(piece), std) for piece in pieces]
-    rows = [DrawnMatrix(piece, sigma, _draw(model, piece, chosen, sigma, seed))
-            for piece, sigma in zip(pieces, stds, strict=True)]
+    rows = [DrawnMatrix(piece, law.std, _draw(weights, piece, law, seed))
+            for piece, law in start.matrices if law.kind != ANY]
     _clear_padding(model)
-    for name, value in starts.items():
-        weights[name].fill_(value)
-    ones, zeros = (tuple(name for name in starts if starts[name] == value) for value in (1.0, 0.0))
-    known = {*starts, *(piece.tensor for piece in pieces)}
-    left = tuple(name for name in weights if name not in known)
-    return Initialized(scheme, tuple(rows), ones, zeros, left)
+    for name, law in start.vectors.items():
+        _fill(weights[name], name, law, seed)
+    return _report(start, rows, weights)
 
 
-def _by_name(model: nn.Module, patterns: Mapping[str, str] | None, config: Mapping[str, Any] | None
-             ) -> tuple[Sequence[Piece], Sequence[str]]:
-    """The matrices, and the names of the vectors, by what the parameters' names say."""
-    # The study gives `matrices`. Imported here, an edit of the name patterns does not train its GPT-2 again.
-    from variance_dynamics.roles.of_model import roles_of
+def _by_recipe(model: nn.Module, recipe: "str | Path | Mapping[str, Any] | Recipe", std: float | None,
+               patterns: Mapping[str, str] | None, config: Mapping[str, Any] | None) -> Start:
+    """By the roles that names say. Raises BadInput for a parameter that the recipe says nothing about."""
+    # The study gives `matrices`. Imported here, an edit of a recipe does not train its GPT-2 again.
+    from variance_dynamics.recipes.named import recipe_named
+    from variance_dynamics.recipes.of_model import plan_of
 
-    roles = roles_of(model, patterns, config)
-    return roles.pieces, roles.vectors
+    plan = plan_of(model, recipe_named(recipe), std, patterns, config)
+    pieces, vectors = plan.described.roles.pieces, plan.described.roles.vectors
+    return Start(plan.recipe.name, [(piece, plan.start_of_matrix(piece)) for piece in pieces],
+                 {name: plan.start_of_vector(name) for name in vectors})
 
 
-def _starting_values(model: nn.Module, names: Sequence[str]) -> dict[str, float]:
-    """Value at which each of these parameters starts. Raises BadInput for one that is no norm and no bias."""
-    known = {f"{prefix}.{name}".lstrip("."): value for prefix, module in model.named_modules()
-             for name, value in _values_of(module)}
+def _by_scheme(model: nn.Module, name: str, std: float, matrices: Sequence[Parameter | Piece]) -> Start:
+    """By a scheme, for these matrices; all else must be norms and biases."""
+    scheme = scheme_named(name)
+    pieces = as_pieces(matrices, {other: tuple(weight.shape) for other, weight in model.named_parameters()})
+    known = {piece.tensor for piece in pieces}
+    others = [other for other, _ in model.named_parameters() if other not in known]
+    vectors = _starts_of_vectors(model, others)
+    laws = [law_of_scheme(scheme, piece.parameter, scheme.std(piece.parameter, std)) for piece in pieces]
+    return Start(name, list(zip(pieces, laws, strict=True)), vectors)
+
+
+def _starts_of_vectors(model: nn.Module, names: Sequence[str]) -> dict[str, Law]:
+    """Norms' weights start where their class says, biases at 0. Raises BadInput for what is neither."""
+    starts: dict[str, Law] = {}
     for name in names:
-        if name not in known:
-            raise BadInput(f"{name}: parameter without a role: expected a bias or a norm's weight, "
-                           "or patterns={regex: 'ignore'}")
-    return {name: known[name] for name in names}
-
-
-def _values_of(module: nn.Module) -> Iterator[tuple[str, float]]:
-    """Norms' weights start at 1, biases at 0."""
-    kind = type(module).__name__
-    for name, _ in module.named_parameters(recurse=False):
-        if name.endswith("bias") or "bias_" in name:
-            yield name, 0.0
-        elif name == "weight" and "norm" in kind.lower():
-            yield name, 0.0 if kind.startswith(ZERO_CENTRED) else 1.0
+        path, _, last = name.rpartition(".")
+        kind = type(model.get_submodule(path)).__name__
+        if last.endswith("bias") or "bias_" in last:
+            starts[name] = constant(0.0)
+        elif last == "weight" and "norm" in kind.lower():
+            starts[name] = constant(norm_start(name, kind))
+        else:
+            raise BadInput(f"{name}: parameter without a role: expected a bias or a norm's weight")
+    return starts
 
 
 def _check_memory(weights: Mapping[str, Tensor]) -> None:
@@ -136,35 +158,36 @@ def _check_memory(weights: Mapping[str, Tensor]) -> None:
             raise BadInput(f"{name}: strides are {weight.stride()}: expected a contiguous parameter")
 
 
-def _checked(piece: Piece) -> Parameter:
-    """The piece's parameter. Raises BadInput where its role is unknown, with the pattern that would help."""
-    if piece.note:
-        raise BadInput(f"{piece.parameter.name}: {piece.note}: expected patterns={{regex: role}} that does")
-    return piece.parameter
-
-
-def _draw(model: nn.Module, piece: Piece, scheme: Scheme, std: float, seed: int) -> float:
+def _draw(weights: Mapping[str, Tensor], piece: Piece, law: Law, seed: int) -> float:
     """Fill the piece's part of its tensor; gives the std of the values drawn (NaN if there are none)."""
-    view = piece.of(model.get_parameter(piece.tensor))
-    embedding = piece.parameter.role in EMBEDDINGS and len(piece.shape) <= 3
-    owner = model.get_submodule(piece.tensor.rpartition(".")[0])
-    as_drawn = embedding or type(owner).__name__ == "Conv1D"  # stored as [fan_in, fan_out]
-    fan_out = piece.shape[-1] if as_drawn else piece.shape[0]
-    fan_in = view.numel() // max(1, fan_out)
-    values = drawn(replace(piece.parameter, fan_in=fan_in, fan_out=fan_out), scheme, std, seed)
-    view.copy_((values if as_drawn else values.mT).reshape(view.shape))
+    view = piece.inputs_first(weights[piece.tensor])
+    values = drawn(piece.parameter.name, piece.size, law, seed)
+    view.copy_(values.reshape(view.shape))
     return values.std(correction=0).item()
 
 
-def drawn(parameter: Parameter, scheme: Scheme, std: float, seed: int) -> Tensor:
-    """Weights [fan_in, fan_out] of a matrix by `scheme`, from the random stream named by the parameter.
+def drawn(name: str, shape: tuple[int, int], law: Law, seed: int) -> Tensor:
+    """Weights of this shape, [fan_in, fan_out], by `law`, from the random stream named by the parameter."""
+    generator = torch.Generator().manual_seed(torch_seed(seed, "init", name))
+    return sample(law, torch.randn(*shape, generator=generator))
 
-    Embeddings are normal under every scheme, because a scheme's sampler is for layers that multiply.
-    """
-    generator = torch.Generator().manual_seed(torch_seed(seed, "init", parameter.name))
-    z = torch.randn(parameter.fan_in, parameter.fan_out, generator=generator)
-    sample = scaled_normal if parameter.role in EMBEDDINGS else scheme.sample
-    return sample(z, std)
+
+def _fill(weight: Tensor, name: str, law: Law, seed: int) -> None:
+    """Set a vector, which the law "any" leaves as it is."""
+    if law.kind == CONSTANT:
+        weight.fill_(law.mean)
+    elif law.kind != ANY:
+        weight.copy_(drawn(name, (1, weight.numel()), law, seed).reshape(weight.shape))
+
+
+def _report(start: Start, rows: Sequence[DrawnMatrix], weights: Mapping[str, Tensor]) -> Initialized:
+    set_to = {name: law for name, law in start.vectors.items() if law.kind != ANY}
+    ones, zeros = (tuple(name for name, law in set_to.items() if law == constant(value))
+                   for value in (1.0, 0.0))
+    others = tuple(name for name in set_to if name not in {*ones, *zeros})
+    known = {*set_to, *(row.piece.tensor for row in rows)}
+    left = tuple(name for name in weights if name not in known)
+    return Initialized(start.recipe, tuple(rows), ones, zeros, others, left)
 
 
 def _clear_padding(model: nn.Module) -> None:

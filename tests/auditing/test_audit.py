@@ -37,13 +37,21 @@ def test_nan_in_a_bias_is_an_alarm():
     assert report.broken == ("transformer.ln_f.bias",) and report.exit_code == 1
 
 
-def test_a_std_of_one_s_own_is_fitted_and_said_so_but_a_named_one_is_held_to():
+def test_a_std_of_one_s_own_is_an_alarm_with_the_std_to_name_and_a_named_one_is_held_to():
     model = drawn(NanoGPT(width=64), "gpt2", seed=0, std=0.03)
     report = audit(model)
-    assert report.recipe == "gpt2" and report.fits[0].fitted
-    assert report.sigma == pytest.approx(0.03, rel=0.02)
-    assert not report.alarms and not audit(model, "gpt2", std=0.03).alarms
+    assert report.recipe == "gpt2" and report.sigma == 0.02 and report.exit_code == 1
+    assert "nearest recipe: gpt2 with std 0.03" in " ".join(report.notes)
+    assert audit(model, "gpt2", std=0.03).exit_code == 0 and audit(model, std=0.03).exit_code == 0
     assert audit(model, "gpt2").exit_code == 1
+
+
+def test_a_std_that_is_given_is_judged_without_a_recipe_too():
+    """And with a recipe that uses none it is refused."""
+    assert audit(NanoGPT(width=64), std=0.01).exit_code == 1
+    assert audit(transformer("llama", width=64), std=0.01).exit_code == 1
+    with pytest.raises(BadInput, match=r"std is 0\.01: recipe kaiming uses none"):
+        audit(mlp(), "kaiming", std=0.01)
 
 
 def test_a_config_s_initializer_range_is_the_std():
@@ -53,7 +61,7 @@ def test_a_config_s_initializer_range_is_the_std():
 def test_recipes_that_these_shapes_cannot_tell_apart_are_named_together():
     torch.manual_seed(0)
     report = audit({f"{i}.weight": torch.randn(64, 64) / 8 for i in range(3)})
-    assert (report.recipe, report.fits[0].same) == ("lecun", ("xavier", "mup"))
+    assert report.recipe == "lecun" and {"xavier", "mup"} <= set(report.fits[0].same)
 
 
 def test_recipes_that_few_weights_can_hardly_tell_apart_share_the_certainty():
@@ -69,9 +77,8 @@ def test_trained_measures_without_a_verdict():
         parameter.data.mul_(3)
     report = audit(model, trained=True)
     assert {row.verdict for row in report.rows} == {"measured"} and report.exit_code == 0
-    with pytest.raises(BadInput, match="no recipe fits"):
-        wild = {name: value * (1 + i) for i, (name, value) in enumerate(model.state_dict().items())}
-        audit(wild)
+    wild = audit({name: value * (1 + i) for i, (name, value) in enumerate(model.state_dict().items())})
+    assert wild.exit_code == 1 and len(wild.alarms) > 5
 
 
 def test_a_trained_model_is_pointed_out():
@@ -99,14 +106,14 @@ def test_a_wrapper_hides_no_config():
     assert "not judged" not in verdicts(nn.ModuleDict({"module": transformer("gpt_neox")})).values()
 
 
-def test_a_study_s_control_does_not_go_before_the_recipe_that_gives_the_same():
+def test_a_study_s_control_is_not_offered_as_an_explanation():
     fit = audit(drawn(mlp((64, 128, 10)), "kaiming", seed=0)).fits[0]
-    assert fit.recipe == "kaiming" and "xavier_sqrt2" in fit.same
+    assert fit.recipe == "kaiming" and "xavier_sqrt2" not in fit.same
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"recipe": "kaimng"}, "did you mean kaiming"), ({"recipe": "Glorot"}, "did you mean xavier"),
-    ({"recipe": "he"}, "did you mean kaiming"), ({"recipe": "zzz"}, "expected one of auto, normal"),
+    ({"recipe": "he"}, "did you mean kaiming"), ({"recipe": "zzz"}, "expected one of normal, lecun"),
     ({"std": -1.0}, "expected a number above 0"), ({"std": math.nan}, "expected a number above 0"),
     ({"heads": 0}, "heads is 0: expected 1 or more")])
 def test_bad_arguments(arguments, message):

@@ -66,8 +66,7 @@ def test_the_fused_xavier_trap(kind):
     for name, parameter in model.named_parameters():
         if name.endswith(("c_attn.weight", "query_key_value.weight")):
             nn.init.xavier_uniform_(parameter)
-    report = audit(model)
-    assert report.recipe == "xavier"
+    report = audit(model, "xavier")
     assert {row.parameter.role for row in report.alarms} == {"q", "k", "v"} and len(report.alarms) == 12
     assert all("fused tensor" in row.note for row in report.alarms)
     assert report.alarms[0].ratio == pytest.approx(math.sqrt(0.5), abs=0.02)

@@ -4,7 +4,10 @@ The sample variance s^2 of n draws with excess kurtosis k has variance sigma^4 (
 normal sample with nu = 2n / (k + 2) degrees of freedom; so s^2 nu / sigma^2 is taken as chi^2 with nu
 (exact for normal draws). Its quantiles are those of Wilson and Hilferty (1931): with h = 2 / (9 nu),
     (s / sigma)^2 = (1 - h + z sqrt(h))^3
-So the std of uniform draws (k = -1.2) is 1.6 times as precise as that of normal ones.
+So the std of uniform draws (k = -1.2) is 1.6 times as precise as that of normal ones. Their s^2 is less
+skewed than that chi^2, so that low values are more likely. Their lower bound is that of a normal s^2, which
+is not skewed at all, and so too low for every law with bounded draws:
+    (s / sigma)^2 = 1 - z sqrt(2 / nu)
 """
 
 import math
@@ -37,11 +40,19 @@ def freedom(count: int, kurtosis: float) -> float:
     return 2 * max(1, count - 1) / (kurtosis + 2)
 
 
-def ratio_bounds(nu: float, z: float) -> tuple[float, float]:
-    """The lowest and the highest s / sigma within z standard errors."""
+def ratio_bounds(nu: float, z: float, exact: bool = True) -> tuple[float, float]:
+    """The lowest and the highest s / sigma within z standard errors; `exact` says that the draws are normal.
+    """
     h = 2 / (9 * nu)
     low, high = (max(0.0, 1 - h + sign * z * math.sqrt(h)) ** 1.5 for sign in (-1, 1))
-    return low, high
+    return low if exact else min(low, math.sqrt(max(0.0, 1 - z * math.sqrt(2 / nu)))), high
+
+
+def f_score(ratio: float, nu: float, other_nu: float) -> float:
+    """How many standard errors s / s' = `ratio` of two samples with one sigma lies from 1. Paulson 1942."""
+    h, other = 2 / (9 * nu), 2 / (9 * other_nu)
+    cube = ratio ** (2 / 3)
+    return float(((1 - other) * cube - (1 - h)) / math.sqrt(other * cube**2 + h))
 
 
 def largest(count: int, z: float) -> float:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from variance_dynamics.base.errors import BadInput, check_name
-from variance_dynamics.weights.parameter import BLOCK, DENSE, EMBEDDINGS, RESIDUAL, Parameter
+from variance_dynamics.weights.parameter import DENSE, IN_BLOCK, RESIDUAL, ROLES, TABLES, Parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Std = Callable[[Parameter, float], float]
-MATRICES = (*DENSE, *BLOCK)
+ADAPTERS = ("lora_a", "lora_b")
+"""No scheme is about these: an adapter starts at 0 whatever it adapts."""
+MATRICES = tuple(role for role in ROLES if role not in (*TABLES, *ADAPTERS))
+BLOCK_MATRICES = tuple(role for role in IN_BLOCK if role not in ADAPTERS)
 
 
 def scaled_normal(z: "Tensor", std: float) -> "Tensor":
@@ -54,22 +57,12 @@ class Scheme:
 
     std: Std
     sample: Callable[["Tensor", float], "Tensor"] = scaled_normal
-    other_std: Callable[[Parameter], float] | None = None
-    """Another std that a parameter may have, because other code draws by the same name differently."""
-
     def expected(self, parameter: Parameter, sigma: float) -> float | None:
         """As `std`, but None for a role that the scheme says nothing about."""
         try:
             return self.std(parameter, sigma)
         except BadInput:
             return None
-
-    def allowed(self, parameter: Parameter, sigma: float) -> tuple[float, ...]:
-        """Every std that weights drawn by this scheme may have, the expected one first; empty for none."""
-        own = self.expected(parameter, sigma)
-        if own is None:
-            return ()
-        return (own, self.other_std(parameter)) if self.other_std else (own,)
 
 
 def _matrices(formula: Callable[[Parameter], float], roles: tuple[str, ...] = MATRICES) -> Std:
@@ -78,9 +71,9 @@ def _matrices(formula: Callable[[Parameter], float], roles: tuple[str, ...] = MA
     def std(parameter: Parameter, sigma: float) -> float:
         if parameter.role in roles:
             return formula(parameter)
-        if parameter.role in EMBEDDINGS:
+        if parameter.role in TABLES:
             return sigma
-        raise _no_entry(parameter, (*roles, *EMBEDDINGS))
+        raise _no_entry(parameter, (*roles, *TABLES))
 
     return std
 
@@ -92,8 +85,8 @@ def _no_entry(parameter: Parameter, roles: tuple[str, ...]) -> BadInput:
 
 def normal(p: Parameter, sigma: float) -> float:
     """The same sigma for every matrix."""
-    if p.role not in (*MATRICES, *EMBEDDINGS):
-        raise _no_entry(p, (*MATRICES, *EMBEDDINGS))
+    if p.role not in (*MATRICES, *TABLES):
+        raise _no_entry(p, (*MATRICES, *TABLES))
     return sigma
 
 
@@ -104,7 +97,7 @@ def gpt2(p: Parameter, sigma: float) -> float:
 
 def lir(p: Parameter, sigma: float) -> float:
     """Layer index rescaling: sigma / sqrt(l) in layer l. Owen et al. 2025, arXiv 2503.17500."""
-    return normal(p, sigma) / math.sqrt(p.layer) if p.role in BLOCK else normal(p, sigma)
+    return normal(p, sigma) / math.sqrt(p.layer) if p.role in BLOCK_MATRICES else normal(p, sigma)
 
 
 def lecun(p: Parameter) -> float:
@@ -132,24 +125,13 @@ def xavier_sqrt2(p: Parameter) -> float:
 
     There is one division under the root, so that a square layer gets Kaiming's std to the last bit.
     """
-    shared = p.role in DENSE and (p.layer in (1, p.depth))
+    shared = p.role in (*DENSE, "conv") and (p.layer in (1, p.depth))
     return kaiming(p) if shared else math.sqrt(4 / (p.fan_in + p.fan_out))
 
 
 def torch_default(p: Parameter) -> float:
     """Variance 1 / (3 fan_in): torch.nn.Linear draws U(-b, b) with b = 1 / sqrt(fan_in)."""
     return math.sqrt(1 / (3 * p.fan_in))
-
-
-def torch_layer(p: Parameter) -> float:
-    """What PyTorch's own layers draw: torch_default, but embeddings are N(0, 1), and the fused q, k and v of
-    nn.MultiheadAttention are Xavier as one matrix.
-    """
-    if p.role in EMBEDDINGS:
-        return 1.0
-    if "in_proj_weight" in p.name:
-        return math.sqrt(2 / (p.fan_in + 3 * p.fan_out))
-    return torch_default(p)
 
 
 def orthogonal(p: Parameter) -> float:
@@ -179,11 +161,11 @@ SCHEMES: dict[str, Scheme] = {
     "xavier_sqrt2": Scheme(_matrices(xavier_sqrt2)),
     "kaiming": Scheme(_matrices(kaiming)),
     "kaiming_fan_out": Scheme(_matrices(kaiming_fan_out)),
-    "torch_default": Scheme(_matrices(torch_default), scaled_uniform, torch_layer),
+    "torch_default": Scheme(_matrices(torch_default), scaled_uniform),
     "orthogonal": Scheme(_matrices(orthogonal), scaled_orthogonal),
     "gpt2": Scheme(gpt2),
-    "small": Scheme(_matrices(small, BLOCK)),
-    "ds_init": Scheme(_matrices(ds_init, BLOCK)),
+    "small": Scheme(_matrices(small, BLOCK_MATRICES)),
+    "ds_init": Scheme(_matrices(ds_init, BLOCK_MATRICES)),
     "lir": Scheme(lir),
     "mup": Scheme(_matrices(mup)),
 }
