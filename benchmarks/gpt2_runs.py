@@ -72,7 +72,7 @@ class Switch:
 
     def __init__(self, training: Pretraining) -> None:
         self.watcher: Any = None
-        training.tracker.close()
+        training.tracker.unwatch()
         training.tracker = self  # type: ignore[assignment]
         training.optimizer.register_step_post_hook(lambda *_: self.step())
 

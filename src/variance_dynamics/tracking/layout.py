@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from variance_dynamics.tracking.arguments import BUDGET, UPDATES, shown
-from variance_dynamics.tracking.optimizers import undecided
+from variance_dynamics.tracking.optimizers import check_owned, undecided
 from variance_dynamics.tracking.stacks import Stack, is_sharded, stacks_of
 from variance_dynamics.weights.pieces import Piece
 
@@ -17,12 +17,13 @@ class Layout:
     """The stacks of `pieces`, whose values are those of `model`'s parameters or what an optimizer updates.
 
     Numbers of optimizers count from 0; None stands for all. Every process must make one where any parameter
-    is sharded.
+    is sharded. Raises BadInput for an optimizer that updates nothing of the model.
     """
 
     def __init__(self, model: nn.Module, pieces: Sequence[Piece], optimizers: Sequence[Optimizer]) -> None:
         self.model, self.pieces, self.optimizers = model, pieces, optimizers
         self.warned = False
+        check_owned(model, optimizers)
         self._stack()
 
     def _stack(self) -> None:

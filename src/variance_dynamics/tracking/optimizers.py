@@ -89,20 +89,27 @@ def updated_tensors(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict[i
     """id of a parameter of `model` -> the tensor that an optimizer updates in its place.
 
     That is its copy in float32, where the model is in half precision and the optimizer keeps such copies. A
-    copy is known by its values. Raises BadInput for an optimizer that updates nothing of the model.
+    copy is known by its values.
     """
     own = {id(parameter) for parameter in model.parameters()}
     found: dict[int, nn.Parameter] = {}
-    for number, optimizer in enumerate(optimizers):
+    for optimizer in optimizers:
         tensors = [each for group in optimizer.param_groups for each in group["params"]]
         outside = [each for each in tensors if id(each) not in own]
-        copied = _copied(model, outside, {id(each) for each in tensors} | found.keys())
-        if tensors and len(outside) == len(tensors) and not copied:
-            which = f" {number + 1}" if len(optimizers) > 1 else ""
+        found |= _copied(model, outside, {id(each) for each in tensors} | found.keys())
+    return found
+
+
+def check_owned(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+    """Raises BadInput for an optimizer that updates nothing of the model."""
+    known = {id(parameter) for parameter in model.parameters()}
+    known |= {id(copy) for copy in updated_tensors(model, optimizers).values()}
+    for number, optimizer in enumerate(optimizers, start=1):
+        ids = {id(each) for group in optimizer.param_groups for each in group["params"]}
+        if ids and not ids & known:
+            which = f" {number}" if len(optimizers) > 1 else ""
             raise BadInput(f"optimizer{which} ({type(optimizer).__name__}): none of its parameters is in the "
                            f"model {type(model).__name__}: expected the optimizer that trains this model")
-        found |= copied
-    return found
 
 
 def _copied(model: nn.Module, tensors: Sequence[nn.Parameter], taken: set[int]) -> dict[int, nn.Parameter]:
