@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.forecasting.forecast import Floats, GivenSchedule, Schedule
+from variance_dynamics.forecasting.forecast import LONGEST, Floats, GivenSchedule, Schedule
 from variance_dynamics.theory.laws import LAWS, Law, Shape, law_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def schedule_of_file(path: Path) -> GivenSchedule:
             raise BadInput(f"{path}: no column {name}: expected step, lr, weight_decay")
     table = table[["step", LR]].assign(**{DECAY: table.get(DECAY, 0.0)})
     numbers = table.apply(pd.to_numeric, errors="coerce")
-    bad = ~np.isfinite(numbers).all(axis=1)
+    bad = ~np.isfinite(numbers.astype(float)).all(axis=1)
     if bad.any() or not len(table):
         where = f"row {int(np.flatnonzero(bad)[0]) + 1}" if bad.any() else "no rows"
         raise BadInput(f"{path}: {where}: expected a number in each of step, lr, weight_decay")
@@ -84,7 +84,10 @@ def schedule_of_file(path: Path) -> GivenSchedule:
 
 def _linear(steps: "pd.Series[float]", lr: "pd.Series[float]", decay: "pd.Series[float]", origin: str,
             last: int = 0) -> GivenSchedule:
-    updates = np.arange(1, max(int(steps.max()), last) + 1)
+    count = max(int(steps.max()), last)
+    if not 1 <= count <= LONGEST:
+        raise BadInput(f"steps {origin} are {count:,}: expected 1 to {LONGEST:,}")
+    updates = np.arange(1, count + 1)
     return GivenSchedule(np.interp(updates, steps, lr), np.interp(updates, steps, decay), origin)
 
 
