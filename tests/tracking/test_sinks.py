@@ -63,6 +63,7 @@ def example(name, **names):
     return names, names[f"to_{name}"]
 
 
+@pytest.mark.filterwarnings("default")  # theirs
 def test_tensorboard(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -79,6 +80,7 @@ def test_tensorboard(tmp_path, monkeypatch):
     assert [event.value for event in std] == pytest.approx(list(expected.value), rel=1e-6)
 
 
+@pytest.mark.filterwarnings("default")  # theirs
 def test_wandb(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -90,6 +92,7 @@ def test_wandb(tmp_path, monkeypatch):
     run.finish()
 
 
+@pytest.mark.filterwarnings("default")  # theirs
 def test_mlflow(tmp_path):
     mlflow = pytest.importorskip("mlflow")
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/runs.db")
@@ -101,6 +104,7 @@ def test_mlflow(tmp_path):
         dict(zip(expected.step, expected.value, strict=True)))
 
 
+@pytest.mark.filterwarnings("default")  # theirs
 def test_trackio(monkeypatch, tmp_path):
     trackio = pytest.importorskip("trackio")
     logged = []
