@@ -20,7 +20,8 @@ from study.gpt2.batches import Corpus
 from study.gpt2.model import GPT2
 from study.gpt2.params import Gpt2Run, resolve
 from study.gpt2.pretrain import Pretraining
-from variance_dynamics.tracking.tracker import OF_MATRICES, Tracker
+from variance_dynamics.tracking.arguments import OF_MATRICES
+from variance_dynamics.tracking.tracker import Tracker
 
 FAR = 100_000
 """A step that no benchmark reaches."""
@@ -61,7 +62,7 @@ def watching(training: Pretraining, kinds: Iterable[str], schedule: Callable[[in
     windows = training.run.dumps.windows if "displacement" in measure else ()
     tracker = Tracker(training.model, training.optimizer, measure=measure, schedule=schedule, windows=windows,
                       matrices=training.model.matrices())
-    tracker.close()
+    tracker.unwatch()
     tracker.records.clear()
     return tracker
 
@@ -71,7 +72,7 @@ class Switch:
 
     def __init__(self, training: Pretraining) -> None:
         self.watcher: Any = None
-        training.tracker.close()
+        training.tracker.unwatch()
         training.tracker = self  # type: ignore[assignment]
         training.optimizer.register_step_post_hook(lambda *_: self.step())
 

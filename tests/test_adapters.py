@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from variance_dynamics.adapters import hugging_face, inner, lightning
+from variance_dynamics.adapters import hugging_face, lightning
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.tracking.optimizers import inner
 from variance_dynamics.tracking.tracker import Tracker
 
 

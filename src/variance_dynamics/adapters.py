@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from variance_dynamics.base.atomic import replacing
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.tracking.optimizers import inner
 from variance_dynamics.tracking.tracker import Tracker
 
 LIGHTNING = ("lightning.pytorch", "pytorch_lightning")
@@ -39,7 +39,7 @@ def hugging_face(**options: Any) -> Any:
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None,
                            optimizer: Any = None, **rest: Any) -> None:
             saved = _load(_checkpoint(args, state)) if state.global_step else None
-            self.tracker = _started(model, inner(optimizer), state.global_step, saved, options)
+            self.tracker = _started(model, optimizer, state.global_step, saved, options)
 
         def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             if self.tracker is not None:
@@ -56,7 +56,7 @@ def hugging_face(**options: Any) -> Any:
 
 
 def lightning(**options: Any) -> Any:
-    """A Lightning Callback that tracks the module with its first optimizer; `options` are Tracker's.
+    """A Lightning Callback that tracks the module with all its optimizers; `options` are Tracker's.
 
     Gradients are measured before clipping. Its `tracker` is made when training begins. Raises BadInput if
     Lightning is not installed, and if training is resumed without the tracker's state while `path` exists.
@@ -77,13 +77,12 @@ def lightning(**options: Any) -> Any:
             self.saved = state_dict or None
 
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            optimizer = inner(trainer.optimizers[0])
-            self.tracker = _started(pl_module, optimizer, trainer.global_step, self.saved, options)
+            self.tracker = _started(pl_module, trainer.optimizers, trainer.global_step, self.saved, options)
             self.saved = None
 
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-            if self.tracker is not None and inner(optimizer) is self.tracker.optimizer:
-                self.tracker.before_step()
+            if self.tracker is not None:
+                self.tracker.before_step(inner(optimizer))
 
         def on_train_end(self, trainer: Any, pl_module: Any) -> None:
             if self.tracker is not None:
@@ -93,13 +92,6 @@ def lightning(**options: Any) -> Any:
             self.on_train_end(trainer, pl_module)
 
     return Callback()
-
-
-def inner(optimizer: Any) -> Any:
-    """The torch optimizer inside the wrappers of accelerate and Lightning."""
-    while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
-        optimizer = optimizer.optimizer
-    return optimizer
 
 
 def _started(model: nn.Module, optimizer: Any, step: int, saved: dict[str, Any] | None,

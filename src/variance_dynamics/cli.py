@@ -130,8 +130,10 @@ def _pattern(text: str) -> tuple[str, str]:
 
 def _forecast_options(parser: argparse.ArgumentParser) -> None:
     from variance_dynamics.base.schedules import SCHEDULES
+    from variance_dynamics.forecasting.forecast import DECAY_SCHEDULES
+    from variance_dynamics.theory.laws import ADJUSTMENTS, LAWS
 
-    parser.description = "The std of a weight matrix under AdamW, by the null law. No parameter is fitted."
+    parser.description = "The std of a weight matrix in training, by the null law. No parameter is fitted."
     add = parser.add_argument
     add("--std", type=float, help="initial std (with a recorded run by default its median)")
     add("--lr", type=float, help="peak learning rate")
@@ -139,9 +141,17 @@ def _forecast_options(parser: argparse.ArgumentParser) -> None:
     add("--schedule", help=f"{', '.join(SCHEDULES)} (default cosine)")
     add("--warmup", type=_whole, help="updates of linear warmup (default 0)")
     add("--weight-decay", type=float, help="decoupled, as AdamW's (default .1)")
+    add("--weight-decay-schedule", help=f"{' or '.join(DECAY_SCHEDULES)}: kept, or in proportion to the lr")
     add("--min-lr-ratio", type=float, help="last learning rate over the peak (default .1)")
+    add("--schedule-file", metavar="FILE.csv",
+        help="step, lr and weight_decay of the run, in the place of the options above")
+    add("--optimizer", action="append", default=[], metavar="NAME",
+        help=f"{', '.join(LAWS)} (default adamw); ROLE=NAME for the matrices of a role, may be repeated")
+    add("--shape", metavar="ROWSxCOLUMNS", help="of the matrix, for Muon; a Tracker's table has the shapes")
+    add("--adjust-lr", default="original", choices=list(ADJUSTMENTS), help="how Muon adjusts its lr by shape")
     add("--from", dest="recorded", metavar="RUN.parquet",
-        help="a recorded run to compare with; its run.json gives what the options above leave out")
+        help="a recorded run (or RUN.jsonl) to compare with; what the options above leave out is the lr and "
+             "weight decay of each matrix in a Tracker's table, or comes from run.json beside it")
     add("--png", metavar="FILE", help="save it as a picture (needs matplotlib, extra png)")
     add("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=_forecast)
@@ -150,10 +160,13 @@ def _forecast_options(parser: argparse.ArgumentParser) -> None:
 def _forecast(options: argparse.Namespace) -> int:
     from variance_dynamics.forecasting import report
     from variance_dynamics.forecasting.recorded import forecast_of
+    from variance_dynamics.forecasting.settings import optimizers_of
 
     _check("std", options.std, USUAL_STD)
     _check("lr", options.lr, USUAL_LR)
-    forecast, compared = forecast_of(options.recorded, options.std, _schedule(options))
+    optimizers = optimizers_of(options.optimizer, options.shape, options.adjust_lr)
+    forecast, compared = forecast_of(options.recorded, options.std, _schedule(options), optimizers,
+                                     options.schedule_file)
     if options.png:
         report.save_png(options.png, forecast, compared)
     print((report.to_json if options.json else report.to_text)(forecast, compared))
@@ -177,7 +190,7 @@ def _whole(text: str) -> int:
 
 def _schedule(options: argparse.Namespace) -> dict[str, Any]:
     """The options of the schedule that were given."""
-    names = ("lr", "steps", "schedule", "warmup", "weight_decay", "min_lr_ratio")
+    names = ("lr", "steps", "schedule", "warmup", "weight_decay", "min_lr_ratio", "weight_decay_schedule")
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 

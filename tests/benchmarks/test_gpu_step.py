@@ -41,7 +41,7 @@ def test_each_tracker_measures_what_its_row_says(bench):
     trackers = {name: bench.watching(training, *how) for name, how in bench.TRACKED.items()}
     for name, tracker in trackers.items():
         bench.watched(training, tracker)()
-        dumps = [names for _, names, _ in tracker.records if "std" in names]
+        dumps = [names for _, names, _, _ in tracker.records if "std" in names]
         assert len(dumps) == (1 if "one step in ten" in name else bench.STEPS), name
         assert all(("delta_ms_init" in names) == ("update_rms" in names) == ("everything" in name)
                    for names in dumps), name

@@ -32,7 +32,7 @@ def test_everyone_measures_in_the_steps_that_are_timed(bench):
     setting.share(("everything", "every step", "ours"), 3)
     setting.share(("everything", "one step in ten", "ours"), 10)
     assert len(every.records) == 3 and len(tenth.records) == 1
-    raw = {name for _, names, _ in tenth.records for name in names}
+    raw = {name for _, names, _, _ in tenth.records for name in names}
     assert raw >= {"std", "grad_norm", "update_rms", "epsilon_share", "delta_ms_init", "delta_ms_10"}
     peer = setting.watchers["weights", "every step", bench.PEER]
     setting.share(("weights", "every step", bench.PEER), 1)

@@ -50,7 +50,8 @@ def plain():
 def test_the_loop_is_left_alone_and_its_own_steps_are_counted(plain):
     assert list(plain.columns) == ["step", "name", "layer", "role", "stat", "value"]
     assert plain.groupby("stat").step.unique().map(list).to_dict() == {
-        **{stat: [0, 2, 4] for stat in ("std", "mean", "rms", "absmax", "kurtosis")},
+        **{stat: [0, 2, 4] for stat in ("std", "mean", "rms", "absmax", "kurtosis", "lr", "weight_decay")},
+        "rows": [0], "columns": [0],
         **{stat: [2, 4] for stat in ("grad_norm", "grad_kurtosis", "update_rms", "epsilon_share")}}
     alone = mlp()
     optimizer = adamw(alone)
@@ -212,7 +213,7 @@ def test_activations_of_a_fused_layer_come_apart():
     model = nn.ModuleDict({"attn": nn.ModuleDict({"c_attn": nn.Linear(8, 24), "c_proj": nn.Linear(8, 8)})})
     tracker = Tracker(model, adamw(model), every=1, measure="activations")
     out = model["attn"]["c_attn"](torch.randn(5, 3, 8)).detach().double().numpy()
-    tracker.optimizer.step()
+    tracker.optimizers[0].step()
     values = table(tracker)
     for i, role in enumerate("qkv"):
         assert values["activation_std", f"attn.c_attn.weight[{role}]", 1] == pytest.approx(

@@ -9,7 +9,8 @@ from torch import nn
 from variance_dynamics.base import schedules
 from variance_dynamics.roles.find_roles import find_roles
 from variance_dynamics.tracking import stacks
-from variance_dynamics.tracking.tracker import OF_MATRICES, Tracker
+from variance_dynamics.tracking.arguments import OF_MATRICES
+from variance_dynamics.tracking.tracker import Tracker
 from variance_dynamics.weights.parameter import Parameter
 
 STEPS, LR, DECAY, BETAS, EPS, CLIP = 12, 3e-3, 0.1, (0.9, 0.95), 1e-8, 0.5

@@ -17,9 +17,10 @@ from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.progress import progress
 from variance_dynamics.base.seeding import torch_seed
 from variance_dynamics.initializing import initialize
+from variance_dynamics.tracking.arguments import OF_MATRICES
 from variance_dynamics.tracking.histograms import Histograms
 from variance_dynamics.tracking.sharded import cut_like, for_checkpoint, gathered
-from variance_dynamics.tracking.tracker import OF_MATRICES, Tracker
+from variance_dynamics.tracking.tracker import Tracker
 from variance_dynamics.weights.parameter import QKV
 
 PROBE_CONTEXTS = 4

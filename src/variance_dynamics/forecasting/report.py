@@ -13,6 +13,7 @@ from variance_dynamics.base.terminal import printable
 from variance_dynamics.forecasting.forecast import FORGOTTEN, Forecast
 from variance_dynamics.forecasting.recorded import ComparedRun
 from variance_dynamics.forecasting.std_table import MATRIX
+from variance_dynamics.theory.laws import LAWS
 from variance_dynamics.theory.null_law import HOLDS
 
 Points = Sequence[tuple[float, float]]
@@ -29,18 +30,20 @@ def to_text(forecast: Forecast, run: ComparedRun | None = None) -> str:
 
 
 def _sentences(forecast: Forecast) -> str:
-    plan = forecast.schedule
-    decay, settled = plan.weight_decay, forecast.peak_equilibrium
-    lines = [f"std {forecast.sigma_0:g} -> {forecast.std[-1]:.4g} after {plan.steps:,} steps of AdamW "
-             f"(lr {plan.lr:g}, {plan.schedule}, warmup {plan.warmup:,}, weight decay {decay:g}), "
-             "if updates are noise"]
-    if decay:
+    plan, entry = forecast.schedule, LAWS[forecast.law.optimizer]
+    settled = forecast.peak_equilibrium
+    lines = [f"std {forecast.sigma_0:g} -> {forecast.std[-1]:.4g} after {plan.steps:,} steps of "
+             f"{entry.title} ({plan.words}), if updates are noise"]
+    if not forecast.law.settles:
+        lines.append("no equilibrium: a step is a share of the std, which grows or shrinks as a power")
+    elif plan.weight_decay:
         lines.append(f"sigma_eq: {settled:.4g} at the peak lr, {forecast.equilibrium[-1]:.4g} at the last")
         lines.append(f"time constants at the peak lr: {forecast.time_constant:,.0f} steps for the variance, "
                      f"{2 * forecast.time_constant:,.0f} for the initial weights")
     else:
         lines.append("without weight decay there is no equilibrium, and nothing is forgotten but by growth")
-    return "\n".join([*lines, _forgetting(forecast), f"at the end: {_ending(forecast)}"])
+    basis = [f"the law: {entry.formula}", f"it assumes: {entry.assumes}", f"source: {entry.source}"]
+    return "\n".join([*lines, _forgetting(forecast), f"at the end: {_ending(forecast)}", *basis])
 
 
 def _forgetting(forecast: Forecast) -> str:
@@ -132,6 +135,9 @@ def _left_out(run: ComparedRun) -> Iterator[str]:
         yield f"{run.broken} of {len(run.end)} matrices have a std that is NaN or infinite"
     if run.incomplete:
         yield f"{run.incomplete} matrices have no std at step 0 or at step {run.last:,} and are left out"
+    if run.left_out:
+        names = ", ".join(run.left_out)
+        yield f"not judged, as lr or decoupled weight decay is not known: {names}"
 
 
 def _errors(run: ComparedRun) -> str:
@@ -142,6 +148,7 @@ def to_json(forecast: Forecast, run: ComparedRun | None = None) -> str:
     """All that the text says, as one JSON object; null for what is infinite or never happens."""
     steps = np.unique(np.linspace(0, forecast.schedule.steps, 201).round().astype(int))
     values: dict[str, Any] = {
+        "optimizer": forecast.law.optimizer,
         "std_initial": forecast.sigma_0, "std_final": float(forecast.std[-1]),
         "sigma_eq_peak": _finite(forecast.peak_equilibrium),
         "sigma_eq_last": _finite(float(forecast.equilibrium[-1])),
@@ -153,6 +160,7 @@ def to_json(forecast: Forecast, run: ComparedRun | None = None) -> str:
         roles = [{key: _finite(value) for key, value in vars(verdict).items()} for verdict in run.roles]
         values["recorded"] = {"step": run.last, "matrices": len(run.end), "lawful": run.lawful,
                               "broken": run.broken, "incomplete": run.incomplete,
+                              "left_out": list(run.left_out),
                               "error_law": _finite(run.error("predicted")),
                               "error_no_change": _finite(run.error("initial")), "roles": roles}
     return json.dumps(values, indent=1, allow_nan=False)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.base.json_text import json_object
 from variance_dynamics.forecasting.forecast import LARGEST_STD, LONGEST, Floats
 
 if TYPE_CHECKING:
@@ -46,10 +47,34 @@ def read_std(path: Path) -> "pd.DataFrame":
     return std[["step", *MATRIX, "value"]]
 
 
+def read_settings(path: Path, stats: tuple[str, ...]) -> "pd.DataFrame":
+    """The rows of these statistics of a table that `read_std` reads; columns step, MATRIX, stat, value."""
+    table = _table(path)
+    rows = table[table["stat"].isin(stats)]
+    name = _texts(path, rows, "name", "") if "name" in rows else ""
+    seed = _places(path, rows, "seed") if "seed" in rows else 0
+    rows = rows.assign(step=_steps(path, rows), value=_numbers(path, rows, "value"), name=name, seed=seed,
+                       layer=_places(path, rows, "layer"), role=_texts(path, rows, "role"))
+    return rows[["step", *MATRIX, "stat", "value"]].drop_duplicates(["step", *MATRIX, "stat"], keep="last")
+
+
+def _json_lines(path: Path) -> "pd.DataFrame":
+    """The columns that are read, from one object a line, as a Tracker writes them; null is NaN."""
+    import pandas as pd
+
+    lines = path.read_bytes().splitlines()
+    objects = [json_object(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+    table = pd.DataFrame(objects, columns=[name for name in (*COLUMNS, "seed", "name", "arm")
+                                           if name in (objects[0] if objects else {})])
+    return table.assign(value=table["value"].fillna(np.nan).infer_objects()) if "value" in table else table
+
+
 def _table(path: Path) -> "pd.DataFrame":
     """The columns that are read. Raises BadInput for what is no Parquet, or has more rows than bytes."""
     if not path.is_file():
-        raise BadInput(f"{path}: no such file: expected a recorded run in Parquet")
+        raise BadInput(f"{path}: no such file: expected a recorded run in Parquet or .jsonl")
+    if path.suffix == ".jsonl":
+        return _json_lines(path)
     try:
         from pyarrow import parquet
 

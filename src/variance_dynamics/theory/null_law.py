@@ -2,14 +2,18 @@
 
 One step is W <- (1 - lr wd) W - lr u, with u Adam's normalised update of rms c and autocorrelations rho_k.
 If D = c^2 (1 + 2 sum rho_k) is 1, as it is for white gradients (c^2 = (1 - beta1) / (1 + beta1), rho_k =
-beta1^k), then with d_t = prod_(i<t) (1 - lr_i wd), which is e^-kappa_t to first order in lr wd,
+beta1^k), then with d_t = prod_(i<t) (1 - lr_i wd_i), which is e^-kappa_t to first order in lr wd,
 
     std^2(t) = std_0^2 d_t^2 + S_t,    S_t = sum_(i<t) lr_i^2 (d_t / d_(i+1))^2
 
 Sources: 2305.17212 (random walk and equilibrium under decoupled decay), 2405.13698 (AdamW as a moving
-average of its updates). No parameter is fitted. "std" is the root mean square about zero. Arrays over steps
-are float64: `lr` [T] holds the rate of update 0..T-1, results [T+1] hold the state after 0..T updates.
+average of its updates), kexue.fm 11307 and 11404 (the law with schedules). Other optimizers have other c and
+rho: see `Noise`, and `theory.laws`. No parameter is fitted. "std" is the root mean square about zero. Arrays
+over steps are float64: `lr` [T] holds the rate of update 0..T-1, `weight_decay` is a number or [T], results
+[T+1] hold the state after 0..T updates.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,13 +27,39 @@ FROM_STEP = 100
 """No verdict on R before this many updates: Adam's momentum starts with more variance (see `injected`)."""
 
 
-def _rates(lr: ArrayLike, weight_decay: float) -> Floats:
+@dataclass(frozen=True)
+class Noise:
+    """Updates u that are noise: c^2 = E[u^2] = `square`, and E[u_t u_(t+k)] = sum_n w_n q_n^k for k >= 1.
+
+    `memory` holds the pairs (w_n, q_n), with q_n in [0, 1).
+    """
+
+    square: float = 1.0
+    memory: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def long_run(self) -> float:
+        """D = c^2 (1 + 2 sum rho_k): the variance that slow changes see."""
+        return self.square + 2 * sum(w * q / (1 - q) for w, q in self.memory)
+
+
+WHITE = Noise()
+"""Updates without memory, of rms 1: the law of AdamW, whose D is 1 too."""
+
+
+def rates_and_left(lr: ArrayLike, weight_decay: ArrayLike) -> tuple[Floats, Floats]:
+    """The rates [T], and what a step leaves of a weight, 1 - lr wd, [T]."""
     rates = np.atleast_1d(np.asarray(lr, dtype=np.float64))
     if rates.ndim != 1 or not np.all((rates >= 0) & np.isfinite(rates)):
         raise BadInput(f"lr of shape {rates.shape}: expected one finite rate >= 0 per step")
-    if not (weight_decay >= 0 and np.all(rates * weight_decay < 1)):
-        raise BadInput(f"weight_decay is {weight_decay}: expected 0 or more, and lr * weight_decay below 1")
-    return rates
+    decays = np.asarray(weight_decay, dtype=np.float64)
+    if decays.shape not in ((), rates.shape):
+        raise BadInput(f"weight_decay of shape {decays.shape}: expected a number, or {rates.shape} of them")
+    wrong = ~((decays >= 0) & (rates * decays < 1))
+    if np.any(wrong):
+        worst = float(np.broadcast_to(decays, rates.shape)[wrong][0])
+        raise BadInput(f"weight_decay is {worst}: expected 0 or more, and lr * weight_decay below 1")
+    return rates, 1 - rates * decays
 
 
 def _recurrence(factor: Floats, term: Floats) -> Floats:
@@ -47,12 +77,12 @@ def _recurrence(factor: Floats, term: Floats) -> Floats:
     return np.concatenate([[0.0], total])
 
 
-def decay(lr: ArrayLike, weight_decay: float) -> Floats:
+def decay(lr: ArrayLike, weight_decay: ArrayLike) -> Floats:
     """d_t, the factor left of an initial weight after t updates, [T+1]."""
-    return np.concatenate([[1.0], np.cumprod(1 - _rates(lr, weight_decay) * weight_decay)])
+    return np.concatenate([[1.0], np.cumprod(rates_and_left(lr, weight_decay)[1])])
 
 
-def injected(lr: ArrayLike, weight_decay: float, beta1: float | None = None) -> Floats:
+def injected(lr: ArrayLike, weight_decay: ArrayLike, beta1: float | None = None) -> Floats:
     """S_t, the variance that noise of unit size has added after t updates, [T+1]; S_0 = 0.
 
     With `beta1` the updates are not white but bias-corrected momentum over white gradients g_t,
@@ -64,10 +94,9 @@ def injected(lr: ArrayLike, weight_decay: float, beta1: float | None = None) -> 
     is not small beside 1 - b, it settles lower. Adam's denominator, which adjusts to each gradient, is left
     out: simulated Adam has 0 to 6% less variance than this.
     """
-    rates = _rates(lr, weight_decay)
-    left = 1 - rates * weight_decay
     if beta1 is None:
-        return _recurrence(left**2, rates**2)
+        return injected_by(WHITE, lr, weight_decay)
+    rates, left = rates_and_left(lr, weight_decay)
     if not 0 <= beta1 < 1:
         raise BadInput(f"beta1 is {beta1}: expected 0 or more and below 1")
     step = rates / (1 - beta1 ** np.arange(1.0, len(rates) + 1))
@@ -76,12 +105,26 @@ def injected(lr: ArrayLike, weight_decay: float, beta1: float | None = None) -> 
     return _recurrence(left**2, step**2 * power + 2 * left * step * beta1 * cross[:-1])
 
 
-def std(sigma_0: float, lr: ArrayLike, weight_decay: float) -> Floats:
+def injected_by(noise: Noise, lr: ArrayLike, weight_decay: ArrayLike) -> Floats:
+    """The variance that updates of this kind have added after t updates, [T+1]; S_t for white ones.
+
+    With x_n = -E[W u_n], n counting `memory`: x_n' = q (left x_n + lr w), and S' = left^2 S + lr^2 c^2 +
+    2 left lr sum x_n. The noise is as old as it gets from the first step on: momentum that starts from
+    nothing differs in its first 1 / (1 - q) steps.
+    """
+    rates, left = rates_and_left(lr, weight_decay)
+    along = np.zeros_like(rates)
+    for w, q in noise.memory:
+        along += _recurrence(q * left, q * w * rates)[:-1]
+    return _recurrence(left**2, noise.square * rates**2 + 2 * left * rates * along)
+
+
+def std(sigma_0: float, lr: ArrayLike, weight_decay: ArrayLike) -> Floats:
     """The law's std after 0..T updates, [T+1], in weight units: sqrt(sigma_0^2 d_t^2 + S_t)."""
     return np.sqrt((sigma_0 * decay(lr, weight_decay)) ** 2 + injected(lr, weight_decay))
 
 
-def injected_ratio(sigma: ArrayLike, sigma_0: ArrayLike, lr: ArrayLike, weight_decay: float,
+def injected_ratio(sigma: ArrayLike, sigma_0: ArrayLike, lr: ArrayLike, weight_decay: ArrayLike,
                    steps: ArrayLike) -> Floats:
     """R = (sigma^2 - sigma_0^2 d_t^2) / S_t at `steps` (numbers of updates done), same shape as `sigma`.
 
@@ -95,20 +138,23 @@ def injected_ratio(sigma: ArrayLike, sigma_0: ArrayLike, lr: ArrayLike, weight_d
     return np.divide(grown, total, out=np.full_like(grown, np.nan), where=total > 0)
 
 
-def equilibria(lr: ArrayLike, weight_decay: float) -> Floats:
+def equilibria(lr: ArrayLike, weight_decay: ArrayLike, noise: Noise = WHITE) -> Floats:
     """Std at which each of the learning rates would settle if it were kept, [T]: sqrt(lr / (wd (2 - lr wd))).
 
-    About sqrt(lr / (2 wd)); infinite without weight decay (nan for an lr of 0).
+    About sqrt(lr / (2 wd)), times sqrt(D) for other noise than white; infinite without weight decay (nan for
+    an lr of 0).
     """
-    rates = _rates(lr, weight_decay)
+    rates, left = rates_and_left(lr, weight_decay)
+    decays = np.asarray(weight_decay, dtype=np.float64)
+    power = noise.square + 2 * left * sum(q * w / (1 - q * left) for w, q in noise.memory)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        settled: Floats = np.sqrt(rates / (weight_decay * (2 - rates * weight_decay)))
+        settled: Floats = np.sqrt(power * (rates / (decays * (2 - rates * decays))))
     return settled
 
 
-def equilibrium(lr: float, weight_decay: float) -> float:
+def equilibrium(lr: float, weight_decay: float, noise: Noise = WHITE) -> float:
     """Std at which a constant lr settles; infinite without weight decay."""
-    settled = equilibria(lr, weight_decay)
+    settled = equilibria(lr, weight_decay, noise)
     return float(settled[0]) if weight_decay else float("inf")
 
 
@@ -117,6 +163,6 @@ def time_constant(lr: float, weight_decay: float) -> float:
 
     The initial weights themselves fade half as fast: twice as many steps.
     """
-    _rates(lr, weight_decay)
+    rates_and_left(lr, weight_decay)
     rate = -2 * np.log1p(-lr * weight_decay)
     return float(1 / rate) if rate else float("inf")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.tracking.stacks import WEIGHT_STATS, Stats
+from variance_dynamics.tracking.measures import WEIGHT_STATS, Stats
 from variance_dynamics.weights.pieces import Piece
 from variance_dynamics.weights.statistics import STATS, Matrices
 

@@ -1,4 +1,4 @@
-"""Weight matrices of one shape, stacked as rows [M, N]: what is read and measured of them at once.
+"""Weight matrices of one shape, stacked as rows [M, N]: what is read of them at once.
 
 On a CPU the cost of measuring is in passes over memory, so a stack is what a core's caches hold, and stacks
 share the memory that they are worked on in. On a GPU the cost is in launches of kernels, so a stack is all
@@ -15,39 +15,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from variance_dynamics.tracking.optimizers import owners, updated_tensors
 from variance_dynamics.weights.pieces import Piece, Shape
-from variance_dynamics.weights.statistics import (
-    STATS,
-    WHOLE,
-    Matrices,
-    Reductions,
-    epsilon_share,
-    root_mean_square,
-)
+from variance_dynamics.weights.statistics import WHOLE, Reductions
 
-WEIGHT_STATS = ("std", "mean", "rms", "absmax", "kurtosis")
-GRADIENT_STATS = ("norm", "kurtosis")
 CACHED = 2**19
 """Elements of a stack on a CPU: so few that a core's caches hold them from one operation to the next."""
 SHARED = 2**20
 """Elements of each buffer that the stacks on a CPU share; a larger stack allocates its own memory."""
-Stats = dict[str, Tensor]
-"""Statistic -> its values, one for each matrix, [M]."""
 Buffers = Sequence[Tensor | None]
 NO_BUFFERS: Buffers = (None, None, None)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Matrices of one shape and one of the optimizer's param groups, which are measured together.
+    """Matrices of one shape and one param group of one optimizer, which are measured together.
 
-    `places` are their numbers among all matrices. `param_group` is None where no optimizer updates them.
+    `places` are their numbers among all matrices; `weights` are what the optimizer updates. Where none does,
+    `param_group` is None and `optimizer` 0: they are measured after the first optimizer's steps.
     """
 
     places: list[int]
     pieces: list[Piece]
     weights: list[nn.Parameter]
     param_group: int | None
+    optimizer: int = 0
     buffers: Buffers = NO_BUFFERS
     reductions: Reductions = WHOLE
 
@@ -95,18 +87,18 @@ def _wide(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def stacks_of(model: nn.Module, pieces: Sequence[Piece], optimizer: torch.optim.Optimizer | None
+def stacks_of(model: nn.Module, pieces: Sequence[Piece], optimizers: Sequence[torch.optim.Optimizer]
               ) -> list[Stack]:
     """All pieces in stacks, as if no parameter were sharded."""
-    param_groups = optimizer.param_groups if optimizer else []
-    group_of = {id(weight): index for index, group in enumerate(param_groups) for weight in group["params"]}
-    weights = [model.get_parameter(piece.tensor) for piece in pieces]
+    owner, copies = owners(optimizers), updated_tensors(model, optimizers)
+    parameters = [model.get_parameter(piece.tensor) for piece in pieces]
+    weights = [copies.get(id(parameter), parameter) for parameter in parameters]
     alike: dict[Any, list[int]] = defaultdict(list)
     for place, (piece, weight) in enumerate(zip(pieces, weights, strict=True)):
-        alike[piece.shape, weight.dtype, weight.device, group_of.get(id(weight))].append(place)
+        alike[piece.shape, weight.dtype, weight.device, owner.get(id(weight), (0, None))].append(place)
     shared: dict[torch.dtype, list[Tensor]] = {}
     return [Stack(places, [pieces[place] for place in places], [weights[place] for place in places],
-                    key[-1], _buffers(shared, len(places), *key[:3]))
+                    key[-1][1], key[-1][0], _buffers(shared, len(places), *key[:3]))
             for key, same in alike.items() for places in _divided(same, key[0], key[2])]
 
 
@@ -129,45 +121,3 @@ def is_sharded(parameter: Tensor) -> bool:
     """Whether several processes hold a part each. Where DTensor was never imported nothing is sharded."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(parameter, module.DTensor)
-
-
-def weight_stats(stack: Stack, weights: Tensor) -> Stats:
-    """WEIGHT_STATS of the weights [M, N]."""
-    shared = Matrices(weights, stack.reductions, stack.buffers[1])
-    return {name: STATS[name](shared) for name in WEIGHT_STATS}
-
-
-def gradient_stats(stack: Stack) -> Stats:
-    """Norm and kurtosis of the gradients as they are now."""
-    shared = Matrices(stack.gradients(), stack.reductions, stack.buffers[1])
-    return {f"grad_{name}": STATS[name](shared) for name in GRADIENT_STATS}
-
-
-def update_stats(optimizer: torch.optim.Optimizer, stack: Stack, before: Tensor, after: Tensor) -> Stats:
-    """Rms of the update u = (after - (1 - lr wd) before) / lr, and Adam's epsilon share.
-
-    `before` and `after` are the weights [M, N]; `before` is overwritten. wd is 0 where the decay is not
-    decoupled. Without a learning rate u is NaN. There is an epsilon share where the optimizer has Adam's v.
-    """
-    if stack.param_group is None:
-        return {}
-    settings = optimizer.param_groups[stack.param_group]
-    lr = settings["lr"]
-    decoupled = settings.get("decoupled_weight_decay", isinstance(optimizer, torch.optim.AdamW))
-    update = torch.sub(after, before, out=stack.buffers[2])
-    if decoupled and settings["weight_decay"]:
-        update.add_(before.mul_(lr * settings["weight_decay"]))
-    rms = root_mean_square(update, stack.reductions, stack.buffers[1])
-    stats = {"update_rms": rms / (lr if isinstance(lr, Tensor) else lr or math.nan)}
-    states = [optimizer.state.get(weight, {}) for weight in stack.weights]
-    if all({"exp_avg_sq", "step"} <= state.keys() for state in states):
-        stats["epsilon_share"] = _epsilon_share(states, stack, settings)
-    return stats
-
-
-def _epsilon_share(states: list[dict[str, Any]], stack: Stack, settings: dict[str, Any]) -> Tensor:
-    seconds = stack.stacked([state["exp_avg_sq"] for state in states], stack.buffers[2])
-    done = torch.stack([torch.as_tensor(state["step"]) for state in states]).double()
-    correction = (1 - settings["betas"][1] ** done)[:, None]
-    correction = correction.to(seconds.device, seconds.dtype, non_blocking=True)
-    return epsilon_share(seconds, correction, settings["eps"], stack.reductions, stack.buffers[1])
