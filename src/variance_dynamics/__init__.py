@@ -3,12 +3,13 @@
     audit(model_or_checkpoint)   does each matrix hold what its scheme says?
     forecast(std, lr, steps)     what AdamW will do to the std
     initialize(model, scheme)    set every parameter by a scheme
+    series(checkpoints)          the std of every matrix over the checkpoints of a run, and what is wrong with them
     Tracker(model, optimizer)    the std of every matrix while it trains
 
 Each is imported when it is first used, so that importing the package costs nothing.
 
-Rooms, from the ground up: base; weights; roles and theory; tracking, auditing and forecasting. A room
-imports from rooms below it; each says which. The modules beside them (initializing, adapters, cli) may
+Rooms, from the ground up: base; weights; roles and theory; tracking, auditing and forecasting;
+checkpoint_series. A room imports from rooms below it; each says which. The modules beside them (initializing, adapters, cli) may
 import every room.
 """
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from variance_dynamics.auditing.audit import audit as audit
+    from variance_dynamics.checkpoint_series.series import series as series
     from variance_dynamics.forecasting.forecast import forecast as forecast
     from variance_dynamics.initializing import initialize as initialize
     from variance_dynamics.tracking.tracker import Tracker as Tracker
@@ -25,10 +27,11 @@ HOMES = {
     "audit": "variance_dynamics.auditing.audit",
     "forecast": "variance_dynamics.forecasting.forecast",
     "initialize": "variance_dynamics.initializing",
+    "series": "variance_dynamics.checkpoint_series.series",
     "Tracker": "variance_dynamics.tracking.tracker",
 }
 """Public name -> its module. A module with a public name would hide what has that name, once imported."""
-__all__ = ["Tracker", "audit", "forecast", "initialize"]
+__all__ = ["Tracker", "audit", "forecast", "initialize", "series"]
 
 
 def __getattr__(name: str) -> Any:
