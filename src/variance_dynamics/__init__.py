@@ -3,14 +3,14 @@
     audit(model_or_checkpoint)   does each matrix hold what its scheme says?
     forecast(std, lr, steps)     what AdamW will do to the std
     initialize(model, scheme)    set every parameter by a scheme
-    series(checkpoints)          the std of every matrix over the checkpoints of a run, and what is wrong with them
+    series(checkpoints)          the std of every matrix in the checkpoints of a run, and their faults
     Tracker(model, optimizer)    the std of every matrix while it trains
 
 Each is imported when it is first used, so that importing the package costs nothing.
 
 Rooms, from the ground up: base; weights; roles and theory; tracking, auditing and forecasting;
-checkpoint_series. A room imports from rooms below it; each says which. The modules beside them (initializing, adapters, cli) may
-import every room.
+checkpoint_series. A room imports from rooms below it; each says which. The modules beside them
+(initializing, adapters, cli) may import every room.
 """
 
 from importlib import import_module

@@ -55,8 +55,8 @@ def alike(tensor: str, records: Mapping[int, Record], steps: Sequence[int]) -> A
     norms = np.sqrt((table**2).sum(1))
     cosines = np.clip(table @ table.T / np.outer(norms, norms), -1, 1)
     bits = tuple("" if record is None or record.constant else record.bits for record in present)
-    return Alike(tensor, 1 - cosines, np.array([record.sample_rms if record else np.nan for record in present]),
-                 bits, not any(bits))
+    rms = np.array([record.sample_rms if record else np.nan for record in present])
+    return Alike(tensor, 1 - cosines, rms, bits, not any(bits))
 
 
 def out_of_line(matrix: Alike, places: Sequence[int]) -> dict[int, int | None]:

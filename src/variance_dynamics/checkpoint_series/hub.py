@@ -1,4 +1,4 @@
-"""Checkpoints in the revisions of a repository on the Hugging Face hub, of which only what is asked for is read.
+"""Checkpoints in the revisions of a repository on the Hugging Face hub; only what is asked for is read.
 
 Of a .safetensors file that is its header, and then single tensors, by range requests. Other files are read
 whole. `huggingface_hub` lists the revisions and their files; every address holds a commit, so that nothing
@@ -98,7 +98,8 @@ def _asked(ask: Any, what: str) -> Any:
 
 def _remote(api: Any, server: Server, repository: str, number: int, name: str, commit: str, folder: Path
             ) -> Step:
-    return Step(number, name, commit, lambda: _opened(api, server, repository, commit, folder / commit), commit)
+    return Step(number, name, commit,
+                lambda: _opened(api, server, repository, commit, folder / commit), commit)
 
 
 def _opened(api: Any, server: Server, repository: str, commit: str, folder: Path) -> Opened:
@@ -116,7 +117,7 @@ def _opened(api: Any, server: Server, repository: str, commit: str, folder: Path
     hashes = {name: file.hash for name, file in files.items() if file.hash}
     if whole:
         size = sum(files[name].size for name in whole)
-        note = f".bin files are read whole ({size:,} bytes a step) and kept in {folder.parent} until the end"
+        note = f".bin files are read whole ({size:,} bytes a step) and kept until the end"
         return replace(on_disk(kept, checkpoint), hashes=hashes, notes=(note,))
     spans = spans_of(headers, files)
     tensors = RemoteTensors(server, checkpoint.tensors, spans, folder, kept)

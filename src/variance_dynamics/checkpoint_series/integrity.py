@@ -1,12 +1,13 @@
 """What is wrong with a series of checkpoints: one line for each fault."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from variance_dynamics.checkpoint_series.alike import Alike, median, out_of_line
+from variance_dynamics.checkpoint_series.alike import NOISE, Alike, median, out_of_line
 from variance_dynamics.theory import null_law
 
 Floats = NDArray[np.float64]
@@ -18,6 +19,8 @@ KEPT = 0.3
 """A cosine which the law must predict before its absence says anything."""
 RISE = 0.05
 """The cosine with step 0 falls as training goes on; it may rise by this."""
+FITS = 0.8
+"""Bytes that several steps hold belong to the step to whose neighbours they are so much closer."""
 SHOWN = 6
 """Steps or names that a line lists."""
 
@@ -59,18 +62,23 @@ class Facts:
         return [("", self.moving), *(sorted(names.items()) if len(names) > 1 else [])]
 
 
-def faults(facts: Facts, rates: Floats | None, weight_decay: float) -> Iterator[str]:
-    """One line for each fault. `rates` [T] is the lr of each update, where it is known."""
+def faults(facts: Facts, rates: Floats | None, weight_decay: float) -> Iterator[tuple[bool, str]]:
+    """Lines, and whether each is a fault or a remark. `rates` [T] is the lr of each update, if known."""
     if len(facts.steps) < 2 or not facts.moving:
         return
     same = list(same_bytes(facts))
-    for each in same:
-        yield _said(facts, each)
-    yield from _single_matrices(facts, same)
+    yield from ((True, _said(facts, each)) for each in same)
+    yield from single_matrices(facts, same)
+    yield from ((True, line) for line in _in_order(facts, same, rates, weight_decay))
+
+
+def _in_order(facts: Facts, same: Sequence[Sameness], rates: Floats | None, weight_decay: float
+              ) -> Iterator[str]:
+    """Lines on steps that are not where their weights belong."""
     aside = dict(_out_of_line(facts, same))
     for (place, file), line in aside.items():
         yield f"step {facts.steps[place]:,}: {_in(file)}{line}"
-    skipped = {place for place, _ in aside} | {place for each in same for place in each.copies}
+    skipped = {place for place, _ in aside} | {place for each in same for place in each.copies or each.places}
     yield from _from_step_0(facts, skipped, rates, weight_decay)
 
 
@@ -93,17 +101,18 @@ def same_bytes(facts: Facts) -> Iterator[Sameness]:
 def _copies(facts: Facts, matrices: Sequence[Alike], places: Sequence[int]) -> tuple[int, ...]:
     """The steps whose neighbours are further from these bytes than those of the step they belong to."""
     others = [place for place in range(len(facts.steps)) if place not in places]
-    misfit = {}
-    for place in places:
-        beside = [max((o for o in others if o < place), default=None),
-                  min((o for o in others if o > place), default=None)]
-        far = [median(matrix.distance[place, o] for matrix in matrices)
-               for o in beside if o is not None]
-        misfit[place] = sum(far) / len(far) if len(far) == 2 else np.nan
-    ranked = sorted((value, place) for place, value in misfit.items() if np.isfinite(value))
-    if len(ranked) < len(places) or len(ranked) < 2 or ranked[0][0] > 0.8 * ranked[1][0]:
+    ranked = sorted((_misfit(matrices, place, others), place) for place in places)
+    (best, _), (second, _) = ranked[:2]
+    if not (second - best > NOISE and best < FITS * second):
         return ()
     return tuple(sorted(place for _, place in ranked[1:]))
+
+
+def _misfit(matrices: Sequence[Alike], place: int, others: Sequence[int]) -> float:
+    """Mean distance from the steps before and after, of `others`; infinite where there are none."""
+    beside = {*[o for o in others if o < place][-1:], *[o for o in others if o > place][:1]}
+    far = [median(matrix.distance[place, o] for matrix in matrices) for o in beside]
+    return sum(far) / len(far) if far else math.inf
 
 
 def _said(facts: Facts, same: Sameness) -> str:
@@ -116,8 +125,11 @@ def _said(facts: Facts, same: Sameness) -> str:
     return f"{line}; by their neighbours they are step {facts.steps[owner]:,}'s"
 
 
-def _single_matrices(facts: Facts, same: Sequence[Sameness]) -> Iterator[str]:
-    """Pairs of steps that share some matrices, but no whole file."""
+def single_matrices(facts: Facts, same: Sequence[Sameness]) -> Iterator[tuple[bool, str]]:
+    """Lines on steps that share some matrices, but no whole file; and whether steps between them do not.
+
+    Matrices that are the same at steps in a row may be frozen, or have no gradient any more.
+    """
     known = {(a, b) for each in same for a in each.places for b in each.places}
     shared: dict[tuple[int, ...], list[str]] = {}
     for matrix in facts.moving:
@@ -125,12 +137,13 @@ def _single_matrices(facts: Facts, same: Sequence[Sameness]) -> Iterator[str]:
         for place, bits in enumerate(matrix.bits):
             if bits:
                 groups.setdefault(bits, []).append(place)
-        for places in groups.values():
-            if len(places) > 1 and (places[0], places[-1]) not in known:
-                shared.setdefault(tuple(places), []).append(matrix.tensor)
+        for group in groups.values():
+            if len(group) > 1 and (group[0], group[-1]) not in known:
+                shared.setdefault(tuple(group), []).append(matrix.tensor)
     for places, names in shared.items():
-        yield (f"steps {_listed([facts.steps[place] for place in places])}: {len(names)} of "
-               f"{len(facts.moving)} matrices are the same bytes: {_names(names)}")
+        apart = places[-1] - places[0] >= len(places)
+        yield apart, (f"steps {_listed([facts.steps[place] for place in places])}: {len(names)} of "
+                      f"{len(facts.moving)} matrices are the same bytes: {_names(names)}")
 
 
 def _out_of_line(facts: Facts, same: Sequence[Sameness]) -> Iterator[tuple[tuple[int, str], str]]:
@@ -138,7 +151,7 @@ def _out_of_line(facts: Facts, same: Sequence[Sameness]) -> Iterator[tuple[tuple
     whole: set[int] = set()
     for file, matrices in facts.units:
         copies = {place for each in same if each.file in ("", file) or not file for place in
-                  (each.copies or each.places[1:])}
+                  (each.copies or each.places)}
         places = [place for place in range(len(facts.steps)) if place not in copies]
         votes: dict[int, list[int | None]] = {}
         for matrix in matrices:
@@ -152,10 +165,10 @@ def _out_of_line(facts: Facts, same: Sequence[Sameness]) -> Iterator[tuple[tuple
 
 def _aside(facts: Facts, nearest: Sequence[int | None]) -> str:
     known = [place for place in nearest if place is not None]
+    line = "weights out of line with the steps before and after"
     if 2 * len(known) < len(nearest):
-        return "weights out of line with the steps before and after"
-    most = max(set(known), key=known.count)
-    return f"weights out of line with the steps before and after: they are like those of step {facts.steps[most]:,}"
+        return line
+    return f"{line}: they are like those of step {facts.steps[max(set(known), key=known.count)]:,}"
 
 
 def _from_step_0(facts: Facts, skipped: set[int], rates: Floats | None, weight_decay: float) -> Iterator[str]:
@@ -171,8 +184,8 @@ def _from_step_0(facts: Facts, skipped: set[int], rates: Floats | None, weight_d
         return
     kept = _longest_fall([cosine[place] for place in places])
     for place in (place for number, place in enumerate(places) if number not in kept):
-        yield (f"step {facts.steps[place]:,}: the median cosine with step 0 is {cosine[place]:.3f}, out of line "
-               "with the steps before and after")
+        yield (f"step {facts.steps[place]:,}: the median cosine with step 0 is {cosine[place]:.3f}, out of "
+               "line with the steps before and after")
 
 
 def _stranger(facts: Facts, places: Sequence[int], cosine: Mapping[int, float], rates: Floats | None,
@@ -191,9 +204,10 @@ def _stranger(facts: Facts, places: Sequence[int], cosine: Mapping[int, float], 
     one, two = places[:2]
     first, second = facts.steps[one], facts.steps[two] - facts.steps[one]
     onwards = median(1 - matrix.distance[one, two] for matrix in facts.moving)
-    if abs(cosine[one]) < NEAR_ZERO and onwards > 0.5 and first <= 2 * second:
-        return (f"step {first:,} does not descend from step 0: the median cosine is {cosine[one]:.3f}, and from "
-                f"step {first:,} to {facts.steps[two]:,} it is {onwards:.3f}")
+    grown = median(matrix.rms[0] / matrix.rms[one] for matrix in facts.moving if matrix.rms[one] > 0)
+    if abs(cosine[one]) < NEAR_ZERO and onwards > 0.5 and grown >= KEPT and first <= 2 * second:
+        return (f"step {first:,} does not descend from step 0: the median cosine is {cosine[one]:.3f}, and "
+                f"from step {first:,} to {facts.steps[two]:,} it is {onwards:.3f}")
     return ""
 
 
@@ -227,7 +241,8 @@ def _in(file: str) -> str:
 def _listed(steps: Sequence[int]) -> str:
     shown = [f"{step:,}" for step in steps[:SHOWN]]
     more = len(steps) - len(shown)
-    return ", ".join(shown) + f" and {more} more" if more else " and ".join([", ".join(shown[:-1]), shown[-1]])
+    last = f"{more} more" if more else shown.pop()
+    return f"{', '.join(shown)} and {last}"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What is kept on disk of a commit's files: whole files, headers, and tensors for as long as they are needed."""
+"""What is kept on disk of a commit's files: small ones, headers, and tensors while they are needed."""
 
 import hashlib
 import json

@@ -17,8 +17,8 @@ ATTEMPTS = 8
 """Failures in a row, each without a new byte, after which a request is given up."""
 PIECE = 2**20
 TIMEOUT = 60.0
-FINAL = {401: "a token with the right to read it (run `hf auth login`)", 403: "a token with the right to read it",
-         404: "a file that is there", 416: "a file of the size that the server lists"}
+TOKEN = "a token with the right to read it (`hf auth login` keeps one)"
+FINAL = {401: TOKEN, 403: TOKEN, 404: "a file that is there", 416: "a file of the size that the server lists"}
 """Statuses that another attempt does not change -> what was expected."""
 Result = TypeVar("Result")
 

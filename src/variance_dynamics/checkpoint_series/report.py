@@ -45,18 +45,25 @@ def _traffic(series: Series) -> list[str]:
 
 def _by_step(table: "pd.DataFrame") -> list[str]:
     """Of each role the std, and of all matrices the cosines."""
-    std = table[table["stat"] == "std"].pivot_table(index="step", columns="role", values="value", aggfunc="median")
-    roles = [*(role for role in BLOCK if role in std), *(role for role in std if role not in BLOCK)]
-    cosines = table[table["stat"].isin(COSINES)].pivot_table(index="step", columns="stat", values="value",
-                                                             aggfunc="median")
-    present = [name for name in COSINES if name in cosines]
-    lines = [["step", *(f"std {role}" for role in roles), *(name.replace("_", " ") for name in present)]]
-    for step in _shown(list(std.index)):
-        cells = [f"{std.at[step, role]:.4g}" for role in roles]
-        cells += [f"{cosines.at[step, name]:.4f}" if step in cosines.index and math.isfinite(
-            cosines.at[step, name]) else "" for name in present]
-        lines.append([f"{step:,}", *cells])
+    std = table[table["stat"] == "std"].groupby(["step", "role"])["value"].median()
+    cosines = table[table["stat"].isin(COSINES)].groupby(["step", "stat"])["value"].median()
+    roles = _ordered(list(dict.fromkeys(table["role"])))
+    lines = [["step", *(f"std {role}" for role in roles), *(name.replace("_", " ") for name in COSINES)]]
+    for step in _shown(sorted(set(table["step"]))):
+        values = [*(std.get((step, role), math.nan) for role in roles)]
+        alike = [*(cosines.get((step, name), math.nan) for name in COSINES)]
+        lines.append([f"{step:,}", *(_cell(value, ".4g") for value in values),
+                      *(_cell(value, ".4f") for value in alike)])
     return aligned(lines, ())
+
+
+def _cell(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else ""
+
+
+def _ordered(roles: Sequence[str]) -> list[str]:
+    """Those of a block in its order, then the others."""
+    return [*(role for role in BLOCK if role in roles), *(role for role in roles if role not in BLOCK)]
 
 
 def _shown(steps: Sequence[int]) -> list[int]:
@@ -73,14 +80,16 @@ def _law(series: Series) -> list[str]:
     rows += [[v.role, str(v.matrices), f"{v.initial:.4g}", f"{v.measured:.4g}", f"{v.predicted:.4g}",
               f"{v.ratio:.2f}", v.verdict] for v in run.roles]
     low, high = HOLDS
-    return [f"the null law at step {run.last:,} (peak lr {plan.lr:g}, weight decay {plan.weight_decay:g}), medians:",
+    return [f"the null law at step {run.last:,}, with a peak lr of {plan.lr:g} and a weight decay of "
+            f"{plan.weight_decay:g}; medians:",
             *aligned(rows, WORDS), f"R is within [{low}, {high}] for {run.lawful} of {len(run.end)} matrices"]
 
 
 def to_json(series: Series) -> str:
     """All that the text says, as one JSON object; null for what is not finite."""
     values: dict[str, Any] = {
-        "source": series.source, "faults": list(series.faults), "notes": list(series.notes), "read": series.read,
+        "source": series.source, "faults": list(series.faults), "notes": list(series.notes),
+        "read": series.read,
         "steps": [{"step": step.number, "name": step.name, **({"commit": step.commit} if step.commit else {})}
                   for step in series.steps]}
     if series.compared is not None:
@@ -128,8 +137,7 @@ def save_png(path: str | Path, series: Series) -> None:
 
 def _drawn(table: "pd.DataFrame") -> list[str]:
     present = list(dict.fromkeys(table["role"]))
-    qkv = [role for role in QKV if role in present]
-    return qkv or [*(role for role in BLOCK if role in present), *(r for r in present if r not in BLOCK)][:3]
+    return [role for role in QKV if role in present] or _ordered(present)[:3]
 
 
 def _curves(axes: "Axes", series: Series, role: str, scale: str) -> None:
@@ -139,7 +147,8 @@ def _curves(axes: "Axes", series: Series, role: str, scale: str) -> None:
     assert series.table is not None
     rows = series.table[(series.table["stat"] == "std") & (series.table["role"] == role)]
     layers = sorted(rows["layer"].unique())
-    colors = {layer: colormaps["viridis"](place / max(1, len(layers) - 1)) for place, layer in enumerate(layers)}
+    shade = colormaps["viridis"]
+    colors = {layer: shade(place / max(1, len(layers) - 1)) for place, layer in enumerate(layers)}
     for (layer, _), of_matrix in rows.groupby(["layer", "name"], sort=False):
         axes.plot(of_matrix["step"], of_matrix["value"], color=colors[layer], linewidth=1,
                   label=f"layer {layer}" if layer in (layers[0], layers[-1]) else None)
@@ -147,7 +156,8 @@ def _curves(axes: "Axes", series: Series, role: str, scale: str) -> None:
         law = series.compared.std[series.compared.std["role"] == role]
         for layer in {layers[0], layers[-1]}:
             first = law[law["layer"] == layer].groupby("step")["predicted"].median()
-            axes.plot(first.index, first, "--", color=colors[layer], linewidth=1, label=f"null law, layer {layer}")
+            axes.plot(first.index, first, "--", color=colors[layer], linewidth=1,
+                      label=f"null law, layer {layer}")
     axes.set(title=role, xlabel="step" if scale == "linear" else "step (log)", ylim=(0, None))
     if scale == "symlog":
         after = [step.number for step in series.steps if step.number]

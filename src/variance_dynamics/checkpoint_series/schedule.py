@@ -1,5 +1,6 @@
 """The learning rate and weight decay of a run: as given, or as the files beside its checkpoints say."""
 
+import itertools
 import json
 import pickletools
 import zipfile
@@ -21,7 +22,7 @@ LARGEST_ARGUMENTS = 10**6
 
 @dataclass(frozen=True)
 class LoggedSchedule(TrainingSchedule):
-    """A schedule whose rates were logged: `logged` holds (updates done, lr), and between them it is linear."""
+    """A schedule whose rates were logged: `logged` holds (updates done, lr), linear between."""
 
     logged: tuple[tuple[int, float], ...] = ()
 
@@ -35,7 +36,7 @@ class LoggedSchedule(TrainingSchedule):
 
 def schedule_of(places: Sequence[Path], last: int, options: Mapping[str, Any]
                 ) -> tuple[TrainingSchedule | None, str]:
-    """The schedule of a run whose last checkpoint is of step `last`, and where it is from or what is missing.
+    """The schedule of a run whose last step is `last`, and a note on where it is from or what is missing.
 
     `options` are fields of TrainingSchedule, and come first. `places` are the run's folder and those of its
     checkpoints, the last one first; of these run.json, then trainer_state.json with training_args.bin is
@@ -46,7 +47,7 @@ def schedule_of(places: Sequence[Path], last: int, options: Mapping[str, Any]
         known = known or schedule_beside(place / "run.json")
     fields = {"steps": last, **known, **options}
     if "lr" in fields and last:
-        where = "as given" if "lr" in options else "from run.json"
+        where = "lr and weight decay as given" if "lr" in options else "lr and weight decay from run.json"
         return TrainingSchedule(**fields), where
     logged = next(filter(None, map(_logged, places)), ())
     if not (logged and last):
@@ -66,7 +67,8 @@ def _logged(place: Path) -> tuple[tuple[int, float], ...]:
         return ()
     try:
         history = json.loads(file.read_text(encoding="utf-8"))["log_history"]
-        lines = {int(line["step"]): float(line["learning_rate"]) for line in history if "learning_rate" in line}
+        lines = {int(line["step"]): float(line["learning_rate"]) for line in history
+                 if "learning_rate" in line}
     except (ValueError, TypeError, KeyError, RecursionError):
         raise BadInput(f"{file}: no log_history with steps and learning rates: expected it, "
                        "as transformers' Trainer writes it") from None
@@ -88,7 +90,7 @@ def _weight_decay(places: Sequence[Path]) -> float | None:
 
 
 def number_in_pickle(file: Path, name: str) -> float | None:
-    """The number that follows the text `name` in the pickle of a file that torch saved; nothing in it is run."""
+    """The number after the text `name` in the pickle of a file that torch saved; nothing in it is run."""
     try:
         with zipfile.ZipFile(file) as opened:
             (entry,) = (info for info in opened.infolist() if info.filename.endswith("/data.pkl"))
@@ -98,7 +100,7 @@ def number_in_pickle(file: Path, name: str) -> float | None:
                           if "PUT" not in code.name and code.name != "MEMOIZE"]
     except (OSError, ValueError, zipfile.BadZipFile, IndexError):
         return None
-    for (_, text), (_, value) in zip(operations, operations[1:], strict=False):
+    for (_, text), (_, value) in itertools.pairwise(operations):
         if text == name and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     return None

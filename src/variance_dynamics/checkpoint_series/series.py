@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from variance_dynamics.auditing.audit import audit
 from variance_dynamics.auditing.which_scheme import AUTO
 from variance_dynamics.base.errors import BadInput
-from variance_dynamics.checkpoint_series.alike import Alike, alike
 from variance_dynamics.checkpoint_series.integrity import Facts, faults
 from variance_dynamics.checkpoint_series.ranges import NoAnswer, Server
-from variance_dynamics.checkpoint_series.records import Journal, Record
+from variance_dynamics.checkpoint_series.reading import read_all, some_of
+from variance_dynamics.checkpoint_series.records import Journal
 from variance_dynamics.checkpoint_series.schedule import schedule_of
 from variance_dynamics.checkpoint_series.steps import Step, local_steps
 from variance_dynamics.checkpoint_series.table import compared_with, rows_of
-from variance_dynamics.checkpoint_series.walk import Entry, Wanted, walk
+from variance_dynamics.checkpoint_series.walk import Entry, Wanted
 from variance_dynamics.forecasting.forecast import TrainingSchedule
 from variance_dynamics.forecasting.recorded import ComparedRun
 from variance_dynamics.roles.find_roles import NetworkRoles, find_roles
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REVISIONS = "step*"
-SHOWN = 3
-"""Names that a line lists."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +78,20 @@ def series(source: str | Path, *, roles: Collection[str] = (), steps: Sequence[s
         network, wanted = _wanted(entries[0], roles, patterns, heads)
         wrong += _shapes(entries, {each.tensor: each.shape for each in wanted})
         journal = Journal(folder / "done.jsonl" if path is not None else None)
-        records = _walked(entries, wanted, journal, not check)
+        records = read_all(entries, wanted, journal, not check)
         table = None if check else rows_of([entry.step for entry in entries], wanted, records.values)
         last = entries[-1].step.number
         plan, origin = schedule_of(_places(source, entries), last, schedule or {})
         compared, remark = compared_with(table, plan) if plan and table is not None else (None, "")
         wrong += records.broken
-        wrong += faults(Facts([entry.step.number for entry in entries], records.matrices,
-                              [entry.opened.files for entry in entries]),
-                        plan.rates if plan else None, plan.weight_decay if plan else 0.0)
+        facts = Facts([entry.step.number for entry in entries], records.matrices,
+                      [entry.opened.files for entry in entries])
+        said = list(faults(facts, plan.rates if plan else None, plan.weight_decay if plan else 0.0))
+        wrong += [line for fault, line in said if fault]
+        notes += [line for fault, line in said if not fault]
         wrong += _step_0(entries[0], wanted, roles, recipe, std, patterns, heads)
-        notes += [*entries[0].opened.notes, *_unknown(network), *records.notes, origin, *filter(None, [remark]),
-                  *_on_step_0(entries)]
+        notes += [*entries[0].opened.notes, *_unknown(network), *records.notes, *_on_step_0(entries), origin,
+                  *filter(None, [remark])]
         if write is not None and table is not None:
             write(table, 0)
         done = Series(str(source), tuple(entry.step for entry in entries), table, tuple(wrong), tuple(notes),
@@ -149,7 +149,8 @@ def _wanted(entry: Entry, roles: Collection[str], patterns: Mapping[str, str] | 
     """The roles of the whole network, and the tensors to read: all, or those with matrices of some roles."""
     checkpoint = entry.opened.checkpoint
     config = {**checkpoint.config, **({"num_attention_heads": heads} if heads else {})}
-    shapes = {name: stored.shape for name, stored in checkpoint.tensors.items() if name not in checkpoint.tied}
+    shapes = {name: stored.shape for name, stored in checkpoint.tensors.items()
+              if name not in checkpoint.tied}
     network = find_roles(shapes, config, patterns, checkpoint.types)
     present = sorted({piece.parameter.role for piece in network.pieces})
     for role in roles:
@@ -173,62 +174,11 @@ def _shapes(entries: Sequence[Entry], wanted: Mapping[str, tuple[int, ...]]) -> 
         problems += [f"{name} is {list(here[name].shape)}, at step {entries[0].step.number:,} {list(shape)}"
                      for name, shape in wanted.items() if name in here and here[name].shape != shape]
         first = entries[0].opened.checkpoint.tensors
-        problems += [f"{name} is not at step {entries[0].step.number:,}" for name in here if name not in first]
+        problems += [f"{name} is not at step {entries[0].step.number:,}"
+                     for name in here if name not in first]
         if problems:
-            wrong.append(f"step {entry.step.number:,}: {_some(problems)}")
+            wrong.append(f"step {entry.step.number:,}: {some_of(problems)}")
     return wrong
-
-
-def _some(texts: Sequence[str]) -> str:
-    return "; ".join(texts[:SHOWN]) + (f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
-
-
-@dataclass
-class Walked:
-    """What is kept of the records: `values` by step and matrix, the matrices for judging, lines on faults."""
-
-    values: dict[tuple[int, str], Mapping[str, float | None]]
-    matrices: list[Alike]
-    broken: list[str]
-    notes: list[str]
-
-
-def _walked(entries: Sequence[Entry], wanted: Sequence[Wanted], journal: Journal, whole: bool) -> Walked:
-    values: dict[tuple[int, str], Mapping[str, float | None]] = {}
-    matrices, bad = [], dict[int, list[str]]()
-    numbers = [entry.step.number for entry in entries]
-    with _progress(entries, wanted) as done:
-        for each in wanted:
-            records: dict[int, Record] = {}
-            for record in walk(entries, each, journal, whole, done):
-                records[record.step] = record
-                values |= {(record.step, name): found for name, found in record.values.items()}
-                if record.broken:
-                    bad.setdefault(record.step, []).append(each.tensor)
-            if each.pieces and records:
-                matrices.append(alike(each.tensor, records, numbers))
-    sampled = "" if whole else " (of those that were looked at)"
-    broken = [f"step {step:,}: values NaN or infinite{sampled} in {_some(names)}" for step, names in sorted(bad.items())]
-    frozen = [matrix.tensor for matrix in matrices if matrix.frozen]
-    notes = [f"{len(frozen)} of {len(matrices)} matrices are the same at all steps (frozen?): {_some(frozen)}"
-             ] if frozen and len(frozen) < len(matrices) else []
-    return Walked(values, matrices, broken, notes)
-
-
-@contextlib.contextmanager
-def _progress(entries: Sequence[Entry], wanted: Sequence[Wanted]) -> Iterator[Callable[[int], object]]:
-    """A bar in bytes, with rate and time left, where tqdm is installed."""
-    from variance_dynamics.checkpoint_series.walk import bytes_of
-
-    tensors = (entry.opened.checkpoint.tensors.get(each.tensor) for entry in entries for each in wanted)
-    total = sum(bytes_of(stored) for stored in tensors if stored)
-    try:
-        from variance_dynamics.base.progress import progress
-    except ImportError:
-        yield lambda size: None
-        return
-    with progress(total=total, unit="B", unit_scale=True, desc="series") as bar:
-        yield bar.update
 
 
 def _places(source: str | Path, entries: Sequence[Entry]) -> list[Path]:
@@ -251,12 +201,13 @@ def _step_0(entry: Entry, wanted: Sequence[Wanted], roles: Collection[str], reci
     if not alarms:
         return []
     named = [f"{row.parameter.name} {': '.join(filter(None, [row.verdict, row.note]))}" for row in alarms]
-    return [f"step 0: {len(alarms)} of {len(report.rows)} matrices are not what {report.recipe} says: {_some(named)}"]
+    return [f"step 0 is not its recipe, {report.recipe}: {len(alarms)} of {len(report.rows)} matrices: "
+            f"{some_of(named)}"]
 
 
 def _unknown(network: NetworkRoles) -> list[str]:
     unknown = [piece.parameter.name + (f" ({piece.note})" if piece.note else "") for piece in network.unknown]
-    return [f"no role is known of {len(unknown)} matrices: {_some(unknown)}"] if unknown else []
+    return [f"no role is known of {len(unknown)} matrices: {some_of(unknown)}"] if unknown else []
 
 
 def _on_step_0(entries: Sequence[Entry]) -> list[str]:

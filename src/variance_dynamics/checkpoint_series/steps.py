@@ -96,7 +96,7 @@ def local_steps(folder: Path, given: Sequence[str] = ()) -> tuple[list[Step], li
             places.setdefault(number, []).append(place)
     if named:
         raise BadInput(f"steps holds {next(iter(named))}: expected a file or folder in {folder}")
-    chosen = chosen_steps({number: paths for number, paths in places.items()}, numbers, str(folder))
+    chosen = chosen_steps(places, numbers, str(folder))
     notes = [f"left out, as no step is in its name: {', '.join(left[:5])}"] if left else []
     return [_local(number, _only(number, places[number])) for number in chosen], notes
 

@@ -25,9 +25,9 @@ def rows_of(steps: Sequence[Step], wanted: Sequence[Wanted], values: Values) -> 
     import pandas as pd
 
     parameters = [piece.parameter for each in wanted for piece in each.pieces]
-    rows = [(step.number, parameter.name, parameter.layer, parameter.role, stat, values[place][stat], step.commit)
-            for step in steps for stat in STATS for parameter in parameters
-            if stat in values.get(place := (step.number, parameter.name), ())]
+    rows = [(step.number, each.name, each.layer, each.role, stat, values[place][stat], step.commit)
+            for step in steps for stat in STATS for each in parameters
+            if stat in values.get(place := (step.number, each.name), ())]
     table = pd.DataFrame(rows, columns=["step", "name", "layer", "role", "stat", "value", "commit"])
     table["value"] = table["value"].astype("float64")
     return table if any(step.commit for step in steps) else table.drop(columns="commit")
