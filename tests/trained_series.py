@@ -1,4 +1,4 @@
-"""Small models trained for some hundred steps, their checkpoints saved as people save them, beside a Tracker."""
+"""Small models trained for some hundred steps, saved as people save them, beside a Tracker."""
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ class Logits(nn.Module):
         self.model, self.heads = NanoGPT(width=64), heads
 
     def forward(self, tokens):
-        parts = self.model.transformer
+        parts = self.model.get_submodule("transformer")
         x = parts["wte"](tokens) + parts["wpe"](torch.arange(tokens.shape[1]))
         for block in parts["h"]:
             q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -32,7 +32,7 @@ def _parser() -> Parser:
     parser = Parser("variance-dynamics", description="The std of a model's weights, at init and in training.")
     commands = parser.add_subparsers(required=True, metavar="{audit,series,forecast}")
     _audit_options(commands.add_parser("audit", help="does each matrix hold what the init recipe says?"))
-    _series_options(commands.add_parser("series", help="the std in the checkpoints of a run, and their faults"))
+    _series_options(commands.add_parser("series", help="the std in a run's checkpoints, and their faults"))
     _forecast_options(commands.add_parser("forecast", help="what training will do to the std"))
     return parser
 
@@ -80,7 +80,7 @@ def _pattern(text: str) -> tuple[str, str]:
 def _series_options(parser: argparse.ArgumentParser) -> None:
     from variance_dynamics.base.schedules import SCHEDULES
 
-    parser.description = ("The statistics of every matrix of every checkpoint of a run, as a Tracker's table. "
+    parser.description = ("The statistics of every matrix in the checkpoints of a run, as a Tracker's table. "
                           "Exit code: 0 all is well, 1 a checkpoint has a fault, 2 it cannot be read.")
     add = parser.add_argument
     add("source", help="a folder of checkpoints, or OWNER/NAME, a repository of the Hugging Face hub")
@@ -94,7 +94,7 @@ def _series_options(parser: argparse.ArgumentParser) -> None:
     add("--heads", type=int,
         help="number of attention heads, where q, k, v are fused per head and there is no config")
     add("--table", metavar="FILE",
-        help="write the table here, .parquet or .jsonl; a run that was stopped goes on from what lies beside it")
+        help="write the table here, .parquet or .jsonl; a run that was stopped goes on")
     add("--check", action="store_true", help="look for faults alone, in as few bytes as show them")
     add("--recipe", default="auto", help="of step 0, as for audit (default auto)")
     add("--std", type=float, help="the recipe's std param, as for audit")

@@ -65,6 +65,7 @@ def out_of_line(matrix: Alike, places: Sequence[int]) -> dict[int, int | None]:
     The value is the place which that step is nearest to, if it is far off, or None. Training moves weights
     on: a step is as close to its neighbours as they are to each other, or closer, and closer than others.
     """
+    places = [place for place in places if not math.isnan(matrix.distance[place, place])]
     distance = matrix.distance[np.ix_(places, places)]
     found: dict[int, int | None] = {}
     for b in range(1, len(places)):
@@ -72,7 +73,7 @@ def out_of_line(matrix: Alike, places: Sequence[int]) -> dict[int, int | None]:
         if nearest is not None:
             found[places[b]] = places[nearest]
         elif b + 1 < len(places) and (_beside_its_neighbours(distance, b)
-                                      or _jumps(matrix.rms[list(places)], distance, b)):
+                                      or _jumps(matrix.rms[places], distance, b)):
             found[places[b]] = None
     return found
 
@@ -98,10 +99,9 @@ def _to_neighbours(distance: Floats, b: int) -> float:
 def _like_another(distance: Floats, b: int) -> int | None:
     """A step that is far away in the series and far nearer in its weights than both neighbours."""
     far = [place for place in range(len(distance)) if abs(place - b) > 2]
-    row = [distance[b, place] for place in far]
-    if not row or np.isnan(row).all():
+    if not far:
         return None
-    nearest = far[int(np.nanargmin(row))]
+    nearest = min(far, key=lambda place: distance[b, place])
     own = _to_neighbours(distance, b)
     if own > NOISE and distance[b, nearest] < CLOSER * own and own > _to_neighbours(distance, nearest):
         return nearest

@@ -99,20 +99,29 @@ def same_bytes(facts: Facts) -> Iterator[Sameness]:
 
 
 def _copies(facts: Facts, matrices: Sequence[Alike], places: Sequence[int]) -> tuple[int, ...]:
-    """The steps whose neighbours are further from these bytes than those of the step they belong to."""
+    """The steps to which these bytes belong less than to the one whose neighbours they fit best."""
     others = [place for place in range(len(facts.steps)) if place not in places]
     ranked = sorted((_misfit(matrices, place, others), place) for place in places)
     (best, _), (second, _) = ranked[:2]
-    if not (second - best > NOISE and best < FITS * second):
+    if not best < FITS * second:
         return ()
     return tuple(sorted(place for _, place in ranked[1:]))
 
 
 def _misfit(matrices: Sequence[Alike], place: int, others: Sequence[int]) -> float:
-    """Mean distance from the steps before and after, of `others`; infinite where there are none."""
-    beside = {*[o for o in others if o < place][-1:], *[o for o in others if o > place][:1]}
+    """Mean distance from the steps before and after, of `others`, over the distance between those two.
+
+    The first and the last step have one neighbour, which is compared with the next. Infinite where there
+    are fewer than two others.
+    """
+    before, after = [o for o in others if o < place], [o for o in others if o > place]
+    beside = [*before[-1:], *after[:1]]
+    two = beside if len(beside) == 2 else before[-2:] or after[:2]
+    if len(two) < 2:
+        return math.inf
     far = [median(matrix.distance[place, o] for matrix in matrices) for o in beside]
-    return sum(far) / len(far) if far else math.inf
+    apart = median(matrix.distance[two[0], two[1]] for matrix in matrices)
+    return sum(far) / len(far) / (apart + NOISE)
 
 
 def _said(facts: Facts, same: Sameness) -> str:
@@ -150,17 +159,28 @@ def _out_of_line(facts: Facts, same: Sequence[Sameness]) -> Iterator[tuple[tuple
     """(place, file), and what is wrong with that step; the whole model first, and then files."""
     whole: set[int] = set()
     for file, matrices in facts.units:
-        copies = {place for each in same if each.file in ("", file) or not file for place in
-                  (each.copies or each.places)}
-        places = [place for place in range(len(facts.steps)) if place not in copies]
-        votes: dict[int, list[int | None]] = {}
-        for matrix in matrices:
-            for place, nearest in out_of_line(matrix, places).items():
-                votes.setdefault(place, []).append(nearest)
-        for place, nearest_of in sorted(votes.items()):
-            if len(nearest_of) >= MOST * len(matrices) and place not in whole:
-                whole |= {place} if not file else set()
-                yield (place, file), _aside(facts, nearest_of)
+        left_out = whole | {place for each in same if each.file in ("", file) or not file
+                            for place in each.copies or each.places}
+        places = [place for place in range(len(facts.steps)) if place not in left_out]
+        while worst := _worst(matrices, places):
+            place, nearest = worst
+            yield (place, file), _aside(facts, nearest)
+            places.remove(place)  # the steps beside it may be out of line with nothing but it
+            whole |= set() if file else {place}
+
+
+def _worst(matrices: Sequence[Alike], places: Sequence[int]) -> tuple[int, list[int | None]] | None:
+    """The step that is out of line in most matrices, and what it is like in each; None where none is.
+
+    A step that is like one far away is before others: it may be the reason that these are out of line.
+    """
+    votes: dict[int, list[int | None]] = {}
+    for matrix in matrices:
+        for place, nearest in out_of_line(matrix, places).items():
+            votes.setdefault(place, []).append(nearest)
+    enough = {place: nearest for place, nearest in votes.items() if len(nearest) >= MOST * len(matrices)}
+    return max(enough.items(), default=None,
+               key=lambda item: (sum(place is not None for place in item[1]), len(item[1]), -item[0]))
 
 
 def _aside(facts: Facts, nearest: Sequence[int | None]) -> str:

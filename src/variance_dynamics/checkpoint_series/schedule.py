@@ -66,10 +66,10 @@ def _logged(place: Path) -> tuple[tuple[int, float], ...]:
     if not file.is_file():
         return ()
     try:
-        history = json.loads(file.read_text(encoding="utf-8"))["log_history"]
+        history = json.loads(file.read_text(encoding="utf-8")).get("log_history", [])
         lines = {int(line["step"]): float(line["learning_rate"]) for line in history
                  if "learning_rate" in line}
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise BadInput(f"{file}: no log_history with steps and learning rates: expected it, "
                        "as transformers' Trainer writes it") from None
     logged = sorted(lines.items())
