@@ -13,10 +13,11 @@ REPOSITORY = "someone/model"
 
 
 class Hub:
-    """Serves `folders`: revision -> folder. `failures` is the share of requests that fail, in several ways.
+    """Serves `folders`: revision -> folder. `failures` is the share of requests, of each
+    hundred, that fail in several ways.
 
-    `sent` counts the bytes of files that were sent; `requests` lists (path, range). `stop_after` is the
-    number of bytes after which every request is refused.
+    `sent` counts the bytes of files that were sent; `requests` lists (path, token) of files. `stop_after` is
+    the number of bytes after which every request is refused.
     """
 
     def __init__(self, folders, failures=0.0, ranges=True, stop_after=None):
@@ -24,13 +25,16 @@ class Hub:
         self.names = {name: hashlib.sha1(name.encode()).hexdigest() for name in folders}
         self.failures, self.ranges, self.stop_after = failures, ranges, stop_after
         self.random, self.lock = random.Random(0), threading.Lock()
-        self.sent, self.requests, self.failed, self.tokens = 0, [], 0, []
+        self.sent, self.requests, self.failed, self.count, self.bad = 0, [], 0, 0, set()
 
     def fails(self):
         with self.lock:
             if self.stop_after is not None and self.sent >= self.stop_after:
                 return "refused"
-            if self.random.random() >= self.failures:
+            if self.count % 100 == 0:
+                self.bad = set(self.random.sample(range(100), round(100 * self.failures)))
+            self.count += 1
+            if (self.count - 1) % 100 not in self.bad:
                 return ""
             self.failed += 1
             return self.random.choice(["refused", "cut", "busy", "closed"])
@@ -49,7 +53,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = unquote(urlsplit(self.path).path)
-        self.hub.tokens.append(self.headers.get("Authorization"))
         failure = self.hub.fails()
         if failure in ("refused", "busy"):
             return self.send_error(500 if failure == "refused" else 429)
@@ -93,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
         part = content[: len(content) // 2] if failure == "cut" else content
         with self.hub.lock:
             self.hub.sent += len(part)
-            self.hub.requests.append((path, self.headers.get("Range")))
+            self.hub.requests.append((path, self.headers.get("Authorization")))
         self.wfile.write(part)
         self.close_connection = True
 

@@ -103,6 +103,7 @@ def test_headers_and_what_is_asked_for_are_read_and_nothing_else(folders, clean)
     assert bytes_sent <= 1.01 * limit < 0.5 * size(folders)
     assert f"read over the network: {bytes_sent:,} bytes" in clean[3]
     assert not [path for path, _ in clean[1].requests if "training_args" in path]
+    assert {token for _, token in clean[1].requests} == {"Bearer a-token"}
 
 
 def size(folders):
@@ -125,7 +126,7 @@ def test_the_table_has_commits_and_is_that_of_the_files(folders, clean, tmp_path
     assert len(table) == 5 * 9 * 5 + 2 * 4 * 9 and np.isfinite(table.value).all()
 
 
-@pytest.mark.parametrize("share", [0.03, pytest.param(0.25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("share", [0.04, pytest.param(0.25, marks=pytest.mark.slow)])
 def test_failures_change_nothing(folders, clean, tmp_path, share):
     with served(hub := Hub(folders, failures=share)) as url:
         code, out, err = run(url, tmp_path, "--roles", *ASKED, "--table", "t.parquet")
@@ -150,7 +151,7 @@ def test_a_killed_run_goes_on(folders, clean, tmp_path):
     assert hub.sent <= 1.01 * allowed(folders) + 2 * 4 * WIDTH**2  # the tensor that was on its way
 
 
-def test_a_server_that_stops_is_one_line_and_the_next_run_goes_on(folders, clean, tmp_path, monkeypatch):
+def test_a_server_that_stops_is_one_line_and_the_next_run_goes_on(folders, clean, tmp_path):
     arguments = ("--roles", *ASKED, "--table", "t.parquet")
     first = Hub(folders, stop_after=clean[1].sent // 3)
     with served(first) as url:
@@ -175,7 +176,7 @@ def test_a_revision_that_serves_another_s_files(folders, tmp_path):
     with served(hub := Hub(wrong)) as url:
         code, out, _ = run(url, tmp_path, "--check", "--roles", *ASKED)
     assert code == 1
-    assert ("fault: steps 100 and 400: all 9 matrices are the same bytes; "
+    assert ("fault: steps 100 and 400: all 9 tensors are the same bytes; "
             "by their neighbours they are step 400's") in out
     assert hub.sent < 0.4 * allowed(folders)  # by the hashes that the hub has of its files
 

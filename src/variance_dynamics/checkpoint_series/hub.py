@@ -132,14 +132,14 @@ def _files(api: Any, repository: str, commit: str, folder: Path) -> dict[str, Re
     if not kept.is_file():
         info = _asked(lambda: api.model_info(repository, revision=commit, files_metadata=True),
                       f"{repository} at {commit[:12]}: its files")
-        listed = {each.rfilename: [_address(api, repository, each.rfilename, commit), each.size or 0,
-                                   (each.lfs or {}).get("sha256") or each.blob_id or ""]
+        listed = {each.rfilename: [each.size or 0, (each.lfs or {}).get("sha256") or each.blob_id or ""]
                   for each in info.siblings if "/" not in each.rfilename and "\\" not in each.rfilename}
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / "files.json.partial"
         partial.write_text(json.dumps(listed), encoding="utf-8")
         partial.replace(kept)
-    return {name: RemoteFile(*facts) for name, facts in json.loads(kept.read_text(encoding="utf-8")).items()}
+    return {name: RemoteFile(_address(api, repository, name, commit), *facts)
+            for name, facts in json.loads(kept.read_text(encoding="utf-8")).items()}
 
 
 def _address(api: Any, repository: str, name: str, commit: str) -> str:

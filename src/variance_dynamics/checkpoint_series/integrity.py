@@ -126,8 +126,8 @@ def _misfit(matrices: Sequence[Alike], place: int, others: Sequence[int]) -> flo
 
 def _said(facts: Facts, same: Sameness) -> str:
     where = f"in {same.file} " if same.file else ""
-    matrices = f"{'all ' if not same.file else ''}{same.matrices} matrices {where}are the same bytes"
-    line = f"steps {_listed([facts.steps[place] for place in same.places])}: {matrices}"
+    tensors = f"{'all ' if not same.file else ''}{same.matrices} tensors {where}are the same bytes"
+    line = f"steps {_listed([facts.steps[place] for place in same.places])}: {tensors}"
     if not same.copies:
         return line
     owner = next(place for place in same.places if place not in same.copies)
@@ -152,7 +152,7 @@ def single_matrices(facts: Facts, same: Sequence[Sameness]) -> Iterator[tuple[bo
     for places, names in shared.items():
         apart = places[-1] - places[0] >= len(places)
         yield apart, (f"steps {_listed([facts.steps[place] for place in places])}: {len(names)} of "
-                      f"{len(facts.moving)} matrices are the same bytes: {_names(names)}")
+                      f"{len(facts.moving)} tensors are the same bytes: {_names(names)}")
 
 
 def _out_of_line(facts: Facts, same: Sequence[Sameness]) -> Iterator[tuple[tuple[int, str], str]]:

@@ -47,8 +47,8 @@ def schedule_of(places: Sequence[Path], last: int, options: Mapping[str, Any]
         known = known or schedule_beside(place / "run.json")
     fields = {"steps": last, **known, **options}
     if "lr" in fields and last:
-        where = "lr and weight decay as given" if "lr" in options else "lr and weight decay from run.json"
-        return TrainingSchedule(**fields), where
+        plan = TrainingSchedule(**fields)
+        return plan, f"lr {'as given' if 'lr' in options else 'from run.json'}, weight decay {plan.weight_decay:g}"
     logged = next(filter(None, map(_logged, places)), ())
     if not (logged and last):
         return None, "no lr is known, so there is no null law: give --lr, or keep trainer_state.json"
