@@ -76,9 +76,8 @@ def only(run, **options):
     """The one fault, the same by samples as by all values."""
     faults, sampled = series(run, **options).faults, series(run, check=True, **options).faults
     assert len(faults) == len(sampled) == 1, (faults, sampled)
-    (fault,), (sampled,) = faults, sampled
-    assert sampled.replace(" (of those that were looked at)", "") == fault
-    return fault
+    assert sampled[0].replace(" (of those that were looked at)", "") == faults[0]
+    return faults[0]
 
 
 def test_late_weights_served_as_early(run):

@@ -48,7 +48,8 @@ def read_all(entries: Sequence[Entry], wanted: Sequence[Wanted], journal: Journa
     broken = [f"step {step:,}: values NaN or infinite{sampled} in {some_of(names)}"
               for step, names in sorted(bad.items())]
     frozen = [matrix.tensor for matrix in matrices if matrix.frozen]
-    line = f"{len(frozen)} of {len(matrices)} tensors with matrices are the same at all steps: {some_of(frozen)}"
+    line = (f"{len(frozen)} of {len(matrices)} tensors with matrices are the same at all steps: "
+            f"{some_of(frozen)}")
     return Measured(values, matrices, broken, [line] if frozen and len(frozen) < len(matrices) else [])
 
 

@@ -48,7 +48,8 @@ def schedule_of(places: Sequence[Path], last: int, options: Mapping[str, Any]
     fields = {"steps": last, **known, **options}
     if "lr" in fields and last:
         plan = TrainingSchedule(**fields)
-        return plan, f"lr {'as given' if 'lr' in options else 'from run.json'}, weight decay {plan.weight_decay:g}"
+        where = "as given" if "lr" in options else "from run.json"
+        return plan, f"lr {where}, weight decay {plan.weight_decay:g}"
     logged = next(filter(None, map(_logged, places)), ())
     if not (logged and last):
         return None, "no lr is known, so there is no null law: give --lr, or keep trainer_state.json"
