@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variance_dynamics.auditing.audit import audit
-from variance_dynamics.auditing.which_scheme import AUTO
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.checkpoint_series.integrity import Facts, faults
 from variance_dynamics.checkpoint_series.ranges import NoAnswer, Server
@@ -56,7 +55,7 @@ class Series:
 
 def series(source: str | Path, *, roles: Collection[str] = (), steps: Sequence[str | int] = (),
            revisions: str = REVISIONS, path: str | Path | None = None, check: bool = False,
-           recipe: str = AUTO, std: float | None = None, patterns: Mapping[str, str] | None = None,
+           recipe: str = "auto", std: float | None = None, patterns: Mapping[str, str] | None = None,
            heads: int | None = None, schedule: Mapping[str, Any] | None = None) -> Series:
     """The statistics of every weight matrix of every checkpoint of a run, and what is wrong with them.
 
