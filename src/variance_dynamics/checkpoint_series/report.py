@@ -126,8 +126,11 @@ def save_png(path: str | Path, series: Series) -> None:
             _curves(axes[row, column], series, role, scale)
         if law:
             _ratios(axes[2, column], series, role)
-    for row in axes:
-        row[0].set_ylabel("R at the last step" if row is axes[-1] and law else "std of a weight matrix")
+    for row, label in zip(axes, ("std of a weight matrix", "std of a weight matrix", "R at the last step"),
+                          strict=False):
+        row[0].set_ylabel(label)
+    for row in axes[:2]:
+        row[0].set_ylim(0, 1.05 * max(each.dataLim.y1 for each in row))
     axes[0, -1].legend(frameon=False, fontsize="x-small", ncols=2)
     try:
         figure.savefig(path, dpi=150)
@@ -158,7 +161,7 @@ def _curves(axes: "Axes", series: Series, role: str, scale: str) -> None:
             first = law[law["layer"] == layer].groupby("step")["predicted"].median()
             axes.plot(first.index, first, "--", color=colors[layer], linewidth=1,
                       label=f"null law, layer {layer}")
-    axes.set(title=role, xlabel="step" if scale == "linear" else "step (log)", ylim=(0, None))
+    axes.set(title=role, xlabel="step" if scale == "linear" else "step (log)")
     if scale == "symlog":
         after = [step.number for step in series.steps if step.number]
         axes.set_xscale("symlog", linthresh=after[0] if after else 1)
@@ -172,3 +175,4 @@ def _ratios(axes: "Axes", series: Series, role: str) -> None:
     axes.plot(end["layer"], end["R"], "o", color="tab:blue")
     axes.axhline(1, color="0.5", linewidth=0.8)
     axes.set(xlabel=f"layer ({role})")
+    axes.xaxis.get_major_locator().set_params(integer=True)
