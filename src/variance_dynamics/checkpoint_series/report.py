@@ -168,6 +168,8 @@ def _curves(axes: "Axes", series: Series, role: str, scale: str) -> None:
 
 
 def _ratios(axes: "Axes", series: Series, role: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     assert series.compared is not None
     end = series.compared.end
     end = end[end["role"] == role]
@@ -175,4 +177,4 @@ def _ratios(axes: "Axes", series: Series, role: str) -> None:
     axes.plot(end["layer"], end["R"], "o", color="tab:blue")
     axes.axhline(1, color="0.5", linewidth=0.8)
     axes.set(xlabel=f"layer ({role})")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
