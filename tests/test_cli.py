@@ -258,7 +258,7 @@ def test_audit_of_safetensors_needs_numpy_alone(tmp_path):
 
 def test_help_is_quick():
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    for command in ("audit", "forecast"):
+    for command in ("audit", "series", "forecast"):
         shown = subprocess.run([sys.executable, "-m", "variance_dynamics.cli", command, "--help"],
                                capture_output=True, text=True, check=True)
         assert "--json" in shown.stdout

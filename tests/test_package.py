@@ -34,9 +34,9 @@ def imported(package):
 
 
 def test_the_library_requires_what_it_imports_and_no_more():
-    """But for matplotlib, which only --png needs; pandas imports pyarrow."""
-    assert imported(LIBRARY) | {"pyarrow"} == declared(PROJECT["dependencies"], EXTRAS["png"])
-    assert declared(EXTRAS["png"]) == {"matplotlib"}
+    """But for what only --png and repositories of the hub need; pandas imports pyarrow."""
+    assert imported(LIBRARY) | {"pyarrow"} == declared(PROJECT["dependencies"], EXTRAS["png"], EXTRAS["hub"])
+    assert declared(EXTRAS["png"]) == {"matplotlib"} and declared(EXTRAS["hub"]) == {"huggingface-hub"}
 
 
 def test_the_study_imports_what_the_library_and_its_extra_require():
@@ -45,7 +45,7 @@ def test_the_study_imports_what_the_library_and_its_extra_require():
     assert declared(EXTRAS["study"]) - names == {"dvc", "matplotlib"}, "a command, and a font"
 
 
-@pytest.mark.parametrize("extra", ["dependencies", "png", "study", "test"])
+@pytest.mark.parametrize("extra", ["dependencies", "png", "hub", "study", "test"])
 def test_the_lock_satisfies_what_is_required(extra):
     text = (ROOT / "requirements.lock").read_text()
     locked = re.findall(r"^([\w.-]+)==([\w.]+)", text, re.MULTILINE)
@@ -77,8 +77,8 @@ PUBLIC_NAMES = """
 import sys
 from pathlib import Path
 sys.path = [folder for folder in sys.path if not Path(folder, "study").is_dir()]
-from variance_dynamics import Tracker, assert_initialized, audit, compare, forecast, initialize
-for thing in (Tracker, assert_initialized, audit, compare, forecast, initialize):
+from variance_dynamics import Tracker, assert_initialized, audit, compare, forecast, initialize, series
+for thing in (Tracker, assert_initialized, audit, compare, forecast, initialize, series):
     assert callable(thing), thing
     assert Path(sys.modules[thing.__module__].__file__).is_relative_to(sys.argv[1]), thing
 assert "study" not in sys.modules
@@ -90,4 +90,4 @@ def test_the_public_names_work_without_the_study(wheel, tmp_path):
     subprocess.run([sys.executable, "-c", PUBLIC_NAMES, tmp_path], check=True, cwd=tmp_path,
                    env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert set(variance_dynamics.__all__) == {
-        "Tracker", "assert_initialized", "audit", "compare", "forecast", "initialize"}
+        "Tracker", "assert_initialized", "audit", "compare", "forecast", "initialize", "series"}

@@ -5,13 +5,14 @@
     compare(model, other)        were two models drawn by the same laws?
     forecast(std, lr, steps)     what AdamW will do to the std
     initialize(model, recipe)    set every parameter by a recipe
+    series(checkpoints)          the std of every matrix in the checkpoints of a run, and their faults
     Tracker(model, optimizer)    the std of every matrix while it trains
 
 Each is imported when it is first used, so that importing the package costs nothing.
 
-Rooms, from the ground up: base; weights; roles and theory; recipes; tracking, auditing and forecasting. A
-room imports from rooms below it; each says which. The modules beside them (initializing, adapters, cli) may
-import every room.
+Rooms, from the ground up: base; weights; roles and theory; recipes; tracking, auditing and forecasting;
+checkpoint_series. A room imports from rooms below it; each says which. The modules beside them
+(initializing, adapters, cli) may import every room.
 """
 
 from importlib import import_module
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from variance_dynamics.auditing.against import compare as compare
     from variance_dynamics.auditing.audit import assert_initialized as assert_initialized
     from variance_dynamics.auditing.audit import audit as audit
+    from variance_dynamics.checkpoint_series.series import series as series
     from variance_dynamics.forecasting.forecast import forecast as forecast
     from variance_dynamics.initializing import initialize as initialize
     from variance_dynamics.tracking.tracker import Tracker as Tracker
@@ -31,10 +33,11 @@ HOMES = {
     "compare": "variance_dynamics.auditing.against",
     "forecast": "variance_dynamics.forecasting.forecast",
     "initialize": "variance_dynamics.initializing",
+    "series": "variance_dynamics.checkpoint_series.series",
     "Tracker": "variance_dynamics.tracking.tracker",
 }
 """Public name -> its module. A module with a public name would hide what has that name, once imported."""
-__all__ = ["Tracker", "assert_initialized", "audit", "compare", "forecast", "initialize"]
+__all__ = ["Tracker", "assert_initialized", "audit", "compare", "forecast", "initialize", "series"]
 
 
 def __getattr__(name: str) -> Any:

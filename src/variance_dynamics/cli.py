@@ -47,8 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _parser() -> Parser:
     parser = Parser("variance-dynamics", description="The std of a model's weights, at init and in training.")
     parser.add_argument("--version", action="version", version=f"variance-dynamics {_version()}")
-    commands = parser.add_subparsers(required=True, metavar="{audit,forecast}")
+    commands = parser.add_subparsers(required=True, metavar="{audit,series,forecast}")
     _audit_options(commands.add_parser("audit", help="does each matrix hold what the init recipe says?"))
+    _series_options(commands.add_parser("series", help="the std in a run's checkpoints, and their faults"))
     _forecast_options(commands.add_parser("forecast", help="what training will do to the std"))
     return parser
 
@@ -128,6 +129,52 @@ def _pattern(text: str) -> tuple[str, str]:
     return pattern, role
 
 
+def _series_options(parser: argparse.ArgumentParser) -> None:
+    from variance_dynamics.base.schedules import SCHEDULES
+
+    parser.description = ("The statistics of every matrix in the checkpoints of a run, as a Tracker's table. "
+                          "Exit code: 0 all is well, 1 a checkpoint has a fault, 2 it cannot be read.")
+    add = parser.add_argument
+    add("source", help="a folder of checkpoints, or OWNER/NAME, a repository of the Hugging Face hub")
+    add("--steps", nargs="+", default=[], metavar="STEP",
+        help="only these steps; or NAME=STEP, the step of a file or folder whose name does not say it")
+    add("--revisions", default="step*", metavar="PATTERN",
+        help="of a repository: the branches and tags to read (default 'step*')")
+    add("--roles", nargs="+", default=[], metavar="ROLE", help="read only the matrices of these roles")
+    add("--role", action="append", default=[], metavar="PATTERN=ROLE",
+        help="role of the parameters whose name matches a regular expression; may be repeated")
+    add("--heads", type=int,
+        help="number of attention heads, where q, k, v are fused per head and there is no config")
+    add("--table", metavar="FILE",
+        help="write the table here, .parquet or .jsonl; a run that was stopped goes on")
+    add("--check", action="store_true", help="look for faults alone, in as few bytes as show them")
+    add("--recipe", default="auto", help="of step 0, as for audit (default auto)")
+    add("--std", type=float, help="the recipe's std param, as for audit")
+    add("--lr", type=float, help="peak learning rate (default: from run.json or trainer_state.json)")
+    add("--schedule", help=f"{', '.join(SCHEDULES)} (default cosine)")
+    add("--warmup", type=int, help="updates of linear warmup (default 0)")
+    add("--weight-decay", type=float, help="decoupled, as AdamW's (default .1)")
+    add("--min-lr-ratio", type=float, help="last learning rate over the peak (default .1)")
+    add("--updates", type=int, help="number of updates of the schedule (default: the last step)")
+    add("--png", metavar="FILE", help="save a picture (needs matplotlib, extra png)")
+    add("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=_series)
+
+
+def _series(options: argparse.Namespace) -> int:
+    from variance_dynamics.checkpoint_series import report
+    from variance_dynamics.checkpoint_series.series import series
+
+    plan = _schedule(options) | ({"steps": options.updates} if options.updates is not None else {})
+    made = series(options.source, roles=options.roles, steps=options.steps, revisions=options.revisions,
+                  path=options.table, check=options.check, recipe=options.recipe, std=options.std,
+                  patterns=dict(_pattern(text) for text in options.role), heads=options.heads, schedule=plan)
+    if options.png:
+        report.save_png(options.png, made)
+    print((report.to_json if options.json else report.to_text)(made))
+    return made.exit_code
+
+
 def _forecast_options(parser: argparse.ArgumentParser) -> None:
     from variance_dynamics.base.schedules import SCHEDULES
     from variance_dynamics.forecasting.forecast import DECAY_SCHEDULES
@@ -165,8 +212,8 @@ def _forecast(options: argparse.Namespace) -> int:
     _check("std", options.std, USUAL_STD)
     _check("lr", options.lr, USUAL_LR)
     optimizers = optimizers_of(options.optimizer, options.shape, options.adjust_lr)
-    forecast, compared = forecast_of(options.recorded, options.std, _schedule(options), optimizers,
-                                     options.schedule_file)
+    plan = _schedule(options) | ({"steps": options.steps} if options.steps is not None else {})
+    forecast, compared = forecast_of(options.recorded, options.std, plan, optimizers, options.schedule_file)
     if options.png:
         report.save_png(options.png, forecast, compared)
     print((report.to_json if options.json else report.to_text)(forecast, compared))
@@ -190,8 +237,8 @@ def _whole(text: str) -> int:
 
 def _schedule(options: argparse.Namespace) -> dict[str, Any]:
     """The options of the schedule that were given."""
-    names = ("lr", "steps", "schedule", "warmup", "weight_decay", "min_lr_ratio", "weight_decay_schedule")
-    return {name: value for name in names if (value := getattr(options, name)) is not None}
+    names = ("lr", "schedule", "warmup", "weight_decay", "min_lr_ratio", "weight_decay_schedule")
+    return {name: value for name in names if (value := getattr(options, name, None)) is not None}
 
 
 if __name__ == "__main__":

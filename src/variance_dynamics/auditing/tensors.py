@@ -78,6 +78,10 @@ def float64(raw: Raw, dtype: str) -> Floats:
     return raw.astype(np.float64)
 
 
+CHUNK = 2**17
+"""Values that are worked on at once. Larger arrays are fresh memory each time: an eighth of the speed."""
+
+
 @cache
 def _e4m3() -> Floats:
     """[256] The value of each F8_E4M3: a sign, four bits of exponent, three of mantissa, no infinity."""
@@ -88,7 +92,7 @@ def _e4m3() -> Floats:
     return np.where(bits & 127 == 127, math.nan, values)
 
 
-def chunks(raw: Raw, dtype: str, elements: int = 2**20) -> Iterator[Floats]:
+def chunks(raw: Raw, dtype: str, elements: int = CHUNK) -> Iterator[Floats]:
     """`raw` [rows, ...] as float64 [some rows, values in a row], about `elements` values at a time."""
     if not raw.size:
         return
