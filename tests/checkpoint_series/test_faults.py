@@ -68,7 +68,7 @@ def test_four_faults_are_named_and_nothing_else(run, capsys, check):
     assert duplicate == "steps 60 and 90: all 16 tensors are the same bytes"
     assert part == (f"steps 30 and 180: 2 tensors in {LAST_SHARD} are the same bytes; "
                     "by their neighbours they are step 30's")
-    assert recipe.startswith("step 0 is not its recipe, normal: 1 of 16 matrices: "
+    assert recipe.startswith("step 0 is not its recipe, llama: 1 of 16 matrices: "
                              "model.layers.0.self_attn.q_proj.weight off: std x1.3")
 
 

@@ -75,7 +75,7 @@ def entries(patterns: list[str], kinds: list[str]) -> tuple[list[Path], list[Pat
         files = {path for path in matches if path.is_file()}
         if not (files or any(map(_is_link_in_raw, matches))):
             expected = f"expected files in {', '.join(kinds)}"
-            raise BadInput(f"corpus.files has {pattern!r}, which matches no file: {expected}")
+            raise BadInput(f"corpus.files has {pattern!r:.200}, which matches no file: {expected}")
         chosen |= files
         others |= {path for path in matches - files if not ("**" in pattern and _is_own_folder(path))}
     for folder in sorted(filter(_is_link_in_raw, others)):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from variance_dynamics.auditing.checkpoint_files import open_checkpoint
+from variance_dynamics.base.atomic import replacing
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.checkpoint_series.mirror import (
     RemoteFile,
@@ -134,10 +135,8 @@ def _files(api: Any, repository: str, commit: str, folder: Path) -> dict[str, Re
                       f"{repository} at {commit[:12]}: its files")
         listed = {each.rfilename: [each.size or 0, (each.lfs or {}).get("sha256") or each.blob_id or ""]
                   for each in info.siblings if "/" not in each.rfilename and "\\" not in each.rfilename}
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / "files.json.partial"
-        partial.write_text(json.dumps(listed), encoding="utf-8")
-        partial.replace(kept)
+        with replacing(kept) as partial:
+            partial.write_text(json.dumps(listed), encoding="utf-8")
     return {name: RemoteFile(_address(api, repository, name, commit), *facts)
             for name, facts in json.loads(kept.read_text(encoding="utf-8")).items()}
 

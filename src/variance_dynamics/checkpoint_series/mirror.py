@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from variance_dynamics.auditing.tensors import ITEM, Raw, StoredTensor
+from variance_dynamics.base.atomic import replacing
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.checkpoint_series.ranges import Server
 
@@ -58,11 +58,9 @@ def header_of(server: Server, file: RemoteFile, path: Path) -> dict[str, Any]:
             raise BadInput(f"{file.url}: header of {size:,} bytes in a file of {file.size:,}: "
                            "expected a whole .safetensors file")
         text = server.bytes_of(file.url, 8, 8 + size)
-        unfinished = path.with_name(path.name + ".partial")
-        with unfinished.open("wb") as opened:
+        with replacing(path) as unfinished, unfinished.open("wb") as opened:
             opened.write(start + text)
             opened.truncate(file.size)
-        os.replace(unfinished, path)
     with path.open("rb") as opened:
         text = opened.read(int.from_bytes(opened.read(8), "little"))
     try:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from variance_dynamics.base.atomic import replacing
+
 Sample = NDArray[np.float16]
 Values = Mapping[str, float | None]
 
@@ -62,9 +64,8 @@ class Journal:
         if file is not None:
             kept = list(_read(file))
             self.known = {record.key: record for record in kept}
-            partial = file.with_name(file.name + ".partial")
-            partial.write_text("".join(map(as_line, kept)), encoding="utf-8")
-            partial.replace(file)  # without a line that was cut short
+            with replacing(file) as partial:  # without a line that was cut short
+                partial.write_text("".join(map(as_line, kept)), encoding="utf-8")
 
     def add(self, record: Record) -> None:
         """Keep a record."""
