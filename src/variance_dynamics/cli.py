@@ -45,12 +45,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser("variance-dynamics", description="The std of a model's weights, at init and in training.")
+    parser = Parser("variance-dynamics", description="The std of a model's weights: check it at init, measure "
+                                                     "it in checkpoints, predict it in training.")
     parser.add_argument("--version", action="version", version=f"variance-dynamics {_version()}")
     commands = parser.add_subparsers(required=True, metavar="{audit,series,forecast}")
-    _audit_options(commands.add_parser("audit", help="does each matrix hold what the init recipe says?"))
-    _series_options(commands.add_parser("series", help="the std in a run's checkpoints, and their faults"))
-    _forecast_options(commands.add_parser("forecast", help="what training will do to the std"))
+    _audit_options(commands.add_parser("audit", help="compare initial weights with an init recipe"))
+    _series_options(commands.add_parser("series", help="measure a run's checkpoints and look for faults"))
+    _forecast_options(commands.add_parser("forecast", help="predict the std of a weight matrix in training"))
     return parser
 
 
@@ -73,26 +74,27 @@ def _check(name: str, value: float | None, usual: float) -> None:
 def _audit_options(parser: argparse.ArgumentParser) -> None:
     from variance_dynamics.recipes.built_in import BUILT_IN
 
-    parser.description = ("Judge each parameter of a checkpoint at step 0. "
-                          "Exit code: 0 all is well, 1 something is off, 2 a matrix cannot be judged.")
+    parser.description = ("Compare each parameter of a checkpoint at step 0 with an init recipe. Exit code: "
+                          "0 if all is as expected, 1 if something is off, 2 if a matrix cannot be judged or "
+                          "the input cannot be read.")
     add = parser.add_argument
-    add("checkpoint", help=".safetensors, its index, .pt, .npz, or a folder of Hugging Face, DeepSpeed or "
-                           "torch.distributed; FILE:KEY for one of several sets of weights")
+    add("checkpoint", help="a .safetensors file or its index, .pt, .npz, or a folder of Hugging Face, "
+                           "DeepSpeed or torch.distributed; FILE:KEY reads one of several sets of weights")
     add("--recipe", default="auto",
-        help="a .yaml file of your own, a name, or auto: the recipe of the config's model_type, else the "
-             f"best fit (the default). Names: {', '.join(BUILT_IN)}")
+        help="the init recipe: a .yaml file of your own, a name, or auto, the default. auto takes the recipe "
+             f"of the config's model_type, else the one that fits best. Names: {', '.join(BUILT_IN)}")
     add("--std", type=float,
-        help="the recipe's std (default: the config's initializer_range, else the recipe's own)")
+        help="std of the recipe (default: the config's initializer_range, else the recipe's own)")
     add("--against", metavar="OTHER",
-        help="compare with another model: was each parameter drawn by the same law?")
-    add("--trained", action="store_true", help="measure and name roles, but judge nothing")
+        help="compare with this other model, instead of a recipe: do both have the same init?")
+    add("--trained", action="store_true", help="for a trained model: measure, but judge nothing")
     add("--role", action="append", default=[], metavar="PATTERN=ROLE",
-        help="role of the parameters whose name matches a regular expression; may be repeated")
+        help="give a role to all parameters whose name matches a regular expression; may be repeated")
     add("--heads", type=int,
-        help="number of attention heads, where q, k, v are fused per head and there is no config")
+        help="number of attention heads; needed if q, k, v are fused per head and there is no config")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object")
-    form.add_argument("--csv", action="store_true", help="one line per matrix")
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    form.add_argument("--csv", action="store_true", help="print CSV, one line for each matrix")
     parser.set_defaults(run=_audit)
 
 
@@ -132,32 +134,33 @@ def _pattern(text: str) -> tuple[str, str]:
 def _series_options(parser: argparse.ArgumentParser) -> None:
     from variance_dynamics.base.schedules import SCHEDULES
 
-    parser.description = ("The statistics of every matrix in the checkpoints of a run, as a Tracker's table. "
-                          "Exit code: 0 all is well, 1 a checkpoint has a fault, 2 it cannot be read.")
+    parser.description = ("Measure every matrix in the checkpoints of a run, and look for faults. Exit code: "
+                          "0 if no fault is found, 1 if a checkpoint has a fault, 2 if the input cannot be "
+                          "read.")
     add = parser.add_argument
-    add("source", help="a folder of checkpoints, or OWNER/NAME, a repository of the Hugging Face hub")
+    add("source", help="a folder of checkpoints, or OWNER/NAME: a repository of the Hugging Face hub")
     add("--steps", nargs="+", default=[], metavar="STEP",
-        help="only these steps; or NAME=STEP, the step of a file or folder whose name does not say it")
+        help="read only these steps; NAME=STEP gives the step of a file or folder that has none in its name")
     add("--revisions", default="step*", metavar="PATTERN",
-        help="of a repository: the branches and tags to read (default 'step*')")
+        help="branches and tags of the repository to read (default 'step*')")
     add("--roles", nargs="+", default=[], metavar="ROLE", help="read only the matrices of these roles")
     add("--role", action="append", default=[], metavar="PATTERN=ROLE",
-        help="role of the parameters whose name matches a regular expression; may be repeated")
+        help="give a role to all parameters whose name matches a regular expression; may be repeated")
     add("--heads", type=int,
-        help="number of attention heads, where q, k, v are fused per head and there is no config")
+        help="number of attention heads; needed if q, k, v are fused per head and there is no config")
     add("--table", metavar="FILE",
-        help="write the table here, .parquet or .jsonl; a run that was stopped goes on")
-    add("--check", action="store_true", help="look for faults alone, in as few bytes as show them")
-    add("--recipe", default="auto", help="of step 0, as for audit (default auto)")
-    add("--std", type=float, help="the recipe's std param, as for audit")
+        help="write the measurements to this .parquet or .jsonl file; the same command resumes a stopped one")
+    add("--check", action="store_true", help="only look for faults; reads samples of the tensors")
+    add("--recipe", default="auto", help="init recipe that step 0 is compared with (default auto)")
+    add("--std", type=float, help="std of that recipe, as for audit")
     add("--lr", type=float, help="peak learning rate (default: from run.json or trainer_state.json)")
-    add("--schedule", help=f"{', '.join(SCHEDULES)} (default cosine)")
-    add("--warmup", type=int, help="updates of linear warmup (default 0)")
-    add("--weight-decay", type=float, help="decoupled, as AdamW's (default .1)")
-    add("--min-lr-ratio", type=float, help="last learning rate over the peak (default .1)")
+    add("--schedule", help=f"schedule of the learning rate: {', '.join(SCHEDULES)} (default cosine)")
+    add("--warmup", type=int, help="number of updates of linear warmup (default 0)")
+    add("--weight-decay", type=float, help="decoupled weight decay, as in AdamW (default .1)")
+    add("--min-lr-ratio", type=float, help="last learning rate divided by the peak (default .1)")
     add("--updates", type=int, help="number of updates of the schedule (default: the last step)")
-    add("--png", metavar="FILE", help="save a picture (needs matplotlib, extra png)")
-    add("--json", action="store_true", help="one JSON object")
+    add("--png", metavar="FILE", help="save a picture (needs matplotlib: the extra png)")
+    add("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_series)
 
 
@@ -180,27 +183,31 @@ def _forecast_options(parser: argparse.ArgumentParser) -> None:
     from variance_dynamics.forecasting.forecast import DECAY_SCHEDULES
     from variance_dynamics.theory.laws import ADJUSTMENTS, LAWS
 
-    parser.description = "The std of a weight matrix in training, by the null law. No parameter is fitted."
+    parser.description = ("Predict the std of a weight matrix in training by the null law: the std if "
+                          "gradients were white noise. For AdamW no parameter is fitted.")
     add = parser.add_argument
-    add("--std", type=float, help="initial std (with a recorded run by default its median)")
+    add("--std", type=float, help="initial std (default with --from: the median over its matrices)")
     add("--lr", type=float, help="peak learning rate")
     add("--steps", type=_whole, help="number of updates")
-    add("--schedule", help=f"{', '.join(SCHEDULES)} (default cosine)")
-    add("--warmup", type=_whole, help="updates of linear warmup (default 0)")
-    add("--weight-decay", type=float, help="decoupled, as AdamW's (default .1)")
-    add("--weight-decay-schedule", help=f"{' or '.join(DECAY_SCHEDULES)}: kept, or in proportion to the lr")
-    add("--min-lr-ratio", type=float, help="last learning rate over the peak (default .1)")
+    add("--schedule", help=f"schedule of the learning rate: {', '.join(SCHEDULES)} (default cosine)")
+    add("--warmup", type=_whole, help="number of updates of linear warmup (default 0)")
+    add("--weight-decay", type=float, help="decoupled weight decay, as in AdamW (default .1)")
+    add("--weight-decay-schedule",
+        help=f"{' or '.join(DECAY_SCHEDULES)} (in proportion to the lr); default constant")
+    add("--min-lr-ratio", type=float, help="last learning rate divided by the peak (default .1)")
     add("--schedule-file", metavar="FILE.csv",
-        help="step, lr and weight_decay of the run, in the place of the options above")
+        help="a table with the columns step, lr and weight_decay; replaces the schedule options above")
     add("--optimizer", action="append", default=[], metavar="NAME",
-        help=f"{', '.join(LAWS)} (default adamw); ROLE=NAME for the matrices of a role, may be repeated")
-    add("--shape", metavar="ROWSxCOLUMNS", help="of the matrix, for Muon; a Tracker's table has the shapes")
-    add("--adjust-lr", default="original", choices=list(ADJUSTMENTS), help="how Muon adjusts its lr by shape")
+        help=f"{', '.join(LAWS)} (default adamw); ROLE=NAME for the matrices of a role; may be repeated")
+    add("--shape", metavar="ROWSxCOLUMNS",
+        help="shape of the matrix; needed for Muon, unless a Tracker's table (--from) has it")
+    add("--adjust-lr", default="original", choices=list(ADJUSTMENTS),
+        help="how Muon adjusts its lr to the shape")
     add("--from", dest="recorded", metavar="RUN.parquet",
-        help="a recorded run (or RUN.jsonl) to compare with; what the options above leave out is the lr and "
-             "weight decay of each matrix in a Tracker's table, or comes from run.json beside it")
-    add("--png", metavar="FILE", help="save it as a picture (needs matplotlib, extra png)")
-    add("--json", action="store_true", help="one JSON object")
+        help="compare with a recorded run (.parquet or .jsonl). Without --lr, each matrix has the lr and "
+             "weight decay of the Tracker's table; what is still missing comes from run.json beside it")
+    add("--png", metavar="FILE", help="save a picture (needs matplotlib: the extra png)")
+    add("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_forecast)
 
 

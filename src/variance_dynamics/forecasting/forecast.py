@@ -228,7 +228,9 @@ def forecast(std: float, lr: float, steps: int, schedule: str = "cosine", warmup
              weight_decay: float = 0.1, min_lr_ratio: float = 0.1, *, optimizer: str = "adamw",
              weight_decay_schedule: str = "constant", shape: Shape | None = None,
              adjust_lr: str = "original") -> Forecast:
-    """The std of a weight matrix over a training run, before it starts; no parameter is fitted.
+    """The std of a weight matrix over a training run, before it starts.
+
+    For AdamW no parameter is fitted; `theory.laws` says what was chosen for Muon.
 
     `std` is the initial one in weight units; `lr` is the peak; `warmup` and `steps` count updates. The
     weight decay is decoupled, and with `weight_decay_schedule` "lr" in proportion to the lr. `optimizer` is

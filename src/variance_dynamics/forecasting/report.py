@@ -33,15 +33,15 @@ def _sentences(forecast: Forecast) -> str:
     plan, entry = forecast.schedule, LAWS[forecast.law.optimizer]
     settled = forecast.peak_equilibrium
     lines = [f"std {forecast.sigma_0:g} -> {forecast.std[-1]:.4g} after {plan.steps:,} steps of "
-             f"{entry.title} ({plan.words}), if updates are noise"]
+             f"{entry.title} ({plan.words}), if the updates are pure noise"]
     if not forecast.law.settles:
-        lines.append("no equilibrium: a step is a share of the std, which grows or shrinks as a power")
+        lines.append("there is no equilibrium: each step multiplies the std by a factor")
     elif plan.weight_decay:
         lines.append(f"sigma_eq: {settled:.4g} at the peak lr, {forecast.equilibrium[-1]:.4g} at the last")
         lines.append(f"time constants at the peak lr: {forecast.time_constant:,.0f} steps for the variance, "
                      f"{2 * forecast.time_constant:,.0f} for the initial weights")
     else:
-        lines.append("without weight decay there is no equilibrium, and nothing is forgotten but by growth")
+        lines.append("without weight decay there is no equilibrium, and the initial weights do not decay")
     basis = [f"the law: {entry.formula}", f"it assumes: {entry.assumes}", f"source: {entry.source}"]
     return "\n".join([*lines, _forgetting(forecast), f"at the end: {_ending(forecast)}", *basis])
 
@@ -56,11 +56,11 @@ def _forgetting(forecast: Forecast) -> str:
 
 def _ending(forecast: Forecast) -> str:
     met = forecast.met_equilibrium
-    before = f"; it first met the equilibrium of its lr at step {met:,}" if met is not None else ""
+    before = f"; it first reached the equilibrium of its lr at step {met:,}" if met is not None else ""
     last = float(forecast.equilibrium[-1])
     known = math.isfinite(last) and last > 0
     away = f" at {forecast.std[-1]:.4g} (the last lr would settle at {last:.4g})" if known else ""
-    meaning = {"in equilibrium": "in equilibrium with its lr", "frozen": f"frozen by the lr{away}",
+    meaning = {"in equilibrium": "in equilibrium with its lr", "frozen": f"stopped by the small lr{away}",
                "moving": f"still moving{away}"}
     return meaning[forecast.ending] + before
 

@@ -1,8 +1,11 @@
-"""The null law of each optimizer: what its updates are where gradients are white noise, and what follows.
+"""The null law of each optimizer: the std of a weight matrix if gradients are white noise.
 
 Each entry of LAWS says its formula, what it assumes, and where it comes from. The law is that of `null_law`,
 with the optimizer's own update noise (`Noise`): std^2(t) = std_0^2 d_t^2 + S_t, at constant lr an equilibrium
-of about sqrt(D lr / (2 wd)) and a time constant of 1 / (2 lr wd) steps. Adafactor's is its own.
+of about sqrt(D lr / (2 wd)) and a time constant of 1 / (2 lr wd) steps. Adafactor has a law of another form.
+
+For AdamW no parameter is fitted. Muon's law has one choice: an exponent that was chosen after seeing the
+simulation (see `muon_noise`). docs/laws.md says where real runs did not follow these laws.
 """
 
 import math
@@ -97,8 +100,9 @@ def muon_noise(shape: Shape, adjust_lr: str = "original", momentum: float = MUON
 
     The momentum has the autocorrelation A momentum^k. Its singular values follow Marchenko and Pastur's
     law, and Newton-Schulz maps each of them. Of the result a share l is along the momentum itself, so it
-    correlates as l r + (1 - l) r^5: the rest is odd in the momentum and of many orders. As a fifth
-    power it is right to .03 for every r up to .85 (a test orthogonalises pairs of matrices).
+    correlates as l r + (1 - l) r^5: the rest is odd in the momentum and of many orders. Its power
+    was chosen after seeing the simulation, r^5 instead of r^3. With it the correlation is right to .03 for
+    every r up to .85 (a test orthogonalises pairs of matrices).
     """
     check_name("adjust_lr", adjust_lr, ADJUSTMENTS)
     mu, wide = momentum, max(shape)
@@ -172,7 +176,8 @@ LAWS: dict[str, Entry] = {
         "Muon",
         "c^2 = s^2 a^2 / max(rows, columns), rho_k = l r + (1 - l) r^5, r = A mu^k; A = .840 for mu = .95; "
         "s^2, l from Newton-Schulz on Marchenko-Pastur's law; a adjusts the lr",
-        "white normal gradients; what is not along the momentum correlates as its fifth power",
+        "white normal gradients; what is not along the momentum correlates as its fifth power, "
+        "an exponent chosen after seeing the simulation",
         "kellerjordan.github.io/posts/muon, arXiv 2502.16982 for Muon; its law is ours",
         _muon),
     "adafactor": Entry(

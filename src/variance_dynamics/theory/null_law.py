@@ -8,9 +8,9 @@ beta1^k), then with d_t = prod_(i<t) (1 - lr_i wd_i), which is e^-kappa_t to fir
 
 Sources: 2305.17212 (random walk and equilibrium under decoupled decay), 2405.13698 (AdamW as a moving
 average of its updates), kexue.fm 11307 and 11404 (the law with schedules). Other optimizers have other c and
-rho: see `Noise`, and `theory.laws`. No parameter is fitted. "std" is the root mean square about zero. Arrays
-over steps are float64: `lr` [T] holds the rate of update 0..T-1, `weight_decay` is a number or [T], results
-[T+1] hold the state after 0..T updates.
+rho: see `Noise`, and `theory.laws`. For AdamW no parameter is fitted. "std" is the root mean square about
+zero. Arrays over steps are float64: `lr` [T] holds the rate of update 0..T-1, `weight_decay` is a number or
+[T], results [T+1] hold the state after 0..T updates.
 """
 
 from dataclasses import dataclass
