@@ -45,8 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser("variance-dynamics", description="The std of a model's weights: check it at init, measure "
-                                                     "it in checkpoints, predict it in training.")
+    parser = Parser("variance-dynamics", description="The std of a model's weights: check it at init, "
+                                                     "measure it in checkpoints, predict it in training.")
     parser.add_argument("--version", action="version", version=f"variance-dynamics {_version()}")
     commands = parser.add_subparsers(required=True, metavar="{audit,series,forecast}")
     _audit_options(commands.add_parser("audit", help="compare initial weights with an init recipe"))
