@@ -67,7 +67,7 @@ def test_four_faults_are_named_and_nothing_else(run, capsys, check):
     assert shard.startswith("step 150: ") and f"names shard '{LAST_SHARD}'" in shard
     assert duplicate == "steps 60 and 90: all 16 tensors are the same bytes"
     assert part == (f"steps 30 and 180: 2 tensors in {LAST_SHARD} are the same bytes; "
-                    "by their neighbours they are step 30's")
+                    "by their neighbours they belong to step 30")
     assert recipe.startswith("step 0 is not its recipe, llama: 1 of 16 matrices: "
                              "model.layers.0.self_attn.q_proj.weight off: std x1.3")
 
@@ -108,7 +108,7 @@ def test_the_last_weights_served_as_step_0(run):
     copied(run, 210, 0)
     same, recipe = series(run).faults
     assert same == ("steps 0 and 210: all 16 tensors are the same bytes; "
-                    "by their neighbours they are step 210's")
+                    "by their neighbours they belong to step 210")
     assert recipe.startswith("step 0 is not its recipe") or recipe.startswith("step 0: ")
 
 
@@ -116,7 +116,7 @@ def test_several_steps_that_serve_one(run):
     for step in (60, 90, 120):
         copied(run, 210, step)
     assert only(run) == ("steps 60, 90, 120 and 210: all 16 tensors are the same bytes; "
-                         "by their neighbours they are step 210's")
+                         "by their neighbours they belong to step 210")
 
 
 def test_nan_and_other_shapes(run):

@@ -177,7 +177,7 @@ def test_a_revision_that_serves_another_s_files(folders, tmp_path):
         code, out, _ = run(url, tmp_path, "--check", "--roles", *ASKED)
     assert code == 1
     assert ("fault: steps 100 and 400: all 9 tensors are the same bytes; "
-            "by their neighbours they are step 400's") in out
+            "by their neighbours they belong to step 400") in out
     assert hub.sent < 0.4 * allowed(folders)  # by the hashes that the hub has of its files
 
 

@@ -100,7 +100,7 @@ def test_tables_that_are_no_run(run, change, message):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda t: pd.concat([t, t]), "39 of 78 stds are of a matrix and a step that have one, first step 0"),
+    (lambda t: pd.concat([t, t]), "39 of 78 stds repeat a matrix and a step, first step 0"),
     (lambda t: t.assign(name=[None] * len(t), layer=1), "expected one each"),
     (lambda t: t.replace({"step": {50: -50}}), "step is -50 in 13 of 39 rows: expected whole numbers"),
     (lambda t: t.replace({"step": {50: 49.5}}), "step is 49.5 in 13 of 39 rows"),

@@ -262,7 +262,7 @@ def _doubts(report: Audit, rows: Sequence[AuditRow], described: Described, chose
         yield from _nearest(report, rows, described)
     if any(row.role == "norm" and not row.moments.constant and 0.5 < row.moments.mean < 2
            for row in report.vectors):
-        yield "norm scales have left their start, so this model looks trained: see --trained"
+        yield "norm weights differ from their initial values, so this model looks trained: see --trained"
     silent = [row.name for row in report.vectors if row.verdict == judge.UNJUDGED]
     if silent:
         yield f"{len(silent)} vectors are not judged: {report.recipe} has no rule for {silent[0]}"
@@ -278,5 +278,5 @@ def _nearest(report: Audit, rows: Sequence[AuditRow], described: Described) -> I
     if best and best.fits > count:
         said = f"--recipe {best.recipe}" + (f" --std {best.sigma:.4g}" if best.fitted else "")
         if best.recipe == judge.DEFAULT:
-            said += ", but in such a network it says that the init never ran"
-        yield f"nearest recipe: {described_fit(best, len(rows))} ({said}, if that is meant)"
+            said += ", but in such a network it means that the init never ran"
+        yield f"nearest recipe: {described_fit(best, len(rows))} ({said}, if you meant that)"

@@ -131,7 +131,7 @@ def _said(facts: Facts, same: Sameness) -> str:
     if not same.copies:
         return line
     owner = next(place for place in same.places if place not in same.copies)
-    return f"{line}; by their neighbours they are step {facts.steps[owner]:,}'s"
+    return f"{line}; by their neighbours they belong to step {facts.steps[owner]:,}"
 
 
 def single_matrices(facts: Facts, same: Sequence[Sameness]) -> Iterator[tuple[bool, str]]:

@@ -115,8 +115,8 @@ def _label(line: int, height: int, most: float) -> str:
 
 
 def _verdicts(run: ComparedRun) -> str:
-    lines = [f"recorded run at step {run.last:,}; R = injected variance / the law's "
-             "(1 the law, 0 only decay, below 0 shrinks)", "",
+    lines = [f"recorded run at step {run.last:,}; R = variance added by updates / the law's "
+             "(1: the law holds, 0: only decay, below 0: updates shrink the weights)", "",
              f"{'role':<10}  {'n':>3}  {'std at 0':>9}  {'measured':>9}  {'the law':>9}  {'R':>6}  "
              f"{'over layers':>13}  verdict"]
     for v in run.roles:

@@ -99,7 +99,7 @@ def _check_once(path: Path, std: "pd.DataFrame") -> None:
     twice = std[std.duplicated(["step", *MATRIX])]
     if len(twice):
         first = ", ".join(f"{column} {twice[column].iloc[0]}" for column in ("step", *MATRIX))
-        raise BadInput(f"{path}: {len(twice)} of {len(std)} stds are of a matrix and a step that have one, "
+        raise BadInput(f"{path}: {len(twice)} of {len(std)} stds repeat a matrix and a step, "
                        f"first {first}: expected one each (is the table written twice, or a name missing?)")
 
 
