@@ -105,6 +105,21 @@ def test_a_role_by_pattern(capsys, tmp_path):
     assert "hidden" in out and "not judged" not in out
 
 
+def test_a_role_by_a_pattern_that_matches_nothing_is_said(capsys, checkpoint):
+    out = run(capsys, "audit", checkpoint, "--role", "w_query=q")[1]
+    assert "note: pattern 'w_query' matches no parameter, so it gives no role" in out
+
+
+def test_a_model_that_no_recipe_fits_is_not_said_to_fit_one(capsys, tmp_path):
+    model = NanoGPT(width=64)
+    for each in model.modules():
+        if hasattr(each, "reset_parameters"):
+            each.reset_parameters()
+    torch.save(model.state_dict(), tmp_path / "never.pt")
+    code, out, _ = run(capsys, "audit", tmp_path / "never.pt")
+    assert code == 1 and "(best fit, though it fits no matrix)" in out and "over 99%" not in out
+
+
 def test_a_recipe_of_one_s_own_from_a_file(capsys, tmp_path, checkpoint):
     (tmp_path / "my.yaml").write_text("like: gpt2\nvalues: {std: .05}\nposition: 1\n")
     code, out, _ = run(capsys, "audit", checkpoint, "--recipe", tmp_path / "my.yaml")
@@ -132,6 +147,8 @@ def test_a_std_without_a_recipe_is_judged(capsys, checkpoint):
     (["audit", "{}/ckpt.pt", "--role", "memory"], "expected PATTERN=ROLE"),
     (["audit", "{}/ckpt.pt", "--role", "a=b"], "expected one of q, k, v"),
     (["audit", "{}/ckpt.pt", "--heads", "0"], "heads is 0"),
+    (["audit", "{}/ckpt.pt", "--trained", "--recipe", "gpt2"], "--trained judges nothing"),
+    (["audit", "{}/ckpt.pt", "--trained", "--std", ".02"], "--trained judges nothing"),
     (["audit", "{}/ckpt.pt", "--std", "x"], "invalid float value"), (["audit"], "required: checkpoint"),
     (["audit", "{}/ckpt.pt", "--json", "--csv"], "not allowed"), (["judge"], "invalid choice"),
     ([], "required"), (["forecast"], "--lr is missing"),

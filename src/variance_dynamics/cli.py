@@ -105,6 +105,8 @@ def _audit(options: argparse.Namespace) -> int:
     _check("std", options.std, USUAL_STD)
     if options.against:
         return _against(options)
+    if options.trained and (options.recipe != "auto" or options.std is not None):
+        raise BadInput("--trained judges nothing: expected it without --recipe and --std")
     audited = audit(options.checkpoint, options.recipe, options.std, options.trained,
                     dict(_pattern(text) for text in options.role), options.heads)
     write = report.to_json if options.json else report.to_csv if options.csv else report.to_text

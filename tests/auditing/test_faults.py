@@ -119,3 +119,11 @@ def test_an_embedding_at_pytorch_s_default():
     model = NanoGPT(width=64)
     nn.init.normal_(model.transformer["wpe"].weight)
     assert only_alarm(model, "transformer.wpe.weight").note == "PyTorch's default left in place"
+
+
+def test_rows_of_zeros_are_no_cut_normal():
+    model, recipe = correct("gpt2")
+    name = FAULTY["gpt2"]
+    weight = model.get_parameter(name).data
+    weight[: len(weight) // 4] = 0
+    assert "cut at two std" not in only_alarm(model, name, recipe).note

@@ -76,3 +76,23 @@ def test_roles_that_no_matrix_has(tmp_path):
     save(tmp_path / "step0.pt", network())
     with pytest.raises(BadInput, match="roles holds 'q': expected some of hidden, readout"):
         series(tmp_path, roles=["q"])
+
+
+@pytest.mark.parametrize("options", [
+    {"schedule": "sine"}, {"warmup": 5}, {"weight_decay": 0.3}, {"min_lr_ratio": 0.0}, {"steps": 9}])
+def test_options_of_a_schedule_without_an_lr_are_not_ignored(tmp_path, options):
+    for step in (0, 10):
+        save(tmp_path / f"step{step}.pt", network(seed=step))
+    with pytest.raises(BadInput, match="without an lr: expected --lr too, or neither"):
+        series(tmp_path, schedule=options)
+
+
+def test_step_0_alone_has_no_law(tmp_path):
+    save(tmp_path / "step0.pt", network())
+    assert "there is step 0 alone, so there is no null law" in series(tmp_path, schedule={"lr": 1e-3}).notes
+
+
+def test_a_pattern_that_matches_nothing_is_said(tmp_path):
+    save(tmp_path / "step0.pt", network())
+    made = series(tmp_path, patterns={"w_query": "q"})
+    assert "pattern 'w_query' matches no parameter, so it gives no role" in made.notes

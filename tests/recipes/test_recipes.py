@@ -100,6 +100,32 @@ def test_a_pattern_that_matches_nothing_is_said():
     assert report.notes == ("pattern 'w_query' of recipe of your own matches no parameter",)
 
 
+def test_patterns_that_match_nothing_are_said_when_drawing_too():
+    with pytest.warns(UserWarning, match="pattern 'w_query' of recipe of your own matches no parameter"):
+        initialize(NanoGPT(), {"like": "gpt2", "w_query": 1})
+    with pytest.warns(UserWarning, match="pattern 'w_key' matches no parameter of NanoGPT"):
+        initialize(NanoGPT(), "gpt2", patterns={"w_key": "k"})
+
+
+def test_patterns_of_the_recipe_that_one_is_like_need_not_match():
+    notes = audit(NanoGPT(), {"like": "transformers", "embedding": 0.02}).notes
+    assert not any("matches no parameter" in note for note in notes)
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if recipe_named(name).patterns])
+def test_a_pattern_of_one_s_own_comes_before_the_same_of_the_recipe_that_it_is_like(name):
+    for pattern in recipe_named(name).patterns:
+        own = recipe_named({"like": name, pattern: "normal(.77)"})
+        assert [rule.text for rule in own.patterns[pattern]] == ["normal(.77)"]
+        assert next(iter(own.patterns)) == pattern
+
+
+@pytest.mark.parametrize("recipe", [None, 5, ["gpt2"], b"gpt2"])
+def test_what_is_no_recipe_gets_one_line(recipe):
+    with pytest.raises(BadInput, match="expected the name of one, a mapping or a .yaml file"):
+        initialize(NanoGPT(), recipe)
+
+
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_built_in_recipe_has_a_source_and_known_kinds(name):
     recipe = recipe_named(name)

@@ -145,8 +145,7 @@ def _check_memory(source: Any) -> None:
     meta = [str(name) for name, tensor in tensors.items() if getattr(tensor, "is_meta", False)]
     if meta:
         raise BadInput(f"{meta[0]}: {len(meta)} of {len(tensors)} parameters are on the meta device and "
-                       f"hold no "
-                       "numbers: expected a model after to_empty(device=...) and its init")
+                       "hold no numbers: expected a model after to_empty(device=...) and its init")
 
 
 def _rows(checkpoint: Checkpoint, pieces: Sequence[Piece]) -> Iterator[AuditRow]:
@@ -245,6 +244,8 @@ def _absent(model: Measured) -> Iterator[str]:
     """Notes on what was read, and on what the report does not hold."""
     checkpoint = model.checkpoint
     yield from checkpoint.notes
+    for pattern in model.described.roles.unmatched:
+        yield f"pattern {pattern!r} matches no parameter, so it gives no role"
     types = ", ".join(sorted(set(checkpoint.skipped.values())))
     if types:
         yield f"{len(checkpoint.skipped)} tensors of type {types} were left out"

@@ -273,7 +273,8 @@ def _candidates(row: AuditRow) -> Iterable[tuple[str, float]]:
         yield "xavier of the whole fused tensor: draw each part", fused
     if parameter.role in RESIDUAL:
         yield "without the residual scaling 1/sqrt(2 layers)", expected * math.sqrt(2 * parameter.depth)
-    yield "a normal cut at two std and not corrected for it", expected * truncated_std(2.0)
+    if row.moments.kurtosis < 0:
+        yield "a normal cut at two std and not corrected for it", expected * truncated_std(2.0)
     yield "the variance where the std belongs", expected**2
 
 

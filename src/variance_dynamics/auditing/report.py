@@ -168,6 +168,8 @@ def _headline(report: Audit) -> str:
 def _how_sure(report: Audit) -> str:
     if report.chosen != "best fit":
         return ""
+    if all(row.verdict != judge.OK for row in report.rows):
+        return ", though it fits no matrix"
     totals: dict[str, float] = {}
     for fit in report.fits:
         names = " = ".join([fit.recipe, *fit.same])

@@ -46,12 +46,15 @@ def schedule_of(places: Sequence[Path], last: int, options: Mapping[str, Any]
     for place in places:
         known = known or schedule_beside(place / "run.json")
     fields = {"steps": last, **known, **options}
-    if "lr" in fields and last:
+    if not last:
+        return None, "there is step 0 alone, so there is no null law"
+    if "lr" in fields:
         plan = TrainingSchedule(**fields)
         where = "as given" if "lr" in options else "from run.json"
         return plan, f"lr {where}, weight decay {plan.weight_decay:g}"
     logged = next(filter(None, map(_logged, places)), ())
-    if not (logged and last):
+    _check_used(options, ("weight_decay",) if logged else ())
+    if not logged:
         return None, "no lr is known, so there is no null law: give --lr, or keep trainer_state.json"
     decay = options.get("weight_decay", _weight_decay(places))
     if decay is None:
@@ -59,6 +62,14 @@ def schedule_of(places: Sequence[Path], last: int, options: Mapping[str, Any]
     steps = max(last, logged[-1][0])
     plan = LoggedSchedule(max(rate for _, rate in logged), steps, "constant", 0, decay, logged=logged)
     return plan, f"lr from trainer_state.json, weight decay {decay:g}"
+
+
+def _check_used(options: Mapping[str, Any], used: Sequence[str]) -> None:
+    """Raises BadInput for an option of the schedule that nothing would follow, as no lr is given with it."""
+    for name, value in options.items():
+        if name not in used:
+            option = "updates" if name == "steps" else name.replace("_", " ")
+            raise BadInput(f"{option} is {value!r} without an lr: expected --lr too, or neither")
 
 
 def _logged(place: Path) -> tuple[tuple[int, float], ...]:

@@ -196,16 +196,22 @@ def _step_0(entry: Entry, wanted: Sequence[Wanted], roles: Collection[str], reci
     except BadInput as problem:
         return [f"step 0: {problem}"]
     alarms = [row for row in report.alarms if not roles or row.parameter.role in roles]
-    if not alarms:
-        return []
-    named = [f"{row.parameter.name} {': '.join(filter(None, [row.verdict, row.note]))}" for row in alarms]
-    return [f"step 0 is not its recipe, {report.recipe}: {len(alarms)} of {len(report.rows)} matrices: "
-            f"{some_of(named)}"]
+    vectors = () if roles else report.vector_alarms
+    counts = [(len(alarms), len(report.rows), "matrices"),
+              (len(vectors), len(report.vectors), "norms, biases and scales")]
+    off = " and ".join(f"{count} of {total} {what}" for count, total, what in counts if count)
+    named = [f"{name} {': '.join(filter(None, [verdict, note]))}" for name, verdict, note in
+             [*((row.parameter.name, row.verdict, row.note) for row in alarms),
+              *((row.name, row.verdict, row.note) for row in vectors)]]
+    return [f"step 0 is not its recipe, {report.recipe}: {off}: {some_of(named)}"] if off else []
 
 
 def _unknown(network: NetworkRoles) -> list[str]:
     unknown = [piece.parameter.name + (f" ({piece.note})" if piece.note else "") for piece in network.unknown]
-    return [f"no role is known of {len(unknown)} matrices: {some_of(unknown)}"] if unknown else []
+    unmatched = [f"pattern {pattern!r} matches no parameter, so it gives no role"
+                 for pattern in network.unmatched]
+    return unmatched + ([f"no role is known of {len(unknown)} matrices: {some_of(unknown)}"]
+                        if unknown else [])
 
 
 def _on_step_0(entries: Sequence[Entry]) -> list[str]:

@@ -24,6 +24,8 @@ def recipe_named(recipe: str | Path | Mapping[str, Any] | Recipe) -> Recipe:
         return recipe
     if isinstance(recipe, Mapping):
         return _own("of your own", recipe)
+    if not isinstance(recipe, str | Path):
+        raise BadInput(f"recipe is {recipe!r:.60}: expected the name of one, a mapping or a .yaml file")
     if isinstance(recipe, Path) or recipe.endswith(SUFFIXES):
         return _own(str(recipe), _loaded(Path(recipe)))
     check_name("recipe", recipe, BUILT_IN, OTHER_NAMES)

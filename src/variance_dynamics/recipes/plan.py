@@ -157,11 +157,12 @@ class Plan:
 
     @cached_property
     def unmatched(self) -> tuple[str, ...]:
-        """Patterns of the recipe that match no name."""
+        """Patterns that the recipe says itself and that match no name."""
         names = [*(piece.parameter.name for piece in self.described.roles.pieces),
                  *map(clean, self.described.roles.vectors)]
         compiled = zip(self.recipe.patterns, self.recipe.compiled, strict=True)
-        return tuple(text for text, (pattern, _) in compiled if not any(map(pattern.search, names)))
+        return tuple(text for text, (pattern, _) in compiled if text not in self.recipe.inherited
+                     and not any(map(pattern.search, names)))
 
     @cached_property
     def uses_std(self) -> bool:

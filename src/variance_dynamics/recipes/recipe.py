@@ -39,7 +39,10 @@ Rules = tuple[Rule, ...]
 
 @dataclass(frozen=True)
 class Recipe:
-    """`laws` gives the law of one parameter; `rules` maps roles, `patterns` patterns on names to rules."""
+    """`laws` gives the law of one parameter; `rules` maps roles, `patterns` patterns on names to rules.
+
+    `inherited` are the patterns that the recipe has from the one that it is like.
+    """
 
     name: str
     rules: Mapping[str, Rules]
@@ -49,6 +52,7 @@ class Recipe:
     source: str = ""
     families: tuple[str, ...] = ()
     auto: tuple[str, ...] = ()
+    inherited: tuple[str, ...] = ()
 
     @property
     def std(self) -> float:
@@ -115,8 +119,10 @@ def parse_recipe(name: str, entries: Mapping[str, Any], base: Recipe | None = No
 
 
 def _over(base: Recipe, own: Recipe) -> Recipe:
-    """`own`, and what `base` says beside it."""
-    return replace(own, rules={**base.rules, **own.rules}, patterns={**own.patterns, **base.patterns},
+    """`own`, and what `base` says beside it; own patterns come first, also before equal ones of the base."""
+    inherited = {text: rules for text, rules in base.patterns.items() if text not in own.patterns}
+    return replace(own, rules={**base.rules, **own.rules}, patterns={**own.patterns, **inherited},
+                   inherited=tuple(inherited),
                    values={**base.values, **own.values}, scheme=own.scheme or base.scheme,
                    source=own.source or base.source)
 

@@ -28,12 +28,14 @@ class NetworkRoles:
     """The roles of a network's parameters: a piece for every weight matrix, and the names of the vectors.
 
     Pieces are in the order of the names given. Vectors are what is no matrix; `vector_roles` says which of
-    them are norm, bias, scale (what multiplies a block's output) or other.
+    them are norm, bias, scale (what multiplies a block's output) or other. `unmatched` are the user's own
+    patterns that are in no name.
     """
 
     pieces: tuple[Piece, ...]
     vectors: tuple[str, ...]
     vector_roles: Mapping[str, str] = field(default_factory=dict)
+    unmatched: tuple[str, ...] = ()
 
     @property
     def unknown(self) -> tuple[Piece, ...]:
@@ -55,8 +57,11 @@ def find_roles(shapes: Mapping[str, Shape], config: Mapping[str, Any] | None = N
     >>> [(p.parameter.role, p.parameter.fan_in, p.parameter.fan_out) for p in find_roles(shapes).pieces]
     [('q', 8, 8), ('k', 8, 8), ('v', 8, 8), ('mlp_in', 8, 32)]
     """
-    network = Network(shapes, config or {}, _compiled(patterns or {}), types or {})
-    return NetworkRoles(tuple(pieces_of(network)), tuple(network.vectors), network.vectors)
+    own = _compiled(patterns or {})
+    network = Network(shapes, config or {}, own, types or {})
+    unmatched = tuple(pattern.pattern for _, pattern in own
+                      if not any(map(pattern.search, network.names.values())))
+    return NetworkRoles(tuple(pieces_of(network)), tuple(network.vectors), network.vectors, unmatched)
 
 
 def _compiled(patterns: Mapping[str, str]) -> Table:

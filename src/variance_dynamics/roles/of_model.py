@@ -1,5 +1,6 @@
 """The roles of a live module's parameters, wrapped or not."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +13,14 @@ def roles_of(model: nn.Module, patterns: Mapping[str, str] | None = None,
              config: Mapping[str, Any] | None = None) -> NetworkRoles:
     """As `find_roles` for a live model; a tied parameter occurs once, under its first name.
 
-    `config` (for head counts) is by default that of the first Hugging Face module inside `model`.
+    `config` (for head counts) is by default that of the first Hugging Face module inside `model`. A warning
+    names patterns that match nothing.
     """
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    return find_roles(shapes, config or config_of(model), patterns, owners(model))
+    roles = find_roles(shapes, config or config_of(model), patterns, owners(model))
+    for pattern in roles.unmatched:
+        warnings.warn(f"pattern {pattern!r} matches no parameter of {type(model).__name__}", stacklevel=2)
+    return roles
 
 
 def owners(model: nn.Module) -> dict[str, str]:
