@@ -193,3 +193,9 @@ def test_bad_input():
         empty = nn.Sequential(nn.Linear(2, 2))
     with pytest.raises(BadInput, match=r"0\.weight: parameter holds no memory: expected model\.to_empty"):
         initialize(empty, "kaiming")
+
+
+def test_an_embedding_bag_is_an_embedding():
+    model = nn.Sequential(nn.EmbeddingBag(100, 32), nn.Linear(32, 4))
+    assert [(row.piece.parameter.role, row.std) for row in initialize(model, "kaiming").rows] == [
+        ("embedding", 0.02), ("readout", math.sqrt(2 / 32))]

@@ -85,3 +85,21 @@ def test_the_command(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["audit", "a", "--against", "b", "--recipe", "gpt2"])
     assert ended.value.code == 2 and "without --recipe" in capsys.readouterr().err
+
+
+def test_a_compiled_model_is_compared_by_the_names_of_the_one_inside():
+    compared = compare(torch.compile(NanoGPT(width=64)), NanoGPT(width=64))
+    assert compared.exit_code == 0, str(compared)
+
+
+def test_what_no_moment_shows_is_compared_too():
+    other = NanoGPT(width=64)
+    blocks = other.transformer["h"]
+    blocks[1].attn.load_state_dict(blocks[0].attn.state_dict())
+    weight = blocks[0].mlp["c_fc"].weight.data
+    weight.copy_(0.02 * torch.randn(len(weight), 1) @ torch.randn(1, 64))
+    notes = {pair.name: pair.note for pair in compare(NanoGPT(width=64), other).alarms}
+    assert notes["transformer.h.0.mlp.c_fc.weight"].startswith("drawn, in the second rank 1")
+    assert notes["transformer.h.1.attn.c_proj.weight"] == (
+        "drawn, in the second the same numbers as transformer.h.0.attn.c_proj.weight")
+    assert compare(other, other).exit_code == 0

@@ -122,7 +122,7 @@ def test_a_pattern_of_one_s_own_comes_before_the_same_of_the_recipe_that_it_is_l
 
 @pytest.mark.parametrize("recipe", [None, 5, ["gpt2"], b"gpt2"])
 def test_what_is_no_recipe_gets_one_line(recipe):
-    with pytest.raises(BadInput, match="expected the name of one, a mapping or a .yaml file"):
+    with pytest.raises(BadInput, match=r"expected the name of one, a mapping or a \.yaml file"):
         initialize(NanoGPT(), recipe)
 
 

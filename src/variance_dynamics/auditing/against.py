@@ -17,8 +17,10 @@ from variance_dynamics.auditing.audit import Measured, measured
 from variance_dynamics.auditing.judge import OFF
 from variance_dynamics.auditing.sampling import FAMILIES, f_score, family, freedom, z_score
 from variance_dynamics.auditing.tensors import Moments
+from variance_dynamics.auditing.ties import ties_and_copies
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.base.terminal import aligned, printable
+from variance_dynamics.roles.names import clean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,6 +90,7 @@ class Parameter:
     role: str
     shape: tuple[int, ...]
     moments: Moments
+    structure: str = ""
 
 
 def compare(source: "str | Path | nn.Module | Mapping[str, Any]",
@@ -110,10 +113,15 @@ def compare(source: "str | Path | nn.Module | Mapping[str, Any]",
 
 
 def _parameters(model: Measured) -> dict[str, Parameter]:
-    matrices = {row.parameter.name: Parameter(row.parameter.role, row.piece.shape, row.moments)
+    """By name, without the parts that wrappers insert: one of the two may be compiled."""
+    _, copies = ties_and_copies(model.checkpoint, model.rows)
+    same = {name: f"the same numbers as {other}" for name, other in copies.items()}
+    matrices = {row.parameter.name: Parameter(row.parameter.role, row.piece.shape, row.moments,
+                                              row.structure or same.get(row.parameter.name, ""))
                 for row in model.rows}
     shapes = model.described.shapes
-    return matrices | {row.name: Parameter(row.role, shapes[row.name], row.moments) for row in model.vectors}
+    return matrices | {clean(row.name): Parameter(row.role, shapes[row.name], row.moments)
+                       for row in model.vectors}
 
 
 def _pair(name: str, one: Parameter | None, two: Parameter | None, z: float) -> Pair:
@@ -135,6 +143,8 @@ def _differences(one: Parameter | None, two: Parameter | None, z: float) -> Iter
     elif one.moments.constant or two.moments.constant:
         if (one.moments.low, one.moments.high) != (two.moments.low, two.moments.high):
             yield f"{_said(one.moments)}, in the second {_said(two.moments)}"
+    elif one.structure != two.structure:
+        yield f"{one.structure or 'drawn'}, in the second {two.structure or 'drawn'}"
     else:
         yield from _of_draws(one.moments, two.moments, z)
 

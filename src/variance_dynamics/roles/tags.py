@@ -73,7 +73,7 @@ def _table(path: str, shape: Shape, owner: str) -> str:
     role = match(path, TABLE)
     if role in EMBEDDINGS and (owner == "Linear" or owner.startswith("Conv")):
         return "hidden" if owner == "Linear" else "conv"
-    if owner.endswith("Embedding") and len(shape) == 2:
+    if owner.endswith(("Embedding", "EmbeddingBag")) and len(shape) == 2:
         return role if role in TABLES else "position" if "Position" in owner else "embedding"
     return role
 
