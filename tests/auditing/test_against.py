@@ -103,3 +103,12 @@ def test_what_no_moment_shows_is_compared_too():
     assert notes["transformer.h.1.attn.c_proj.weight"] == (
         "drawn, in the second the same numbers as transformer.h.0.attn.c_proj.weight")
     assert compare(other, other).exit_code == 0
+
+
+def test_a_tied_head_that_one_file_holds_and_the_other_does_not(tmp_path):
+    model = transformer("gpt2", width=64)
+    model.save_pretrained(tmp_path / "folder")
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    for one, two in itertools.permutations([model, tmp_path / "folder", tmp_path / "model.pt"], 2):
+        compared = compare(one, two)
+        assert compared.exit_code == 0, str(compared)

@@ -7,6 +7,7 @@ import torch
 
 from variance_dynamics import series
 from variance_dynamics.base.errors import BadInput
+from variance_dynamics.checkpoint_series.ranges import NoAnswer
 from variance_dynamics.checkpoint_series.steps import step_in
 
 
@@ -96,3 +97,22 @@ def test_a_pattern_that_matches_nothing_is_said(tmp_path):
     save(tmp_path / "step0.pt", network())
     made = series(tmp_path, patterns={"w_query": "q"})
     assert "pattern 'w_query' matches no parameter, so it gives no role" in made.notes
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"recipe": "gtp2"}, "did you mean gpt2"), ({"std": -1}, "std is -1: expected a number above 0")])
+def test_a_recipe_that_is_none_is_no_fault_of_step_0(tmp_path, options, message):
+    for step in (10, 20):
+        save(tmp_path / f"step{step}.pt", network(seed=step))
+    with pytest.raises(BadInput, match=message):
+        series(tmp_path, **options)
+
+
+def test_a_folder_that_is_missing_and_may_be_a_repository_s_name(monkeypatch, tmp_path):
+    def unreachable(*_):
+        raise NoAnswer("runs/mine: its revisions: no network")
+
+    monkeypatch.setattr("variance_dynamics.checkpoint_series.hub.hub_steps", unreachable)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NoAnswer, match=r"no network \(there is no folder runs/mine\)"):
+        series("runs/mine")

@@ -106,8 +106,10 @@ def compare(source: "str | Path | nn.Module | Mapping[str, Any]",
         raise BadInput(f"{one.checkpoint.source}: {next(iter(mine))} and no other name is in "
                        f"{two.checkpoint.source}, as {next(iter(theirs))}: expected models with the same "
                        f"names")
+    once = (_tied(one) | _tied(two)) - (mine.keys() & theirs.keys())
     z = z_score(TESTS * len(mine))
-    found = [_pair(name, mine.get(name), theirs.get(name), z) for name in dict.fromkeys([*mine, *theirs])]
+    found = [_pair(name, mine.get(name), theirs.get(name), z) for name in dict.fromkeys([*mine, *theirs])
+             if name not in once]
     listed = tuple(pair for pair in found if pair.verdict == OFF or pair.std)
     return Comparison(one.checkpoint.source, two.checkpoint.source, listed, len(found) - len(listed))
 
@@ -122,6 +124,12 @@ def _parameters(model: Measured) -> dict[str, Parameter]:
     shapes = model.described.shapes
     return matrices | {clean(row.name): Parameter(row.role, shapes[row.name], row.moments)
                        for row in model.vectors}
+
+
+def _tied(model: Measured) -> set[str]:
+    """Matrices that are another one under a second name, which many files hold once."""
+    tied, _ = ties_and_copies(model.checkpoint, model.rows)
+    return {row.parameter.name for row in model.rows if row.piece.tensor in tied}
 
 
 def _pair(name: str, one: Parameter | None, two: Parameter | None, z: float) -> Pair:

@@ -3,5 +3,5 @@ them, what is wrong with them, and the null law beside them. The public function
 
 Needs no torch for .safetensors files.
 
-May import: base, weights, roles, theory, tracking, auditing, forecasting.
+May import: base, weights, roles, theory, recipes, tracking, auditing, forecasting.
 """

@@ -1,6 +1,7 @@
 """From the checkpoints of a run to the Tracker's table, the faults of the series, and the law beside it."""
 
 import contextlib
+import math
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variance_dynamics.auditing.audit import audit
+from variance_dynamics.auditing.which_recipe import AUTO
 from variance_dynamics.base.errors import BadInput
 from variance_dynamics.checkpoint_series.integrity import Facts, faults
 from variance_dynamics.checkpoint_series.ranges import NoAnswer, Server
@@ -20,6 +22,7 @@ from variance_dynamics.checkpoint_series.table import compared_with, rows_of
 from variance_dynamics.checkpoint_series.walk import Entry, Wanted
 from variance_dynamics.forecasting.forecast import TrainingSchedule
 from variance_dynamics.forecasting.recorded import ComparedRun
+from variance_dynamics.recipes.named import recipe_named
 from variance_dynamics.roles.find_roles import NetworkRoles, find_roles
 
 if TYPE_CHECKING:
@@ -70,6 +73,7 @@ def series(source: str | Path, *, roles: Collection[str] = (), steps: Sequence[s
     """
     from variance_dynamics.tracking.writers import writer
 
+    _check_recipe(recipe, std)
     write = writer(path) if path is not None else None
     with _workplace(path) as folder:
         found, notes, server = _steps(str(source), [str(step) for step in steps], revisions, folder)
@@ -99,6 +103,14 @@ def series(source: str | Path, *, roles: Collection[str] = (), steps: Sequence[s
     return done
 
 
+def _check_recipe(recipe: str, std: float | None) -> None:
+    """Raises BadInput before anything is read, where step 0 could be judged by nothing."""
+    if recipe != AUTO:
+        recipe_named(recipe)
+    if std is not None and not 0 < std < math.inf:
+        raise BadInput(f"std is {std}: expected a number above 0")
+
+
 @contextlib.contextmanager
 def _workplace(path: str | Path | None) -> Iterator[Path]:
     """A folder for what is kept while the series is read; it stays where the table has a path."""
@@ -124,7 +136,10 @@ def _steps(source: str, given: Sequence[str], revisions: str, folder: Path
     named = [text for text in given if not text.isdecimal()]
     if named:
         raise BadInput(f"steps holds {named[0]!r}: expected whole numbers, for a repository of the hub")
-    return hub_steps(source, revisions, [int(text) for text in given], folder)
+    try:
+        return hub_steps(source, revisions, [int(text) for text in given], folder)
+    except NoAnswer as problem:
+        raise NoAnswer(f"{problem} (there is no folder {source})") from None
 
 
 def _opened(steps: Sequence[Step]) -> tuple[list[Entry], list[str]]:
