@@ -10,8 +10,10 @@ import pytest
 from dvc.repo import Repo
 
 from copies import commit, edit, fresh_copy, identify, run, set_param
+from imports import ROOT
+from study.base import params
 
-ARMS = ("gpt2", "constant_lr")
+ARMS = params.load(ROOT / "params.yaml")["gpt2"]["arms"]
 GPT2 = {f"gpt2_pretrain@{arm}-{seed}" for arm in ARMS for seed in range(3)}
 STD_005 = {f"gpt2_pretrain@std_005-{seed}" for seed in range(3)}
 TRAINING = ("mlp_sweep", "init_comparison", "gpt2_pretrain")

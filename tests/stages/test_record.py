@@ -15,7 +15,8 @@ from study.analysis.source import analyzed
 from study.base import params
 from variance_dynamics.base import rows
 
-RUNS = [f"{arm}-{seed}" for arm in ("gpt2", "constant_lr") for seed in range(3)]
+ARMS = params.load(ROOT / "params.yaml")["gpt2"]["arms"]
+RUNS = [f"{arm}-{seed}" for arm in ARMS for seed in range(3)]
 PARTS = ["corpus", "classification", "mlp_sweep", "init_comparison"]
 PARTS += [f"gpt2_pretrain@{name}" for name in RUNS]
 DATA = {"wine", "digits", "corpus text", "corpus train tokens", "corpus val tokens"}
@@ -98,7 +99,7 @@ def test_what_claims_are_made_of_is_kept(whole):
     assert len(rms) == (raw["stat"] == "rms").sum() > 0 and (rms["value"] == rms["value_kept"]).all()
     histograms = {name: len(pd.read_parquet(whole / f"data/recorded/trial/gpt2/{name}/histograms.parquet"))
                   for name in RUNS}
-    assert {name for name, rows in histograms.items() if rows} == {"gpt2-0", "constant_lr-0"}
+    assert {name for name, rows in histograms.items() if rows} == {f"{arm}-0" for arm in ARMS}
 
 
 @pytest.mark.parametrize("gone", [[], ["mlp_sweep"], ["init_comparison"], ["gpt2"], ["mlp_sweep", "gpt2"],

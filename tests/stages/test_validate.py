@@ -29,7 +29,7 @@ CHANGES = [
     ("corpus.null_rows", "drop", "corpus.null_rows is 'drop': expected 'refuse' or 'skip'"),
     ("corpus.separator_place", "inside", "separator_place is 'inside': expected 'anywhere' or 'line'"),
     ("corpus.tokenizer.distinct_bytes", 0, "distinct_bytes is 0: expected greater than or equal to 100000"),
-    ("classification.idx", {"a b": "x"}, "classification.idx: 'a b': expected a name of letters"),
+    ("classification.idx", {"a b": "x"}, "classification.idx.'a b': expected letters"),
     ("classification.idx", {"mnist": "x"}, "idx has 'mnist': expected a name other than wine, digits, mnist"),
     ("corpus.tokenizer.vocab_size", 256, "vocab_size is 256: expected greater than or equal to 257"),
     ("corpus.tokenizer.vocab_size", "4096", "is '4096': expected a valid integer"),
