@@ -75,6 +75,7 @@ def test_the_least_study_is_analyzed(study):
     assert claims["e3_shallow_expands_first"]["verdict"] == claims["e2_kaiming_faster"]["verdict"] == NOT_RUN
 
 
+@pytest.mark.reliability
 @settings(max_examples=5, **PROPERTY)
 @given(tree=odd_params.tiny(most=3))
 def test_some_odd_studies_are_refused_or_analyzed(study, tree):
